@@ -1,0 +1,399 @@
+//! The booting tool's half: a process that is PID 1 of a new pid namespace, recorded before it
+//! does anything, and told what to be. Everything else it takes itself, so that the tool stays on
+//! the host and can undo.
+
+use crate::config::{Config, Layer, Net, Stop};
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send};
+use crate::init::usual_stop;
+use crate::login::{PATH, Program};
+use crate::proc::{self, Identity};
+use crate::state::{Booter, Init, State, now};
+use crate::terminal::{self, Signals, Wiring};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use rustix::fs::{MemfdFlags, Mode, OFlags, ResolveFlags, memfd_create, openat2};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Where the consoles of started subhosts are kept.
+pub const LOGS: &str = "/var/log/subhost";
+/// No honest tree takes this long to be assembled, seconds.
+const PATIENCE: u16 = 60;
+
+/// How a subhost is booted.
+#[derive(Debug)]
+pub struct Order {
+    /// What PID 1 does.
+    pub main: Main,
+    /// How the caller's descriptors reach it; none: in the background, with a log.
+    pub wiring: Option<Wiring>,
+    /// Who boots.
+    pub by: Booter,
+}
+
+/// A booted subhost.
+#[derive(Debug)]
+pub struct Booted {
+    child: Child,
+    socket: OwnedFd,
+    master: Option<OwnedFd>,
+    pidfd: OwnedFd,
+}
+
+/// What our PID 1 runs when the subhost is started.
+pub fn started(config: &Config) -> Main {
+    let run = &config.run;
+    let own_network = matches!(config.net, Net::Private(_));
+    let program = |argv: &[String]| Program {
+        argv: argv.to_vec(),
+        user: run.user.clone(),
+        dir: run.dir.clone(),
+        env: run.env.clone(),
+        term: None,
+        own_network,
+    };
+    if !run.init.is_empty() {
+        let mut init = program(&run.init);
+        for (key, value) in [("container", "subhost"), ("PATH", PATH), ("TERM", "linux")] {
+            init.env.entry(key.into()).or_insert_with(|| value.into());
+        }
+        return Main::Init(init);
+    }
+    match run.command.is_empty() {
+        true => Main::Hold,
+        false => Main::Run(program(&run.command)),
+    }
+}
+
+/// Boots. The root is mounted and the network is up.
+///
+/// # Errors
+/// Why it is not up; nothing of the boot is left then.
+pub fn boot(config: &Config, state: &State, network: Option<&OwnedFd>, order: Order) -> Result<Booted> {
+    let is_init = matches!(order.main, Main::Init(_));
+    // An init in the background has a console all the same: it expects one.
+    let slaves = match order.wiring {
+        Some(wiring) => wiring.slaves,
+        None => [is_init; 3],
+    };
+    let spec = spec(config, state, &order, slaves, network.is_some())?;
+    let log = match order.wiring {
+        None => Some(open_log(config)?),
+        Some(_) => None,
+    };
+    let (alive, last) = state.for_init()?;
+    let (socket, theirs) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .doing(|| "open a socket to PID 1")?;
+    let child = spawn(&theirs, log.as_ref())?;
+    drop(theirs);
+    let pid = child.id() as i32;
+    let (identity, pidfd) = Identity::of(pid).doing(|| "watch PID 1")?;
+    let mut booted = Booted {
+        child,
+        socket,
+        master: None,
+        pidfd,
+    };
+    let record = Init {
+        identity,
+        by: order.by,
+        since: now(),
+        own: is_init,
+        stop: config.run.stop.clone(),
+        stop_timeout: config.run.stop_timeout,
+        env: config.run.env.clone(),
+    };
+    let up = state.record(&record).and_then(|()| {
+        let memfd = memfd(&spec)?;
+        let mut fds = vec![memfd.as_raw_fd(), alive.as_raw_fd(), last.as_raw_fd()];
+        fds.extend(network.map(AsRawFd::as_raw_fd));
+        send(&booted.socket, &Go, &fds)?;
+        booted.wait_until_up(is_init)
+    });
+    let up = up.and_then(|()| match (&log, booted.master.take()) {
+        (Some(log), Some(master)) if is_init => console(&master, log, &last, &booted.pidfd),
+        (_, master) => {
+            booted.master = master;
+            Ok(())
+        }
+    });
+    if let Err(error) = up {
+        booted.kill();
+        state.forget();
+        return Err(error);
+    }
+    Ok(booted)
+}
+
+fn spec(config: &Config, state: &State, order: &Order, slaves: [bool; 3], joins: bool) -> Result<Spec> {
+    let run = &config.run;
+    let mut texts = vec![(state.write_text("hostname", &format!("{}\n", run.hostname))?, "/etc/hostname".into(), false)];
+    if matches!(config.net, Net::Private(_)) {
+        texts.push((state.write_text("hosts", &hosts(config))?, "/etc/hosts".into(), true));
+    }
+    if !run.dns.is_empty() || !run.search.is_empty() {
+        texts.push((
+            state.write_text("resolv.conf", &resolv_conf(config))?,
+            "/etc/resolv.conf".into(),
+            true,
+        ));
+    }
+    let usual = match &order.main {
+        Main::Run(program) => program.argv.first().and_then(|program| usual_stop(program)),
+        _ => None,
+    };
+    Ok(Spec {
+        live: config.root.live.clone(),
+        hostname: run.hostname.clone(),
+        joins_network: joins,
+        covers: covers(config),
+        binds: run.binds.clone(),
+        texts,
+        tmpfs: run.tmpfs.clone(),
+        ram_size: run.ram_size,
+        stop_signal: match run.stop {
+            Stop::Signal(signal) => signal,
+            _ => usual.unwrap_or(Signal::SIGTERM as i32),
+        },
+        stop_timeout: run.stop_timeout,
+        slaves,
+        tied: order.wiring.is_some(),
+        main: order.main.clone(),
+    })
+}
+
+/// Where a layer shows the host's $SUBHOST, with all subhosts' configs and trees.
+fn covers(config: &Config) -> Vec<String> {
+    let below = |layer: &Layer| match layer {
+        Layer::Directory(path) => config.tree.strip_prefix(path).ok(),
+        Layer::Image(_) => None,
+    };
+    config
+        .root
+        .lowers
+        .iter()
+        .filter_map(below)
+        .filter(|path| path.parent().is_some())
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect()
+}
+
+fn resolv_conf(config: &Config) -> String {
+    let mut text = String::new();
+    if !config.run.search.is_empty() {
+        text += &format!("search {}\n", config.run.search.join(" "));
+    }
+    for server in &config.run.dns {
+        text += &format!("nameserver {server}\n");
+    }
+    text
+}
+
+/// Its own names and addresses, then what the tree's file says.
+fn hosts(config: &Config) -> String {
+    let name = &config.run.hostname;
+    let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let Net::Private(private) = &config.net else {
+        return text;
+    };
+    let addresses: Vec<IpAddr> = private
+        .cables
+        .iter()
+        .flat_map(|cable| cable.addresses.iter().map(|cidr| cidr.address))
+        .collect();
+    if addresses.is_empty() {
+        text += &format!("127.0.1.1\t{name}\n");
+    }
+    for address in addresses {
+        text += &format!("{address}\t{name}\n");
+    }
+    text + &own_hosts(&config.root.live).unwrap_or_default()
+}
+
+/// The tree's /etc/hosts, read so that no link in it leads out of the tree.
+fn own_hosts(live: &Path) -> Option<String> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(live, flags, Mode::empty()).ok()?;
+    let file = openat2(
+        &root,
+        "etc/hosts",
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    );
+    let file = File::from(file.ok()?);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(1 << 20).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn open_log(config: &Config) -> Result<OwnedFd> {
+    match std::fs::DirBuilder::new().mode(0o700).create(LOGS) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(e).doing(|| format!("make the directory {LOGS}"));
+        }
+        _ => {}
+    }
+    let path = Path::new(LOGS).join(format!("{}.log", config.name));
+    let file = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NOCTTY)
+        .open(&path)
+        .doing(|| format!("open {}", path.display()))?;
+    Ok(file.into())
+}
+
+fn memfd(spec: &Spec) -> Result<OwnedFd> {
+    let text = serde_json::to_vec(spec)
+        .map_err(|e| Error::new(Exit::Failed, format!("cannot put the boot into words: {e}")))?;
+    let fd = memfd_create("subhost", MemfdFlags::CLOEXEC).doing(|| "make room for the boot's settings")?;
+    let mut file = File::from(fd);
+    file.write_all(&text)
+        .and_then(|()| file.rewind())
+        .doing(|| "write the boot's settings")?;
+    Ok(file.into())
+}
+
+/// Another of our tools: beside us, or, for a program that uses the library from
+/// target/debug/deps or elsewhere, a directory above.
+///
+/// # Errors
+/// It is not there.
+pub fn sibling(tool: &str) -> Result<PathBuf> {
+    let us = std::env::current_exe().doing(|| "tell where our own program is")?;
+    let near = us.ancestors().skip(1).take(3).map(|dir| dir.join(tool));
+    let installed = ["/usr/local/sbin", "/usr/sbin"].map(|dir| Path::new(dir).join(tool));
+    near.chain(installed)
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            Error::sys(format!("find {tool} beside {}", shown(&us)), Errno::ENOENT)
+                .hint("install the tools together")
+        })
+}
+
+/// Spawns the process in a pid namespace of its own. Between unshare and setns no thread could be
+/// made: these lines stay together.
+fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>) -> Result<Child> {
+    fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
+    let mut command = Command::new(sibling("subhost-init")?);
+    command.arg(socket.as_raw_fd().to_string()).env_clear();
+    if let Some(log) = log {
+        let to = || log.try_clone().map(Stdio::from);
+        command
+            .stdin(Stdio::null())
+            .stdout(to().doing(|| "open the log")?)
+            .stderr(to().doing(|| "open the log")?);
+    }
+    let ours = File::open("/proc/self/ns/pid").doing(|| "open our pid namespace")?;
+    unshare(CloneFlags::CLONE_NEWPID).doing(|| "make a pid namespace")?;
+    let child = command.spawn();
+    let back = setns(&ours, CloneFlags::CLONE_NEWPID);
+    let mut child = child.doing(|| "start PID 1")?;
+    if let Err(errno) = back {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(Error::sys("return to our pid namespace", errno));
+    }
+    Ok(child)
+}
+
+/// Leaves a process behind that writes an init's console to the log.
+fn console(master: &OwnedFd, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> Result<()> {
+    let (socket, theirs) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .doing(|| "open a socket to the console's logger")?;
+    fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
+    Command::new(sibling("subhost-init")?)
+        .args(["--console", &theirs.as_raw_fd().to_string()])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .doing(|| "start the console's logger")?;
+    let fds = [master.as_raw_fd(), log.as_raw_fd(), last.as_raw_fd(), pidfd.as_raw_fd()];
+    send(&socket, &Go, &fds)
+}
+
+impl Booted {
+    fn wait_until_up(&mut self, is_init: bool) -> Result<()> {
+        loop {
+            self.wait_for_report()?;
+            match receive::<Report>(&self.socket)? {
+                Some((Report::Terminal, fds)) => self.master = fds.into_iter().next(),
+                Some((Report::Up, _)) => return Ok(()),
+                Some((report, _)) => {
+                    return Err(report.error().unwrap_or_else(terminal::lost));
+                }
+                // An init closes the socket by being executed.
+                None if is_init && !proc::has_ended(&self.pidfd) => return Ok(()),
+                None => return Err(terminal::lost()),
+            }
+        }
+    }
+
+    fn wait_for_report(&self) -> Result<()> {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut fds, PollTimeout::from(PATIENCE * 1000)) {
+                Ok(0) => {
+                    let what = format!("the inside was not up after {PATIENCE} s");
+                    return Err(Error::new(Exit::TimedOut, what));
+                }
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::sys("wait for PID 1", errno)),
+            }
+        }
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Stays until PID 1 has ended; gives its status as a shell would (128+N for signal N).
+    ///
+    /// # Errors
+    /// The wait failed.
+    pub fn attend(mut self, wiring: Wiring, signals: &Signals) -> Result<u8> {
+        let hand_on = |signal| {
+            // An init of the tree's own has closed the socket and takes signals itself.
+            if send(&self.socket, &Hand(signal), &[]).is_err() {
+                let _ = crate::sys::pidfd_kill(&self.pidfd, signal);
+            }
+        };
+        terminal::carry(wiring, self.master.as_ref(), signals, &self.pidfd, hand_on)?;
+        let status = self.child.wait().map_err(IntoErrno::into_errno);
+        let status = status.doing(|| "wait for PID 1")?;
+        Ok(match (status.code(), status.signal()) {
+            (Some(code), _) => code as u8,
+            (_, signal) => 128 + signal.unwrap_or(0) as u8,
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! `subhost-config`.
+
+use super::{Common, Tool, print, warn};
+use crate::config::{Config, Layer, Name, Net};
+use crate::envfile::quote;
+use crate::error::{Error, Exit, Result, shown};
+use clap::Parser;
+use std::path::Path;
+
+/// Print or check the settings of a subhost
+///
+/// Prints every setting of NAME, defaults included, as lines that a shell can eval; or the bare
+/// value of KEY.
+#[derive(Debug, Parser)]
+#[command(name = "subhost-config", version, after_help = "Examples:
+  subhost-config web                   all settings
+  subhost-config web BRIDGES           one
+  eval \"$(subhost-config web)\"         into a script
+  subhost-config --check web           is it valid? what should be thought about?
+
+Status: 0 valid, 2 usage, 4 no such subhost, 5 invalid.")]
+pub struct ConfigTool {
+    /// Print nothing but what is wrong, and warnings
+    #[arg(long, conflicts_with = "key")]
+    pub check: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+    /// Name of the subhost
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Name of a setting
+    #[arg(value_name = "KEY")]
+    pub key: Option<String>,
+}
+
+impl Tool for ConfigTool {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn run(self) -> Result<u8> {
+        let name = Name::new(&self.name)?;
+        let report = |error: Error| {
+            super::report(Some(&name), &error);
+            error.exit as u8
+        };
+        let config = match Config::load(&self.common.tree()?, &name, &self.common.set) {
+            Ok(config) => config,
+            Err(error) => return Ok(report(error)),
+        };
+        if self.check {
+            for warning in warnings(&config) {
+                warn(Some(&name), &warning);
+            }
+            return Ok(0);
+        }
+        let Some(key) = &self.key else {
+            let lines = config
+                .settings
+                .iter()
+                .map(|(key, value)| format!("{key}={}\n", quote(value)));
+            print(&lines.collect::<String>())?;
+            return Ok(0);
+        };
+        let known = crate::config::keys::kind(key);
+        match (config.settings.get(key), known) {
+            (Some(value), _) => print(&format!("{value}\n")).map(|()| 0),
+            (None, Ok(_)) => print("\n").map(|()| 0),
+            (None, Err(near)) => {
+                let error = Error::new(Exit::Usage, format!("there is no key {}", shown(key)));
+                Ok(report(match near {
+                    Some(near) => error.hint(format!("did you mean {near}?")),
+                    None => error,
+                }))
+            }
+        }
+    }
+}
+
+/// What is valid, but should have been thought about.
+fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let host_root = config
+        .root
+        .lowers
+        .iter()
+        .any(|layer| matches!(layer, Layer::Directory(path) if path == Path::new("/")));
+    if host_root {
+        warnings.push(
+            "LOWER=/ shows the inside all files of the host, such as /etc/shadow and private keys"
+                .into(),
+        );
+    }
+    if config.net == Net::Host {
+        warnings.push("NET=host: the inside can listen and connect as the host".into());
+    }
+    if !config.run.init.is_empty() && config.root.lowers.is_empty() && config.root.image.is_none() {
+        warnings.push(
+            "INIT on a bind of the host's own file system: prefer an overlay or an image".into(),
+        );
+    }
+    for bind in &config.run.binds {
+        if !bind.source.exists() {
+            warnings.push(format!("BIND: there is no {}", shown(&bind.source)));
+        }
+    }
+    for argv in config.hooks.values() {
+        if let Some(program) = argv.first()
+            && !Path::new(program).exists()
+        {
+            warnings.push(format!("there is no hook {}", shown(program)));
+        }
+    }
+    warnings
+}

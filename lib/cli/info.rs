@@ -1,0 +1,118 @@
+//! `subhost-info`.
+
+use super::list::json;
+use super::{Common, Tool, print};
+use crate::config::Name;
+use crate::error::{Exit, Result, shown};
+use crate::report::{Row, bytes, last, rows, span};
+use clap::Parser;
+
+/// Tell all about subhosts
+///
+/// State, PID 1, addresses, what its processes use, what went through its cables, where its root
+/// is, how its last run ended, and whether its settings changed since it was made.
+#[derive(Debug, Parser)]
+#[command(name = "subhost-info", version, after_help = "Examples:
+  subhost-info web
+  subhost-info --json web | jq .memory
+  subhost-info web >/dev/null || subhost-start web
+
+Status: 0 running, 3 not running, 1 failed, 2 usage, 4 no such subhost. Of several: the first
+that is not 0.")]
+pub struct InfoTool {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+    /// Names of subhosts
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+impl Tool for InfoTool {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn run(self) -> Result<u8> {
+        crate::confine::must_be_root()?;
+        let mut first = 0;
+        let mut all = Vec::new();
+        let tree = self.common.tree()?;
+        for text in &self.names {
+            let name = Name::new(text)?;
+            let subhost = self.common.subhost(text)?;
+            let known = tree.join(text).join("config").exists() || subhost.state().dir().exists();
+            let status = match known {
+                false => {
+                    let error = crate::error::Error::new(Exit::NoSubhost, "no such subhost");
+                    super::report(Some(&name), &error);
+                    Exit::NoSubhost as u8
+                }
+                true => {
+                    let found = rows(&tree, Some(&[name]))?;
+                    let running = found.iter().all(|row| row.pid.is_some());
+                    all.extend(found);
+                    if running { 0 } else { Exit::NotRunning as u8 }
+                }
+            };
+            if first == 0 {
+                first = status;
+            }
+        }
+        if self.json {
+            let text = match &all[..] {
+                [row] if self.names.len() == 1 => {
+                    // One was asked for: one object.
+                    let text = json(std::slice::from_ref(row))?;
+                    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+                    format!("{:#}\n", value[0])
+                }
+                rows => json(rows)?,
+            };
+            print(&text)?;
+        } else {
+            let texts: Vec<String> = all.iter().map(text).collect();
+            print(&texts.join("\n"))?;
+        }
+        Ok(first)
+    }
+}
+
+fn text(row: &Row) -> String {
+    let mut out = String::new();
+    let mut line = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            out += &format!("{:<14} {value}\n", format!("{key}:"));
+        }
+    };
+    line("Name", Some(row.name.clone()));
+    line("State", Some(row.state.clone()));
+    line("Problem", row.problem.clone());
+    line("PID", row.pid.map(|pid| pid.to_string()));
+    line("Booted by", row.booted_by.clone());
+    line("Uptime", row.uptime.map(span));
+    for address in &row.addresses {
+        line("IP", Some(address.clone()));
+    }
+    line("CPU use", row.cpu.map(|cpu| format!("{cpu:.2} seconds")));
+    line("Memory use", row.memory.map(bytes));
+    line("Processes", row.processes.map(|count| count.to_string()));
+    for link in &row.links {
+        line("Link", Some(link.link.clone()));
+        line(" TX bytes", Some(bytes(link.tx)));
+        line(" RX bytes", Some(bytes(link.rx)));
+        line(" Total bytes", Some(bytes(link.tx + link.rx)));
+    }
+    line("Type", row.kind.clone());
+    line("Root", row.root.as_ref().map(shown));
+    for mount in &row.mounts {
+        line("Mount", Some(shown(mount)));
+    }
+    line("Last run", row.last.as_ref().map(last));
+    let changed = |yes| if yes { "yes, applies after a stop" } else { "no" }.to_owned();
+    line("Config changed", row.changed.map(changed));
+    out
+}

@@ -1,0 +1,154 @@
+//! `subhost-list`.
+
+use super::{Common, Tool, print};
+use crate::config::Name;
+use crate::error::{Error, Exit, Result, shown};
+use crate::report::{Row, bytes, last, rows, span};
+use clap::Parser;
+
+/// Columns, by the names of `-o`.
+const COLUMNS: &[&str] = &[
+    "name", "state", "pid", "uptime", "address", "memory", "type", "last", "changed", "cpu",
+    "processes", "root",
+];
+/// What is shown when nothing is asked for.
+const USUAL: &[&str] = &[
+    "name", "state", "pid", "uptime", "address", "memory", "type", "last",
+];
+
+/// List subhosts
+///
+/// A line for each subhost of $SUBHOST: its state as the kernel has it (stopped, hibernating,
+/// running, broken; invalid if its config cannot be read), PID 1, how long it has been up, first
+/// address, resident memory, kind of root, and how its last run ended.
+#[derive(Debug, Parser)]
+#[command(name = "subhost-list", version, after_help = "Examples:
+  subhost-list
+  subhost-list -o name,state | while read -r name state; do ...; done
+  subhost-list --json | jq -r '.[] | select(.state == \"broken\").name'
+
+Columns: name state pid uptime address memory type last changed cpu processes root. With -o they
+are bare: seconds, bytes, - for nothing, no heading.
+
+Status: 0, 1 failed, 2 usage, 4 no such subhost.")]
+pub struct ListTool {
+    /// These columns only, bare, separated by commas
+    #[arg(short = 'o', long, value_name = "COLUMNS", value_delimiter = ',', conflicts_with = "json")]
+    pub output: Vec<String>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+    /// Names of subhosts [default: all]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+impl Tool for ListTool {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn run(self) -> Result<u8> {
+        crate::confine::must_be_root()?;
+        if let Some(unknown) = self.output.iter().find(|name| !COLUMNS.contains(&name.as_str())) {
+            return Err(Error::new(Exit::Usage, format!("there is no column {}", shown(unknown)))
+                .hint(COLUMNS.join(" ")));
+        }
+        let tree = self.common.tree()?;
+        let mut status = 0;
+        let mut names = Vec::new();
+        for name in &self.names {
+            let subhost = self.common.subhost(name)?;
+            let known = tree.join(name).join("config").exists() || subhost.state().dir().exists();
+            match known {
+                true => names.push(Name::new(name)?),
+                false => {
+                    let error = Error::new(Exit::NoSubhost, "no such subhost");
+                    super::report(Some(subhost.name()), &error);
+                    status = Exit::NoSubhost as u8;
+                }
+            }
+        }
+        let rows = match self.names.is_empty() {
+            true => rows(&tree, None)?,
+            false => rows(&tree, Some(&names))?,
+        };
+        if self.json {
+            print(&json(&rows)?)?;
+        } else if self.output.is_empty() {
+            print(&table(&rows))?;
+        } else {
+            for row in &rows {
+                let cells: Vec<String> = self.output.iter().map(|name| bare(row, name)).collect();
+                print(&format!("{}\n", cells.join(" ")))?;
+            }
+        }
+        Ok(status)
+    }
+}
+
+pub(super) fn json(rows: &[Row]) -> Result<String> {
+    serde_json::to_string_pretty(rows)
+        .map(|text| text + "\n")
+        .map_err(|e| Error::new(Exit::Failed, format!("cannot put it into JSON: {e}")))
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".into())
+}
+
+/// For scripts: one word a cell.
+fn bare(row: &Row, column: &str) -> String {
+    let number = |number: Option<u64>| number.map(|number| number.to_string());
+    or_dash(match column {
+        "name" => Some(row.name.clone()),
+        "state" => Some(row.state.clone()),
+        "pid" => row.pid.map(|pid| pid.to_string()),
+        "uptime" => number(row.uptime),
+        "address" => row.address.clone(),
+        "memory" => number(row.memory),
+        "type" => row.kind.clone(),
+        "last" => row.last.as_ref().map(|last| match (last.exit, last.signal) {
+            (Some(exit), _) => format!("exit:{exit}"),
+            (_, Some(signal)) => format!("signal:{signal}"),
+            _ => "ended".into(),
+        }),
+        "changed" => row.changed.map(|yes| if yes { "yes" } else { "no" }.to_owned()),
+        "cpu" => row.cpu.map(|cpu| format!("{cpu:.2}")),
+        "processes" => number(row.processes),
+        "root" => row.root.as_ref().map(shown),
+        _ => None,
+    })
+}
+
+/// For people.
+fn cell(row: &Row, column: &str) -> String {
+    match column {
+        "uptime" => or_dash(row.uptime.map(span)),
+        "memory" => or_dash(row.memory.map(bytes)),
+        "last" => or_dash(row.last.as_ref().map(last)),
+        other => bare(row, other),
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let heading = USUAL.iter().map(|name| name.to_uppercase()).collect::<Vec<_>>();
+    let mut lines = vec![heading];
+    lines.extend(rows.iter().map(|row| USUAL.iter().map(|name| cell(row, name)).collect()));
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..USUAL.len()).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let padded: Vec<String> = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text += padded.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,223 @@
+//! The command lines of all tools, and what they have in common: usage, messages, exit status.
+//! From these definitions come help, manual pages and completions.
+
+mod config;
+mod enter;
+mod info;
+mod list;
+mod mount;
+mod net;
+mod start;
+mod stop;
+
+pub use config::ConfigTool;
+pub use enter::EnterTool;
+pub use info::InfoTool;
+pub use list::ListTool;
+pub use mount::MountTool;
+pub use net::NetTool;
+pub use start::StartTool;
+pub use stop::StopTool;
+
+use crate::config::Name;
+use crate::error::{Error, Exit, Result};
+use crate::subhost::Subhost;
+use clap::{Args, CommandFactory, Parser};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicI8, Ordering};
+use std::time::Duration;
+
+/// -1 quiet, 0, 1 verbose.
+static TALK: AtomicI8 = AtomicI8::new(0);
+
+/// What every tool takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// The directory that holds the subhosts [default: $SUBHOST, else /opt/subhost]
+    #[arg(short = 'S', long = "subhosts", value_name = "DIR")]
+    pub tree: Option<PathBuf>,
+    /// Change a setting for this run only; it is kept with what the run makes
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Wait at most this long for another command on the same subhost [default: STOP_TIMEOUT + 5]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<Duration>,
+    /// Say what is done
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Warn of nothing
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+fn seconds(text: &str) -> std::result::Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}
+
+impl Common {
+    /// $SUBHOST.
+    ///
+    /// # Errors
+    /// As [`crate::config::tree`].
+    pub fn tree(&self) -> Result<PathBuf> {
+        crate::config::tree(self.tree.as_deref())
+    }
+
+    /// The subhost of a name.
+    ///
+    /// # Errors
+    /// The name cannot be one.
+    pub fn subhost(&self, name: &str) -> Result<Subhost> {
+        let name = Name::new(name)?;
+        Ok(Subhost::new(&self.tree()?, &name, &self.set).waiting(self.wait))
+    }
+
+    /// Does `work` to each subhost, whatever becomes of the others; gives the status of the first
+    /// failure.
+    ///
+    /// # Errors
+    /// $SUBHOST cannot be told.
+    pub fn each(&self, names: &[String], work: impl Fn(&Subhost) -> Result<u8>) -> Result<u8> {
+        let mut first = 0;
+        for name in names {
+            let status = match self.subhost(name).and_then(|subhost| work(&subhost)) {
+                Ok(status) => status,
+                Err(error) => {
+                    report(Name::new(name).ok().as_ref(), &error);
+                    error.exit as u8
+                }
+            };
+            if first == 0 {
+                first = status;
+            }
+        }
+        Ok(first)
+    }
+}
+
+/// A tool: its command line, and what it does.
+pub trait Tool: Parser {
+    /// The status of usage errors and of failures that are not the subhost's.
+    const OWN: Exit = Exit::Usage;
+
+    /// What is common to all.
+    fn common(&self) -> &Common;
+
+    /// Does it; gives the status.
+    ///
+    /// # Errors
+    /// What `main` prints.
+    fn run(self) -> Result<u8>;
+}
+
+/// The main of every tool.
+pub fn main<T: Tool + CommandFactory>() -> ExitCode {
+    // What our caller left open is not for hooks and not for the inside.
+    let _ = crate::sys::cloexec_from(3);
+    let tool = match T::try_parse() {
+        Ok(tool) => tool,
+        Err(error) => {
+            let _ = error.print();
+            return match error.use_stderr() {
+                true => ExitCode::from(T::OWN as u8),
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
+    let talk = match (tool.common().verbose, tool.common().quiet) {
+        (true, _) => 1,
+        (_, true) => -1,
+        _ => 0,
+    };
+    TALK.store(talk, Ordering::Relaxed);
+    match tool.run() {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            report(None, &error);
+            ExitCode::from(match (error.exit, T::OWN) {
+                (Exit::Failed | Exit::Usage, Exit::Own) => Exit::Own as u8,
+                (exit, _) => exit as u8,
+            })
+        }
+    }
+}
+
+/// The name that the tool was called by.
+pub fn program() -> String {
+    std::env::args_os()
+        .next()
+        .and_then(|path| Some(PathBuf::from(path).file_name()?.to_string_lossy().into_owned()))
+        .unwrap_or_else(|| "subhost".into())
+}
+
+fn say(name: Option<&Name>, text: &str) {
+    let mut line = format!("{}: ", program());
+    if let Some(name) = name {
+        line += &format!("{name}: ");
+    }
+    // A closed standard error is nothing to fail for.
+    let _ = writeln!(std::io::stderr(), "{line}{text}");
+}
+
+/// Prints a failure and those that followed it.
+pub fn report(name: Option<&Name>, error: &Error) {
+    say(name, &error.to_string());
+    for more in &error.also {
+        report(name, more);
+    }
+}
+
+/// Prints a warning, unless `-q`.
+pub fn warn(name: Option<&Name>, text: &str) {
+    if TALK.load(Ordering::Relaxed) >= 0 {
+        say(name, &format!("warning: {text}"));
+    }
+}
+
+/// Prints what is done, with `-v`.
+pub fn tell(name: Option<&Name>, text: impl FnOnce() -> String) {
+    if TALK.load(Ordering::Relaxed) > 0 {
+        say(name, &text());
+    }
+}
+
+/// Prints data. A reader that has gone away (`| head`) is no failure.
+///
+/// # Errors
+/// Standard output cannot be written, as when a disk is full.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Exit::Failed, format!("cannot write to standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The command lines of all tools, for manual pages and completions.
+pub fn commands() -> Vec<clap::Command> {
+    vec![
+        MountTool::command(),
+        NetTool::command(),
+        EnterTool::command(),
+        StartTool::command(),
+        StopTool::command(),
+        ListTool::command(),
+        InfoTool::command(),
+        ConfigTool::command(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn definitions_hold_together() {
+        for command in super::commands() {
+            command.debug_assert();
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `subhost-start`.
+
+use super::{Common, Tool};
+use crate::config::{self, Config};
+use crate::confine::must_be_root;
+use crate::error::{Error, Exit, Result};
+use crate::subhost::StartHow;
+use crate::terminal::{Wiring, Wish};
+use clap::Parser;
+
+/// Start subhosts
+///
+/// Brings up root and network of each NAME and boots it in the background: RUN under a PID 1 of
+/// ours, or the tree's own INIT, or nothing but a PID 1 that holds until stop. Returns when it is
+/// up. Its output goes to /var/log/subhost/NAME.log.
+#[derive(Debug, Parser)]
+#[command(name = "subhost-start", version, after_help = "Examples:
+  subhost-start web db      start two
+  subhost-start -i web      be its init with a shell, as long as you stay
+  subhost-start --auto      all whose AUTOSTART is not no
+  subhost-start --auto=dmz  all whose AUTOSTART names dmz
+
+Status: 0 done or already so, 1 failed, 2 usage, 4 no such subhost, 5 invalid config or state,
+6 timed out, 75 busy. With -f and -i: the command's, 128+N if signal N ended it, 125 to 127 as
+subhost-enter.")]
+pub struct StartTool {
+    /// Stay in the foreground until it ends
+    #[arg(short, long, conflicts_with_all = ["auto", "all"])]
+    pub foreground: bool,
+    /// Stay in the foreground with a shell instead of RUN
+    #[arg(short, long, conflicts_with_all = ["foreground", "auto", "all"])]
+    pub interactive: bool,
+    /// All whose AUTOSTART is not no, or names SET
+    #[arg(long, value_name = "SET", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub auto: Option<String>,
+    /// All that have a config
+    #[arg(long, conflicts_with = "auto")]
+    pub all: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+    /// Names of subhosts
+    #[arg(value_name = "NAME", required_unless_present_any = ["auto", "all"], conflicts_with_all = ["auto", "all"])]
+    pub names: Vec<String>,
+}
+
+impl Tool for StartTool {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn run(self) -> Result<u8> {
+        must_be_root()?;
+        let how = match (self.foreground, self.interactive) {
+            (true, _) => StartHow::Foreground,
+            (_, true) => StartHow::Shell,
+            _ => StartHow::Background,
+        };
+        if how != StartHow::Background {
+            let [name] = &self.names[..] else {
+                return Err(Error::new(Exit::Usage, "only one can be in the foreground"));
+            };
+            let subhost = self.common.subhost(name)?;
+            let started = subhost.start(how, Some(Wiring::new(Wish::AsFound)));
+            return started.or_else(|error| {
+                super::report(Some(subhost.name()), &error);
+                Ok(match error.exit {
+                    Exit::Failed => Exit::Own as u8,
+                    exit => exit as u8,
+                })
+            });
+        }
+        let mut broken = 0;
+        let names = match (&self.auto, self.all) {
+            (Some(set), _) => self.chosen(set, &mut broken)?,
+            (_, true) => all(&self.common)?,
+            _ => self.names.clone(),
+        };
+        let status = self.common.each(&names, |subhost| subhost.start(how, None))?;
+        Ok(if status == 0 { broken } else { status })
+    }
+}
+
+fn all(common: &Common) -> Result<Vec<String>> {
+    let names = config::names(&common.tree()?)?;
+    Ok(names.iter().map(ToString::to_string).collect())
+}
+
+impl StartTool {
+    /// Those that belong to `set`, or to any if it is empty. A broken config keeps no other from
+    /// starting, but is not passed over in silence.
+    fn chosen(&self, set: &str, broken: &mut u8) -> Result<Vec<String>> {
+        let tree = self.common.tree()?;
+        let mut chosen = Vec::new();
+        for name in config::names(&tree)? {
+            match Config::load(&tree, &name, &self.common.set) {
+                Ok(config) => {
+                    let sets = &config.autostart;
+                    let member = sets.iter().any(|word| set.is_empty() || word == set);
+                    chosen.extend(member.then(|| name.to_string()));
+                }
+                Err(error) => {
+                    super::report(Some(&name), &error);
+                    *broken = error.exit as u8;
+                }
+            }
+        }
+        Ok(chosen)
+    }
+}

@@ -1,0 +1,103 @@
+//! `subhost-stop`.
+
+use super::{Common, Tool, print};
+use crate::config;
+use crate::confine::must_be_root;
+use crate::error::Result;
+use crate::plan::Half;
+use crate::state;
+use crate::subhost::StopHow;
+use clap::Parser;
+
+/// Stop subhosts
+///
+/// Ends the processes of each NAME (STOP, then KILL after STOP_TIMEOUT), then takes down its
+/// network and its root. Works with the config missing, broken or changed. Stopping what is not
+/// running is fine: what is left of it goes.
+#[derive(Debug, Parser)]
+#[command(name = "subhost-stop", version, after_help = "Examples:
+  subhost-stop web          stop it
+  subhost-stop --keep web   end its processes only: it hibernates
+  subhost-stop --all        all that are up
+  subhost-stop -n web       show the commands that would
+
+Status: 0 done or already so, 1 something is left (the message says what, and who holds it),
+2 usage, 4 no such subhost, 5 invalid state, 6 timed out, 75 busy.")]
+pub struct StopTool {
+    /// End processes only; root and network stay up
+    #[arg(short = 'K', long)]
+    pub keep: bool,
+    /// KILL at once
+    #[arg(short, long)]
+    pub kill: bool,
+    /// Also end processes of the host that hold its tree or its network namespace
+    #[arg(long, conflicts_with = "keep")]
+    pub kill_holders: bool,
+    /// Detach mounts that stay busy, and say who holds them
+    #[arg(short = 'l', long = "lazy", conflicts_with = "keep")]
+    pub lazy: bool,
+    /// Wait until the kernel has done with everything
+    #[arg(long, conflicts_with = "keep")]
+    pub sync: bool,
+    /// All that are up
+    #[arg(long)]
+    pub all: bool,
+    /// Print the shell commands that would be run, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+    /// Names of subhosts
+    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    pub names: Vec<String>,
+}
+
+impl Tool for StopTool {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn run(self) -> Result<u8> {
+        must_be_root()?;
+        let how = StopHow {
+            keep: self.keep,
+            kill: self.kill,
+            kill_holders: self.kill_holders,
+            detach: self.lazy,
+            sync: self.sync,
+        };
+        let names = match self.all {
+            true => self.up()?,
+            false => self.names.clone(),
+        };
+        let halves: &[Half] = match self.keep {
+            true => &[],
+            false => &[Half::Net, Half::Root],
+        };
+        self.common.each(&names, |subhost| {
+            match self.dry_run {
+                true => print(&subhost.script_down(halves, true)?)?,
+                false => subhost.stop(how)?,
+            }
+            Ok(0)
+        })
+    }
+}
+
+impl StopTool {
+    /// All of this $SUBHOST that have state, and those with a config, whose parts a script of
+    /// commands may have made.
+    fn up(&self) -> Result<Vec<String>> {
+        let tree = self.common.tree()?;
+        let mut names = config::names(&tree)?;
+        names.extend(state::names().into_iter().filter(|name| {
+            let subhost = crate::subhost::Subhost::new(&tree, name, &[]);
+            // Another $SUBHOST's are not ours to stop.
+            [Half::Root, Half::Net].iter().any(|half| matches!(subhost.frozen(*half), Ok(Some(_))))
+        }));
+        names.sort();
+        names.dedup();
+        Ok(names.iter().map(ToString::to_string).collect())
+    }
+}

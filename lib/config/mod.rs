@@ -1,0 +1,445 @@
+//! A subhost's settings: where they come from, and what they mean.
+//!
+//! [`Config::load`] reads `defaults` and `config`, checks that nobody else could have written
+//! them, and gives the settings their meaning. It never runs anything, and reads nothing from
+//! inside a subhost's tree.
+
+mod check;
+pub mod keys;
+mod trust;
+mod values;
+
+pub use trust::unreachable_by_others;
+pub use values::{Cidr, Mac, signal_number};
+
+use crate::envfile;
+use crate::error::{Doing, Error, Exit, Result, shown};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The name of a subhost: `[A-Za-z0-9][A-Za-z0-9_.-]*`, at most 64 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// # Errors
+    /// `Exit::Usage` with the rule.
+    pub fn new(name: &str) -> Result<Self> {
+        let ok = name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+            && !["control", "defaults"].contains(&name);
+        if ok {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(Error::new(
+                Exit::Usage,
+                format!("'{}' cannot be the name of a subhost", shown(name)),
+            )
+            .hint(
+                "a letter or digit, then letters, digits, '_', '.', '-', at most 64 bytes, \
+                 not 'control' or 'defaults'",
+            ))
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = String;
+    fn try_from(name: String) -> std::result::Result<Self, String> {
+        Name::new(&name).map_err(|e| e.to_string())
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// All settings of one subhost, with their meaning.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// $SUBHOST, absolute.
+    pub tree: PathBuf,
+    /// Its name.
+    pub name: Name,
+    /// `$SUBHOST/NAME`.
+    pub dir: PathBuf,
+    /// Its root file system.
+    pub root: Root,
+    /// Its network.
+    pub net: Net,
+    /// What runs in it.
+    pub run: Run,
+    /// Programs on the host, run along the way.
+    pub hooks: BTreeMap<Phase, Vec<String>>,
+    /// How long a hook may take.
+    pub hook_timeout: Duration,
+    /// The sets that start at boot; empty: none.
+    pub autostart: Vec<String>,
+    /// Every setting as text, defaults included: what `subhost-config` prints and hooks get.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// How the root file system is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// Where it is mounted.
+    pub live: PathBuf,
+    /// The file tree, or the overlay's writable layer.
+    pub upper: PathBuf,
+    /// The overlay's work directory, or where the tmpfs of a volatile root is mounted.
+    pub work: PathBuf,
+    /// Read-only layers, topmost first; empty: the root is a recursive bind of `upper`.
+    pub lowers: Vec<Layer>,
+    /// The image that holds `upper` and `work`.
+    pub image: Option<Image>,
+    /// Nothing can be written.
+    pub read_only: bool,
+    /// What is written is gone at stop.
+    pub volatile: bool,
+}
+
+/// One read-only layer of an overlay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layer {
+    /// A directory.
+    Directory(PathBuf),
+    /// A file with a file system in it (squashfs, erofs, ext4 ...), mounted read-only.
+    Image(PathBuf),
+}
+
+/// A file with a file system in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The file.
+    pub file: PathBuf,
+    /// Where it is mounted.
+    pub at: PathBuf,
+    /// Number of the partition, from 1; none: the whole file.
+    pub partition: Option<u32>,
+    /// File system type; none: recognised by its superblock.
+    pub fstype: Option<String>,
+    /// Mount options of the file system.
+    pub options: Option<String>,
+}
+
+/// How the network is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Net {
+    /// The host's own.
+    Host,
+    /// A named namespace of somebody else's.
+    Named(String),
+    /// A named namespace of its own.
+    Private(Private),
+}
+
+/// A network namespace of the subhost's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Private {
+    /// Its cables, by index.
+    pub cables: Vec<Cable>,
+    /// Default gateways, at most one of each family.
+    pub gateways: Vec<IpAddr>,
+    /// Further routes.
+    pub routes: Vec<(Cidr, IpAddr)>,
+}
+
+/// A veth pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cable {
+    /// Its number.
+    pub index: usize,
+    /// Name of the host end.
+    pub host: String,
+    /// Name of the inner end.
+    pub inner: String,
+    /// The bridge that the host end belongs to.
+    pub bridge: Option<String>,
+    /// Address of the inner end; none only where there is no machine-id and none was assigned.
+    pub mac: Mac,
+    /// MTU of both ends, bytes.
+    pub mtu: Option<u32>,
+    /// Addresses of the inner end.
+    pub addresses: Vec<Cidr>,
+}
+
+/// What runs in a subhost, and how it is ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Its host name.
+    pub hostname: String,
+    /// What our PID 1 runs; empty: it holds until stop.
+    pub command: Vec<String>,
+    /// The tree's own init instead of our PID 1; empty: ours.
+    pub init: Vec<String>,
+    /// User inside that `command` runs as.
+    pub user: String,
+    /// Directory inside that `command` runs in.
+    pub dir: String,
+    /// Further environment.
+    pub env: BTreeMap<String, String>,
+    /// How RUN or INIT is asked to end.
+    pub stop: Stop,
+    /// How long that may take.
+    pub stop_timeout: Duration,
+    /// Host directories and files that appear inside.
+    pub binds: Vec<Bind>,
+    /// Temporary file systems inside: path and size in bytes.
+    pub tmpfs: Vec<(String, Option<u64>)>,
+    /// Size of the tmpfs on /run, bytes; 0: none.
+    pub ram_size: u64,
+    /// Name servers.
+    pub dns: Vec<IpAddr>,
+    /// Search domains.
+    pub search: Vec<String>,
+}
+
+/// A host directory or file that appears inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside.
+    pub target: String,
+    /// Cannot be written through.
+    pub read_only: bool,
+}
+
+/// How RUN or INIT is asked to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stop {
+    /// By what the init in the tree understands; TERM for RUN.
+    Usual,
+    /// By a signal, its number.
+    Signal(i32),
+    /// By a command run inside.
+    Command(Vec<String>),
+}
+
+/// When a hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Phase {
+    Premount,
+    Postmount,
+    Prenet,
+    Postnet,
+    Prestop,
+    Poststop,
+}
+
+impl Phase {
+    /// As PHASE says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Premount => "premount",
+            Phase::Postmount => "postmount",
+            Phase::Prenet => "prenet",
+            Phase::Postnet => "postnet",
+            Phase::Prestop => "prestop",
+            Phase::Poststop => "poststop",
+        }
+    }
+}
+
+/// Where a setting was made, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Default,
+    File(PathBuf, usize),
+    CommandLine,
+}
+
+/// A value with its origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// The settings by key, before they have meaning.
+pub(crate) type Settings = BTreeMap<String, Setting>;
+
+pub(crate) fn invalid(origin: &Origin, key: &str, why: impl fmt::Display) -> Error {
+    let place = match origin {
+        Origin::Default => String::new(),
+        Origin::File(file, line) => format!("{}:{line}: ", shown(file)),
+        Origin::CommandLine => "--set: ".into(),
+    };
+    Error::new(Exit::Invalid, format!("{place}{key}: {why}"))
+}
+
+impl Config {
+    /// Reads and checks the settings of `name` below `tree` ($SUBHOST); `set` are `KEY=VALUE`
+    /// pairs that come last.
+    ///
+    /// # Errors
+    /// `NoSubhost` if there is no config; `Invalid` with file, line and key; `Failed` if a file
+    /// cannot be read.
+    pub fn load(tree: &Path, name: &Name, set: &[String]) -> Result<Self> {
+        let dir = tree.join(name.as_str());
+        let file = dir.join("config");
+        if !dir.is_dir() || !file.exists() {
+            return Err(Error::new(
+                Exit::NoSubhost,
+                format!("no such subhost: there is no {}", shown(&file)),
+            ));
+        }
+        let mut settings: Settings = keys::KEYS
+            .iter()
+            .map(|(key, value)| {
+                let setting = Setting {
+                    value: (*value).to_owned(),
+                    origin: Origin::Default,
+                };
+                ((*key).to_owned(), setting)
+            })
+            .collect();
+        let defaults = tree.join("defaults");
+        if defaults.exists() {
+            merge(&mut settings, &defaults, tree, name)?;
+        }
+        merge(&mut settings, &file, tree, name)?;
+        for word in set {
+            let (key, value) = word.split_once('=').ok_or_else(|| {
+                Error::new(Exit::Usage, format!("--set {}: not KEY=VALUE", shown(word)))
+            })?;
+            known(key, &Origin::CommandLine)?;
+            if value.contains('\0') {
+                return Err(invalid(&Origin::CommandLine, key, "contains a NUL"));
+            }
+            let setting = Setting {
+                value: value.to_owned(),
+                origin: Origin::CommandLine,
+            };
+            settings.insert(key.to_owned(), setting);
+        }
+        check::config(tree, name, settings)
+    }
+
+    /// The file that keeps what was given to the subhost for good.
+    pub fn assigned_file(dir: &Path) -> PathBuf {
+        dir.join("assigned")
+    }
+
+    /// The kind of root in one word, as `subhost-list` shows it.
+    pub fn kind(&self) -> &'static str {
+        self.root.kind()
+    }
+}
+
+impl Root {
+    /// `image`, `overlay` or `rbind`.
+    pub fn kind(&self) -> &'static str {
+        match (&self.image, self.lowers.is_empty()) {
+            (Some(_), _) => "image",
+            (None, false) => "overlay",
+            (None, true) => "rbind",
+        }
+    }
+}
+
+fn known(key: &str, origin: &Origin) -> Result<()> {
+    keys::kind(key).map(drop).map_err(|nearest| {
+        let place = match origin {
+            Origin::File(file, line) => format!("{}:{line}: ", shown(file)),
+            _ => "--set: ".into(),
+        };
+        let error = Error::new(Exit::Invalid, format!("{place}unknown key {}", shown(key)));
+        match nearest {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None => error.hint("keys of your own begin with X_"),
+        }
+    })
+}
+
+/// Reads one file of `KEY=word` lines that only its owner, root or the caller, could have written.
+pub(crate) fn read_trusted(
+    file: &Path,
+    tree: &Path,
+    name: &Name,
+) -> Result<Vec<envfile::Pair>> {
+    let text = trust::read(file)?;
+    let tree = tree.to_string_lossy();
+    let scope = [("SUBHOST", tree.as_ref()), ("NAME", name.as_str())];
+    envfile::parse(&text, &scope)
+        .map_err(|e| Error::new(Exit::Invalid, format!("{}:{e}", shown(file))))
+}
+
+fn merge(settings: &mut Settings, file: &Path, tree: &Path, name: &Name) -> Result<()> {
+    for pair in read_trusted(file, tree, name)? {
+        let origin = Origin::File(file.to_owned(), pair.line);
+        known(&pair.key, &origin)?;
+        let setting = Setting {
+            value: pair.value,
+            origin,
+        };
+        settings.insert(pair.key, setting);
+    }
+    Ok(())
+}
+
+/// $SUBHOST as an absolute path: `-S`, else the environment's SUBHOST, else `/opt/subhost`.
+///
+/// # Errors
+/// `Usage` if it is not absolute after all or not UTF-8.
+pub fn tree(option: Option<&Path>) -> Result<PathBuf> {
+    let given = match option {
+        Some(dir) => dir.to_owned(),
+        None => std::env::var_os("SUBHOST")
+            .filter(|v| !v.is_empty())
+            .map_or_else(|| PathBuf::from("/opt/subhost"), PathBuf::from),
+    };
+    let absolute = std::path::absolute(&given)
+        .doing(|| format!("tell where {} is", shown(&given)))?;
+    // Only a path without symlinks can be compared with what the kernel says of mounts.
+    let real = std::fs::canonicalize(&absolute).unwrap_or(absolute);
+    if real.to_str().is_none() {
+        return Err(Error::new(
+            Exit::Usage,
+            format!("the path {} is not UTF-8", shown(&real)),
+        )
+        .hint("configs are text and could not name it"));
+    }
+    Ok(real)
+}
+
+/// The names of all subhosts below `tree`: directories with a config. Sorted.
+///
+/// # Errors
+/// `tree` cannot be read.
+pub fn names(tree: &Path) -> Result<Vec<Name>> {
+    let entries = match std::fs::read_dir(tree) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).doing(|| format!("read {}", shown(tree))),
+    };
+    let mut names: Vec<Name> = entries
+        .filter_map(std::result::Result::ok)
+        .filter_map(|entry| Name::new(entry.file_name().to_str()?).ok())
+        .filter(|name| tree.join(name.as_str()).join("config").exists())
+        .collect();
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,232 @@
+//! Small values that settings are made of: addresses, MACs, sizes, durations, signals, words.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Why a value is refused, in words; the caller knows file, line and key.
+pub(super) type Checked<T> = Result<T, String>;
+
+/// An address with the length of its network's prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cidr {
+    /// The address.
+    pub address: IpAddr,
+    /// Bits of the prefix.
+    pub prefix: u8,
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+    fn from_str(text: &str) -> Checked<Self> {
+        let wrong = || format!("'{text}' is not ADDRESS/PREFIX, such as 192.0.2.10/24");
+        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
+        let max = if address.is_ipv4() { 32 } else { 128 };
+        if prefix > max {
+            return Err(format!("'{text}': the prefix has at most {max} bits"));
+        }
+        Ok(Self { address, prefix })
+    }
+}
+
+impl TryFrom<String> for Cidr {
+    type Error = String;
+    fn try_from(text: String) -> Checked<Self> {
+        text.parse()
+    }
+}
+
+impl From<Cidr> for String {
+    fn from(cidr: Cidr) -> String {
+        cidr.to_string()
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl Cidr {
+    /// Is `address` in the same network?
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same = |a: &[u8], b: &[u8]| {
+            a.iter().zip(b).enumerate().all(|(i, (x, y))| {
+                let bits = usize::from(self.prefix).saturating_sub(i * 8).min(8);
+                let mask = !(0xffu16 >> bits) as u8;
+                x & mask == y & mask
+            })
+        };
+        match (self.address, address) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => same(&a.octets(), &b.octets()),
+            (IpAddr::V6(a), IpAddr::V6(b)) => same(&a.octets(), &b.octets()),
+            _ => false,
+        }
+    }
+}
+
+/// An Ethernet address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl FromStr for Mac {
+    type Err = String;
+    fn from_str(text: &str) -> Checked<Self> {
+        let wrong = || format!("'{text}' is not a MAC, such as 02:00:5e:00:53:01");
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|p| p.len() == 2).ok_or_else(wrong)?;
+            if !part.chars().all(|c| c.is_ascii_hexdigit()) {
+                return Err(wrong());
+            }
+            *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
+        }
+        if parts.next().is_some() {
+            return Err(wrong());
+        }
+        if bytes[0] & 1 != 0 || bytes == [0; 6] {
+            return Err(format!("'{text}' is a group address, no interface can have it"));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = String;
+    fn try_from(text: String) -> Checked<Self> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> String {
+        mac.to_string()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+pub(super) fn yes_no(text: &str) -> Checked<bool> {
+    match text {
+        "yes" => Ok(true),
+        "no" | "" => Ok(false),
+        _ => Err(format!("'{text}' is neither yes nor no")),
+    }
+}
+
+/// Bytes: a number with K, M, G or T (powers of 1024), or none.
+pub(super) fn size(text: &str) -> Checked<u64> {
+    let wrong = || format!("'{text}' is not a size, such as 64M");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" | "m" => 20,
+        "G" | "g" => 30,
+        "T" | "t" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+/// A number with ms, s, m or h; seconds without.
+pub(super) fn duration(text: &str) -> Checked<Duration> {
+    let wrong = || format!("'{text}' is not a duration, such as 10s");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let millis = match &text[digits.len()..] {
+        "ms" => Some(number),
+        "" | "s" => number.checked_mul(1000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    };
+    millis.map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// Words as sh splits them: blanks, quotes, backslash.
+pub(super) fn words(text: &str) -> Checked<Vec<String>> {
+    shell_words::split(text).map_err(|_| format!("'{text}' has a quote that is not closed"))
+}
+
+/// The number of a signal given as `TERM`, `SIGTERM`, `15` or `RTMIN+3`; none if it is no signal.
+pub fn signal_number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    if let Some(offset) = name.strip_prefix("RTMIN") {
+        let offset = match offset {
+            "" => 0,
+            more => more.strip_prefix('+')?.parse::<u8>().ok()?,
+        };
+        // glibc keeps 32 and 33 for itself and calls 34 SIGRTMIN (signal(7)).
+        return (offset <= 30).then(|| 34 + i32::from(offset));
+    }
+    nix::sys::signal::Signal::from_str(&format!("SIG{name}"))
+        .ok()
+        .map(|s| s as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cidr() {
+        let net: Cidr = "192.0.2.10/25".parse().unwrap();
+        assert!(net.contains("192.0.2.127".parse().unwrap()));
+        assert!(!net.contains("192.0.2.128".parse().unwrap()));
+        assert!(!net.contains("2001:db8::1".parse().unwrap()));
+        let all: Cidr = "0.0.0.0/0".parse().unwrap();
+        assert!(all.contains("198.51.100.1".parse().unwrap()));
+        for bad in ["192.0.2.10", "192.0.2.10/33", "x/8", "1.2.3/8", "::1/129"] {
+            assert!(bad.parse::<Cidr>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn macs() {
+        let mac: Mac = "02:00:5E:00:53:01".parse().unwrap();
+        assert_eq!(mac.to_string(), "02:00:5e:00:53:01");
+        for bad in [
+            "01:00:5e:00:53:01",
+            "02:00:5e:00:53",
+            "02:00:5e:00:53:01:02",
+            "+2:00:5e:00:53:01",
+            "00:00:00:00:00:00",
+        ] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_durations_signals() {
+        assert_eq!(size("64M"), Ok(64 << 20));
+        assert_eq!(size("0"), Ok(0));
+        assert!(size("64MB").is_err() && size("M").is_err() && size("99999999T").is_err());
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("s").is_err() && duration("1d").is_err());
+        assert_eq!(signal_number("TERM"), Some(15));
+        assert_eq!(signal_number("SIGINT"), Some(2));
+        assert_eq!(signal_number("RTMIN+3"), Some(37));
+        assert_eq!(signal_number("9"), Some(9));
+        assert_eq!(signal_number("/bin/true"), None);
+        assert_eq!(signal_number("0"), None);
+    }
+}

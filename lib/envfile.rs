@@ -1,0 +1,544 @@
+//! The grammar of `config`, `defaults` and `assigned`: lines of `KEY=word` that a POSIX shell could source.
+//!
+//! The law: a file that is accepted means in dash, bash (also `--posix`) and busybox sh exactly what is
+//! read here. So whatever a shell would act on, whatever shells disagree about, and whatever depends on
+//! the shell's own state is refused, with its place and a hint; nothing is guessed. The law is held
+//! against the real shells by `tests/grammar.rs`.
+//!
+//! This module must not run anything, read the environment or a file, or know which keys exist: text and
+//! the few variables of `scope` go in, pairs come out, in time linear in the text.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+/// Longest text that is read, and the most that `$VAR` may add to it: without the second limit, lines
+/// like `A=$A$A` would grow without bound.
+const LIMIT: usize = 1 << 20;
+
+/// One assignment as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// `[A-Za-z_][A-Za-z0-9_]*`. A key may come more than once: the later pair wins, as in a shell.
+    pub key: String,
+    /// The value after quotes, escapes and variables.
+    pub value: String,
+    /// 1-based line of the key.
+    pub line: usize,
+}
+
+/// Why a file was refused, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// 1-based.
+    pub line: usize,
+    /// 1-based, in characters.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead; may be empty.
+    pub hint: String,
+    /// The offending line; bytes that are no UTF-8 and characters that could move or hide text are
+    /// replaced one for one, so that `column` still counts. Empty when the file is too large.
+    pub source: String,
+}
+
+impl fmt::Display for SyntaxError {
+    /// `LINE:COL: message (hint)`, the source line and a caret under the column. No newline at the end;
+    /// the caller puts `FILE:` before it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Of a very long line only what surrounds the caret is of use.
+        const BEFORE: usize = 60;
+        const SHOWN: usize = 100;
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)?;
+        if !self.hint.is_empty() {
+            write!(f, " ({})", self.hint)?;
+        }
+        if self.source.is_empty() {
+            return Ok(());
+        }
+        let caret = self.column.saturating_sub(1);
+        let start = if caret < SHOWN { 0 } else { caret - BEFORE };
+        let shown: String = self.source.chars().skip(start).take(SHOWN).collect();
+        // Tabs are repeated, so that the caret is right whatever their width.
+        let pad: String = shown
+            .chars()
+            .chain(std::iter::repeat(' '))
+            .take(caret - start)
+            .map(|c| if c == '\t' { c } else { ' ' })
+            .collect();
+        write!(f, "\n  {shown}\n  {pad}^")
+    }
+}
+
+impl std::error::Error for SyntaxError {}
+
+/// Reads a file's text. `scope` gives the variables that are known before the file, SUBHOST and NAME;
+/// they are not among the pairs that come back.
+///
+/// # Errors
+/// The first thing in the text that is not in the grammar. Nothing of a refused file is of use.
+pub fn parse(text: &[u8], scope: &[(&str, &str)]) -> Result<Vec<Pair>, SyntaxError> {
+    if text.len() > LIMIT {
+        return Err(refusal(b"", 0, TOO_LARGE));
+    }
+    if text.starts_with(b"\xef\xbb\xbf") {
+        return Err(refusal(text, 0, BYTE_ORDER_MARK));
+    }
+    let text = match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(e) => return Err(refusal(text, e.valid_up_to(), NOT_UTF8)),
+    };
+    if let Some(at) = text.find('\0') {
+        return Err(refusal(text.as_bytes(), at, NUL));
+    }
+    let reader = Reader {
+        text,
+        at: 0,
+        scope,
+        pairs: Vec::new(),
+        latest: HashMap::new(),
+        special: SPECIAL.iter().flat_map(|row| row.split(' ')).collect(),
+        grown: 0,
+    };
+    reader.file()
+}
+
+/// Gives `value` as one word for a shell, to stand after `KEY=` or as an argument: bare where that is
+/// safe, else in single quotes. Any string without NUL comes back equal in dash, bash and busybox sh,
+/// and in [`parse`].
+pub fn quote(value: &str) -> String {
+    let safe = |b: u8| b.is_ascii_alphanumeric() || b"_-./:@%+,=".contains(&b);
+    // A leading = is a command's path in zsh.
+    if !value.is_empty() && !value.starts_with('=') && value.bytes().all(safe) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+/// Variables that shells set by themselves, compute, hold read-only or live by: to assign them fails,
+/// gives another value, or changes how the rest of the file or the shell that sources it works.
+const SPECIAL: &[&str] = &[
+    // Computed or read-only; the most are bash's, some busybox's, too. dash ends when OPTIND is no number.
+    "_ ARGV0 COMPREPLY COPROC DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD LINENO",
+    "MAPFILE OPTARG OPTERR OPTIND PIPESTATUS PPID RANDOM REPLY SECONDS SHELLOPTS SHLVL SRANDOM UID",
+    // They switch bash into another mode, end an idle shell, or steer globs and functions.
+    "CHILD_MAX EXECIGNORE FIGNORE FUNCNEST GLOBIGNORE GLOBSORT IGNOREEOF POSIXLY_CORRECT",
+    "POSIX_PEDANTIC TMOUT auto_resume histchars ignoreeof",
+    // A login shell and its prompt live by them. LANG, as LC_*, decides how bash reads the next line.
+    "CDPATH COLUMNS ENV HISTCONTROL HISTFILE HISTFILESIZE HISTIGNORE HISTSIZE HISTTIMEFORMAT HOME IFS",
+    "LANG LANGUAGE LINES LOGNAME MAIL MAILCHECK MAILPATH OLDPWD PATH PROMPT_COMMAND PROMPT_DIRTRIM",
+    "PS0 PS1 PS2 PS3 PS4 PWD SHELL TERM USER",
+];
+
+/// The same, whole families: bash's own, completion, line editing, locale, dynamic linker.
+const SPECIAL_PREFIXES: &[&str] = &["BASH", "COMP_", "LC_", "LD_", "READLINE_"];
+
+// What is refused: message, and after the dashes the hint. {} is what it is about.
+const TOO_LARGE: &str = "the file is larger than 1 MiB -- is it the right one?";
+const BYTE_ORDER_MARK: &str = "byte order mark -- save the file as UTF-8 without one";
+const NOT_UTF8: &str = "not UTF-8 -- save the file as UTF-8";
+const NUL: &str = "NUL byte -- is this a text file?";
+const CR: &str =
+    r"carriage return -- the file has Windows line ends: sed -i 's/\r$//' takes them away";
+const CONTROL: &str = "control character {} -- it can stand in single quotes only";
+const OUTSIDE: &str = "{} outside quotes -- put the value in single quotes";
+const NO_QUOTE: &str = "{} is no quote to a shell -- write ' or \"";
+const NO_KEY: &str = "{} where a key should begin -- a line is KEY=value, a # comment or blank";
+const DIGIT: &str = "a key cannot begin with a digit -- a line is KEY=value, a # comment or blank";
+const IN_KEY: &str = "{} in a key -- a key is made of letters, digits and _";
+const EXPORT: &str = "export without a key -- write export KEY=value";
+const NO_EQUALS: &str = "{} without = -- write KEY=value; no command is ever run";
+const APPEND: &str = "+= is understood by bash alone -- write {}=\"${{}}...\"";
+const ELEMENT: &str = "there are no arrays -- use a key for each, or words in quotes";
+const FUNCTION: &str = "there are no functions -- nothing is ever run";
+const SPECIAL_KEY: &str =
+    "{} is a variable that shells set or live by -- give the key another name";
+const BLANK_BEFORE: &str = "blank before = -- write KEY=value, without blanks around =";
+const BLANK_AFTER: &str = "blank after = -- write KEY=value, without blanks around =";
+const SECOND_WORD: &str = "a second word after the value -- a value with blanks needs quotes";
+const SECOND_KEY: &str = "two assignments on one line -- one a line";
+const OPEN_SINGLE: &str = "this ' is never closed -- add the closing '";
+const OPEN_DOUBLE: &str = "this \" is never closed -- add the closing \"";
+const LAST_BACKSLASH: &str =
+    "backslash at the end of the file -- quote it, and end the file with a newline";
+const COMMAND: &str = r"a shell would run or compute this -- for a literal $ write \$";
+const COMPUTED: &str = "a shell would compute this -- only ${{}} is read";
+const DOLLAR_QUOTE: &str = r"${} is understood by bash alone -- leave out the $, or write \${}";
+const SHELLS_OWN: &str = r"${} is the shell's own -- for a literal $ write \$";
+const LONE_DOLLAR: &str = r"$ without a name -- for a literal $ write \$";
+const UNCLEAR_END: &str = "unclear where the name ends -- write ${{}}";
+const SPLIT: &str = "some shells split this into words after export -- write \"${}\"";
+const UNSET: &str =
+    r"{} is not set above -- only keys above, SUBHOST and NAME are known; for a literal $ write \$";
+const GROWN: &str = "the values grow beyond 1 MiB -- use fewer variables";
+
+/// The same for a character that some shell would act on where it stands bare; None if no shell would.
+fn active(c: char) -> Option<&'static str> {
+    Some(match c {
+        '`' => r"unquoted {}: a shell would run a command -- for a literal one write \`",
+        ';' => "unquoted {}: a shell would end the command -- one assignment a line, or quotes",
+        '&' | '|' => "unquoted {}: a shell would start another command -- put the value in quotes",
+        '<' | '>' => "unquoted {}: a shell would redirect -- put the value in quotes",
+        '*' | '?' | '[' => "unquoted {}: a shell might look for files -- put the value in quotes",
+        '~' => {
+            "unquoted {}: a shell might put a home directory -- quote it, or write the path in full"
+        }
+        '(' | ')' => {
+            "unquoted {}: there are no arrays and no subshells -- a list is words in quotes"
+        }
+        '{' | '}' => "unquoted {}: some shells expand braces -- put the value in quotes",
+        _ => return None,
+    })
+}
+
+type Read<T> = Result<T, SyntaxError>;
+
+/// Where a `$VAR` stands.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Bare,
+    BareAfterExport,
+    Quoted,
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    scope: &'a [(&'a str, &'a str)],
+    pairs: Vec<Pair>,
+    /// Key to its last index in `pairs`.
+    latest: HashMap<&'a str, usize>,
+    special: HashSet<&'static str>,
+    /// Bytes that variables have added so far.
+    grown: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn file(mut self) -> Read<Vec<Pair>> {
+        let (mut line, mut counted) = (1, 0);
+        loop {
+            self.blanks();
+            match self.peek(0) {
+                None => return Ok(self.pairs),
+                Some(b'\n') => self.at += 1,
+                Some(b'#') => self.comment()?,
+                Some(_) => {
+                    line += self.text[counted..self.at].matches('\n').count();
+                    counted = self.at;
+                    self.assignment(line)?;
+                }
+            }
+        }
+    }
+
+    fn peek(&self, ahead: usize) -> Option<u8> {
+        self.text.as_bytes().get(self.at + ahead).copied()
+    }
+
+    /// The character at `at`; at the end of the text a newline, which ends things as well.
+    fn char_at(&self, at: usize) -> char {
+        self.text[at..].chars().next().unwrap_or('\n')
+    }
+
+    fn fail<T>(&self, at: usize, why: &str) -> Read<T> {
+        Err(refusal(self.text.as_bytes(), at, why))
+    }
+
+    fn fail_about<T>(&self, at: usize, why: &str, about: impl fmt::Display) -> Read<T> {
+        self.fail(at, &why.replace("{}", &format!("{about:.40}")))
+    }
+
+    fn blanks(&mut self) {
+        while matches!(self.peek(0), Some(b' ' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn name(&mut self) -> &'a str {
+        let start = self.at;
+        while self
+            .peek(0)
+            .is_some_and(|b| b == b'_' || b.is_ascii_alphanumeric())
+        {
+            self.at += 1;
+        }
+        &self.text[start..self.at]
+    }
+
+    /// A backslash at the end of a comment continues nothing, in any shell.
+    fn comment(&mut self) -> Read<()> {
+        while let Some(b) = self.peek(0).filter(|b| *b != b'\n') {
+            if b.is_ascii_control() && b != b'\t' {
+                return self.out_of_place(self.at);
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn assignment(&mut self, line: usize) -> Read<()> {
+        let (mut key_at, mut key, mut place) = (self.at, self.name(), Place::Bare);
+        if key == "export" && matches!(self.peek(0), Some(b' ' | b'\t')) {
+            self.blanks();
+            (key_at, key, place) = (self.at, self.name(), Place::BareAfterExport);
+        }
+        self.equals(key_at, key)?;
+        if self.special.contains(key) || SPECIAL_PREFIXES.iter().any(|p| key.starts_with(p)) {
+            return self.fail_about(key_at, SPECIAL_KEY, key);
+        }
+        let value_at = self.at;
+        let value = self.word(place)?;
+        let word_end = self.at;
+        self.blanks();
+        let second_at = self.at;
+        match self.peek(0) {
+            None | Some(b'\n' | b'#') => {}
+            Some(b) if !b.is_ascii_graphic() => return self.out_of_place(self.at),
+            Some(_) if value_at == word_end => return self.fail(value_at, BLANK_AFTER),
+            Some(_) if !self.name().is_empty() && self.peek(0) == Some(b'=') => {
+                return self.fail(second_at, SECOND_KEY);
+            }
+            Some(_) => return self.fail(second_at, SECOND_WORD),
+        }
+        self.latest.insert(key, self.pairs.len());
+        let key = key.to_owned();
+        self.pairs.push(Pair { key, value, line });
+        Ok(())
+    }
+
+    /// Passes the = that follows a key, or says what is wrong with the two.
+    fn equals(&mut self, key_at: usize, key: &str) -> Read<()> {
+        let (at, next) = (self.at, self.char_at(self.at));
+        let plain = next.is_ascii_graphic() && active(next).is_none();
+        match next {
+            '\n' | '#' if key.is_empty() => self.fail(at, EXPORT),
+            _ if key.is_empty() && plain => self.fail_about(at, NO_KEY, next),
+            _ if key.is_empty() => self.out_of_place(at),
+            _ if key.as_bytes()[0].is_ascii_digit() => self.fail(key_at, DIGIT),
+            '=' => {
+                self.at += 1;
+                Ok(())
+            }
+            '+' if self.peek(1) == Some(b'=') => self.fail_about(at, APPEND, key),
+            '[' => self.fail(at, ELEMENT),
+            '(' => self.fail(at, FUNCTION),
+            ' ' | '\t' | '\n' => {
+                self.blanks();
+                match self.peek(0) {
+                    Some(b'=') => self.fail(at, BLANK_BEFORE),
+                    _ => self.fail_about(key_at, NO_EQUALS, key),
+                }
+            }
+            _ if plain => self.fail_about(at, IN_KEY, next),
+            _ => self.out_of_place(at),
+        }
+    }
+
+    fn word(&mut self, place: Place) -> Read<String> {
+        let mut value = String::new();
+        while let Some(b) = self.peek(0) {
+            match b {
+                b' ' | b'\t' | b'\n' => break,
+                b'\'' => {
+                    let rest = &self.text[self.at + 1..];
+                    let Some(length) = rest.find('\'') else {
+                        return self.fail(self.at, OPEN_SINGLE);
+                    };
+                    value.push_str(&rest[..length]);
+                    self.at += length + 2;
+                }
+                b'"' => self.double_quoted(&mut value)?,
+                b'$' => self.variable(place, &mut value)?,
+                b'\\' => {
+                    match self.peek(1) {
+                        // bash 5.2, after joined lines, reads \\ at the very end as two of them.
+                        Some(b'\\') if self.peek(2).is_none() => {
+                            return self.fail(self.at, LAST_BACKSLASH);
+                        }
+                        Some(b'\n') => {}
+                        Some(c @ (b'\t' | b' '..=b'~')) => value.push(char::from(c)),
+                        Some(_) => return self.out_of_place(self.at + 1),
+                        // Literal to the shells, but to a reader a line whose end was lost.
+                        None => return self.fail(self.at, LAST_BACKSLASH),
+                    }
+                    self.at += 2;
+                }
+                _ if b.is_ascii_graphic() && active(char::from(b)).is_none() => {
+                    value.push(char::from(b));
+                    self.at += 1;
+                }
+                _ => return self.out_of_place(self.at),
+            }
+        }
+        Ok(value)
+    }
+
+    fn double_quoted(&mut self, value: &mut String) -> Read<()> {
+        let open = self.at;
+        self.at += 1;
+        loop {
+            let rest = &self.text[self.at..];
+            let Some(length) = rest.find(['"', '\\', '$', '`', '\u{1}', '\u{7f}']) else {
+                return self.fail(open, OPEN_DOUBLE);
+            };
+            value.push_str(&rest[..length]);
+            self.at += length;
+            match (rest.as_bytes()[length], self.peek(1)) {
+                (b'"', _) => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                (b'$', _) => self.variable(Place::Quoted, value)?,
+                (b'`', _) => return self.out_of_place(self.at),
+                // bash 5.2 marks its own work with these two, and after a backslash loses them or
+                // the variable that follows.
+                (b'\x01' | b'\x7f', _) => return self.out_of_place(self.at),
+                (_, Some(b'\n')) => self.at += 2,
+                (_, Some(c @ (b'"' | b'\\' | b'$' | b'`'))) => {
+                    value.push(char::from(c));
+                    self.at += 2;
+                }
+                _ => {
+                    value.push('\\');
+                    self.at += 1;
+                }
+            }
+        }
+    }
+
+    fn variable(&mut self, place: Place, value: &mut String) -> Read<()> {
+        let dollar = self.at;
+        let braced = self.peek(1) == Some(b'{');
+        self.at += if braced { 2 } else { 1 };
+        let name = self.name();
+        let next = self.char_at(self.at);
+        if name.is_empty() || name.as_bytes()[0].is_ascii_digit() {
+            return self.no_variable(dollar, place);
+        }
+        if braced && next != '}' {
+            return self.fail_about(dollar, COMPUTED, name);
+        }
+        if braced {
+            self.at += 1;
+        } else if !next.is_ascii() || (next == '\\' && self.peek(1) == Some(b'\n')) {
+            // Where the locale is Latin-1, bash takes the first byte of é as a letter of the name. And
+            // shells join the lines before they look for the name's end: old ones do not.
+            return self.fail_about(self.at, UNCLEAR_END, name);
+        }
+        if place == Place::BareAfterExport {
+            return self.fail_about(dollar, SPLIT, name);
+        }
+        let Some(known) = self.lookup(name) else {
+            let Some(near) = self.nearest(name) else {
+                return self.fail_about(dollar, UNSET, name);
+            };
+            return self.fail(
+                dollar,
+                &format!("{name} is not set above -- did you mean {near}?"),
+            );
+        };
+        let length = known.len();
+        if self.grown + length > LIMIT {
+            return self.fail(dollar, GROWN);
+        }
+        value.push_str(known);
+        self.grown += length;
+        Ok(())
+    }
+
+    /// What is wrong with a $ that no name follows.
+    fn no_variable<T>(&self, dollar: usize, place: Place) -> Read<T> {
+        match self.char_at(dollar + 1) {
+            '(' => self.fail(dollar, COMMAND),
+            '{' => self.fail_about(dollar, COMPUTED, "NAME"),
+            c @ ('\'' | '"') if place != Place::Quoted => self.fail_about(dollar, DOLLAR_QUOTE, c),
+            c if c.is_ascii_digit() || "?$!#*@-".contains(c) => {
+                self.fail_about(dollar, SHELLS_OWN, c)
+            }
+            _ => self.fail(dollar, LONE_DOLLAR),
+        }
+    }
+
+    fn lookup(&self, name: &str) -> Option<&str> {
+        if let Some(&index) = self.latest.get(name) {
+            return Some(&self.pairs[index].value);
+        }
+        self.scope
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| *value)
+    }
+
+    /// The name that was probably meant. The limits keep a hostile file from making this slow.
+    fn nearest(&self, name: &str) -> Option<&str> {
+        const LONGEST: usize = 40;
+        let set = self
+            .pairs
+            .iter()
+            .rev()
+            .take(500)
+            .map(|pair| pair.key.as_str());
+        let names = self.scope.iter().map(|(known, _)| *known).chain(set);
+        let distance = |known: &str| match known.eq_ignore_ascii_case(name) {
+            true => 0,
+            false => strsim::osa_distance(known, name),
+        };
+        names
+            .filter(|known| known.len() <= LONGEST && name.len() <= LONGEST)
+            .map(|known| (distance(known), known))
+            .filter(|(distance, _)| distance * 3 <= name.len())
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, known)| known)
+    }
+
+    /// What is wrong with a character that may not stand bare.
+    fn out_of_place<T>(&self, at: usize) -> Read<T> {
+        let c = self.char_at(at);
+        match c {
+            '\r' => self.fail(at, CR),
+            '\u{2018}'..='\u{201f}' => self.fail_about(at, NO_QUOTE, c),
+            c if c.is_control() => self.fail_about(at, CONTROL, format!("U+{:04X}", u32::from(c))),
+            c => self.fail_about(at, active(c).unwrap_or(OUTSIDE), visible(c)),
+        }
+    }
+}
+
+fn refusal(text: &[u8], at: usize, why: &str) -> SyntaxError {
+    let (before, after) = text.split_at(at);
+    let start = before
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |newline| newline + 1);
+    let end = at
+        + after
+            .iter()
+            .position(|b| *b == b'\n')
+            .unwrap_or(after.len());
+    let (message, hint) = why.split_once(" -- ").unwrap_or((why, ""));
+    SyntaxError {
+        line: 1 + before.iter().filter(|b| **b == b'\n').count(),
+        column: 1 + String::from_utf8_lossy(&text[start..at]).chars().count(),
+        message: message.to_owned(),
+        hint: hint.to_owned(),
+        source: String::from_utf8_lossy(&text[start..end])
+            .chars()
+            .map(visible)
+            .collect(),
+    }
+}
+
+/// One visible character for one that a terminal would obey or not show. Tabs stay.
+fn visible(c: char) -> char {
+    match c {
+        '\t' => c,
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
+        '\u{7f}' => '\u{2421}',
+        '\u{ad}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    }
+}

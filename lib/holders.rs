@@ -1,0 +1,115 @@
+//! Who keeps a mount or a namespace busy: processes of the host, found in /proc, named for the
+//! administrator. Looks only; ending them is for `--kill-holders`.
+
+use crate::error::shown;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A process that holds something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its pid.
+    pub pid: i32,
+    /// Its command name, made fit to print.
+    pub command: String,
+    /// How it holds it.
+    pub how: String,
+}
+
+/// All pids of the host.
+pub fn pids() -> impl Iterator<Item = i32> {
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// The command name of a process as the kernel keeps it.
+pub fn command(pid: i32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    shown(name.trim_end())
+}
+
+/// Processes of our mount namespace with their working directory, root, executable or an open or
+/// mapped file at or below `at`. What other mount namespaces hold are copies: they keep no mount
+/// of ours busy.
+pub fn of_mount(at: &Path) -> Vec<Holder> {
+    let us = std::fs::read_link("/proc/self/ns/mnt").ok();
+    pids()
+        .filter_map(|pid| {
+            let dir = PathBuf::from(format!("/proc/{pid}"));
+            let same = std::fs::read_link(dir.join("ns/mnt")).ok() == us;
+            let how = same.then(|| held_path(&dir, at)).flatten()?;
+            Some(Holder {
+                pid,
+                command: command(pid),
+                how: how.to_owned(),
+            })
+        })
+        .collect()
+}
+
+fn held_path(dir: &Path, at: &Path) -> Option<&'static str> {
+    let lies_in = |link: PathBuf| std::fs::read_link(link).is_ok_and(|path| path.starts_with(at));
+    for (link, how) in [("cwd", "its directory"), ("root", "its root"), ("exe", "its program")] {
+        if lies_in(dir.join(link)) {
+            return Some(how);
+        }
+    }
+    for (links, how) in [("fd", "an open file"), ("map_files", "a mapped file")] {
+        let entries = std::fs::read_dir(dir.join(links)).into_iter().flatten();
+        if entries.filter_map(Result::ok).any(|entry| lies_in(entry.path())) {
+            return Some(how);
+        }
+    }
+    None
+}
+
+/// Processes in the network namespace whose nsfs inode is `inode`.
+pub fn of_netns(inode: u64) -> Vec<Holder> {
+    pids()
+        .filter(|pid| {
+            std::fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|meta| meta.ino() == inode)
+        })
+        .map(|pid| Holder {
+            pid,
+            command: command(pid),
+            how: "its network namespace".into(),
+        })
+        .collect()
+}
+
+/// The holders as the hint of a message.
+pub fn told(holders: &[Holder]) -> String {
+    if holders.is_empty() {
+        return "no process of the host that can be seen holds it: perhaps a mount namespace, a loop \
+                device or a file system on it"
+            .into();
+    }
+    let told: Vec<String> = holders
+        .iter()
+        .take(8)
+        .map(|holder| format!("held by pid {} ({}), {}", holder.pid, holder.command, holder.how))
+        .collect();
+    let more = match holders.len().saturating_sub(8) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("{}{more}; --kill-holders ends them", told.join("; "))
+}
+
+/// We and the processes that we come from: never to be killed.
+pub fn ancestors() -> Vec<i32> {
+    let mut chain = vec![nix::unistd::getpid().as_raw()];
+    while let Some(&pid) = chain.last() {
+        match parent(pid) {
+            Some(parent) if parent > 0 && !chain.contains(&parent) => chain.push(parent),
+            _ => break,
+        }
+    }
+    chain
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    crate::proc::Stat::of(pid).map(|stat| stat.parent)
+}

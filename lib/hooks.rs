@@ -1,0 +1,76 @@
+//! Hooks: programs on the host that run along the way, with the whole config in their environment.
+
+use crate::config::Phase;
+use crate::error::{Doing, Error, Exit, Result, shown};
+use crate::login::default_signals;
+use crate::plan::Plan;
+use crate::{proc, sys};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+
+/// PATH of hooks, the same wherever we were called from.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Runs the plan's hook of this phase, if it has one. Its output goes to our standard error: our
+/// standard output is data.
+///
+/// # Errors
+/// It cannot be run; it failed; `TimedOut`, and it and its children are killed.
+pub fn run(plan: &Plan, phase: Phase) -> Result<()> {
+    let Some((program, args)) = plan.hooks.get(&phase).and_then(|argv| argv.split_first()) else {
+        return Ok(());
+    };
+    let hook = || format!("the {} hook {}", phase.as_str(), shown(program));
+    let out = std::io::stderr();
+    let out = std::os::fd::AsFd::as_fd(&out).try_clone_to_owned();
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .env_clear()
+        .envs(&plan.hook_env)
+        .env("PATH", PATH)
+        .env("PHASE", phase.as_str())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(out.map(Stdio::from).unwrap_or_else(|_| Stdio::null()))
+        // A group of its own, so that what it started ends with it when it hangs.
+        .process_group(0);
+    sys::before_exec(&mut command, || {
+        default_signals().map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))?;
+        sys::cloexec_from(3).map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))
+    });
+    let mut child = command.spawn().doing(|| format!("run {}", hook()))?;
+    let pid = child.id() as i32;
+    let ended = proc::open(pid).map(|pidfd| proc::wait(&pidfd, Some(plan.hook_timeout)));
+    if !ended.doing(|| format!("watch {}", hook()))? {
+        let _ = sys::kill(-pid, nix::libc::SIGKILL);
+        let _ = child.wait();
+        let seconds = plan.hook_timeout.as_secs_f32();
+        return Err(Error::new(
+            Exit::TimedOut,
+            format!("{} had not ended after {seconds} s and was killed", hook()),
+        )
+        .hint("HOOK_TIMEOUT gives it longer"));
+    }
+    let status = child.wait().doing(|| format!("wait for {}", hook()))?;
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Ok(()),
+        (Some(code), _) => Err(Error::new(Exit::Failed, format!("{} failed with status {code}", hook()))),
+        (_, signal) => Err(Error::new(
+            Exit::Failed,
+            format!("{} was killed by signal {}", hook(), signal.unwrap_or(0)),
+        )),
+    }
+}
+
+/// The hook as a line of shell, for `-n`.
+pub fn shell(plan: &Plan, phase: Phase) -> Option<String> {
+    use crate::envfile::quote;
+    let argv = plan.hooks.get(&phase)?;
+    let mut words = vec!["env -i".to_owned()];
+    let env = plan.hook_env.iter().filter(|(_, value)| !value.is_empty());
+    words.extend(env.map(|(key, value)| format!("{key}={}", quote(value))));
+    words.push(format!("PATH={PATH} PHASE={}", phase.as_str()));
+    words.extend(argv.iter().map(|word| quote(word)));
+    Some(words.join(" "))
+}

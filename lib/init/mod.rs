@@ -1,0 +1,360 @@
+//! PID 1 of a subhost: makes its world, runs one command, reaps what dies, and ends when it is
+//! told to or the command has ended. All else inside ends with it.
+//!
+//! What runs here runs for months: it allocates nothing after start, and holds no descriptor of
+//! the host but the two state files that it was given.
+
+pub mod spec;
+mod tree;
+
+use crate::config::signal_number;
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
+use crate::login::{Program, cannot_run, default_signals};
+use crate::state::{Last, now};
+use crate::{confine, sys, terminal};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use rustix::fs::{FlockOperation, flock};
+use spec::{Go, Hand, Main, Report, Spec, receive, send};
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long everything else has to end after the command has.
+const REST: Duration = Duration::from_secs(10);
+
+/// `subhost-init N`: N is the socket to the tool that boots. `subhost-init --console N`: logs an
+/// init's console.
+pub fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let adopted = |number: &str| number.parse().ok().and_then(|fd| sys::adopt(fd).ok());
+    let (socket, console) = match words[..] {
+        [number] => (adopted(number), false),
+        ["--console", number] => (adopted(number), true),
+        _ => (None, false),
+    };
+    let Some(socket) = socket else {
+        eprintln!("subhost-init: PID 1 of a subhost; subhost-start and subhost-enter run it");
+        return ExitCode::from(2);
+    };
+    let _ = sys::cloexec_from(3);
+    // What cron or init thought of killing first is not for us to inherit.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    if console {
+        return log(&socket);
+    }
+    match boot(&socket) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let _ = send(&socket, &Report::failed(error), &[]);
+            ExitCode::from(125)
+        }
+    }
+}
+
+fn boot(socket: &OwnedFd) -> Result<u8> {
+    // The tool that spawned us may be gone already.
+    let Some((Go, fds)) = receive(socket)? else {
+        return Ok(125);
+    };
+    let mut fds = fds.into_iter();
+    let mut next = || fds.next().ok_or_else(terminal::lost);
+    let (text, alive, last) = (next()?, next()?, File::from(next()?));
+    let network = fds.next();
+    let spec = read(text)?;
+    flock(&alive, FlockOperation::NonBlockingLockExclusive).doing(|| "take the lock of PID 1")?;
+    tree::assemble(&spec, network.as_ref())?;
+    drop(network);
+    let terminal = if spec.slaves.contains(&true) {
+        let (master, slave) = terminal::pair()?;
+        tree::console(&slave)?;
+        send(socket, &Report::Terminal, &[master.as_raw_fd()])?;
+        Some(slave)
+    } else {
+        None
+    };
+    match &spec.main {
+        Main::Init(program) => Err(become_init(program, terminal.as_ref(), spec.slaves)),
+        main => Reaper::new(socket, &spec, last)?.run(main, terminal),
+    }
+}
+
+fn read(memfd: OwnedFd) -> Result<Spec> {
+    let mut text = String::new();
+    let read = File::from(memfd).read_to_string(&mut text);
+    read.doing(|| "read the boot's settings")?;
+    serde_json::from_str(&text)
+        .map_err(|e| Error::new(Exit::Failed, format!("cannot read the boot's settings: {e}")))
+}
+
+/// Executes the tree's own init in our place. Returns only if that fails.
+fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3]) -> Error {
+    let path = program.argv.first().cloned().unwrap_or_default();
+    let prepare = || -> Result<(CString, Vec<CString>, Vec<CString>)> {
+        if let Some(slave) = terminal {
+            for (fd, _) in slaves.iter().enumerate().filter(|(_, slave)| **slave) {
+                let duplicated = match fd {
+                    0 => rustix::stdio::dup2_stdin(slave),
+                    1 => rustix::stdio::dup2_stdout(slave),
+                    _ => rustix::stdio::dup2_stderr(slave),
+                };
+                duplicated.doing(|| "take the console")?;
+            }
+        }
+        let text = |text: &str| CString::new(text).doing(|| "pass a text with a NUL to INIT");
+        let args = program.argv.iter().map(|arg| text(arg));
+        let env = program.env.iter().map(|(key, value)| text(&format!("{key}={value}")));
+        Ok((
+            text(&path)?,
+            args.collect::<Result<_>>()?,
+            env.collect::<Result<_>>()?,
+        ))
+    };
+    let (program_path, args, env) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(error) => return error,
+    };
+    let last_steps = || -> Result<()> {
+        nix::unistd::setsid().doing(|| "lead a session")?;
+        confine::give_up(program.own_network)?;
+        default_signals().doing(|| "reset signals")?;
+        sys::cloexec_from(3).doing(|| "let go of descriptors")
+    };
+    if let Err(error) = last_steps() {
+        return error;
+    }
+    let errno = sys::exec(&program_path, &args, &env);
+    cannot_run(&path, errno)
+}
+
+impl IntoErrno for std::ffi::NulError {
+    fn into_errno(self) -> Errno {
+        Errno::EINVAL
+    }
+}
+
+/// Reaps and waits.
+struct Reaper<'a> {
+    socket: &'a OwnedFd,
+    spec: &'a Spec,
+    signals: SignalFd,
+    last: File,
+    /// The command, while it lives.
+    command: Option<i32>,
+    /// How it ended.
+    status: Option<u8>,
+    /// Stopping: until when.
+    stopping: Option<Instant>,
+    /// Everything has been told to end.
+    told: bool,
+}
+
+impl<'a> Reaper<'a> {
+    fn new(socket: &'a OwnedFd, spec: &'a Spec, last: File) -> Result<Self> {
+        let all = SigSet::all();
+        // A blocked signal is kept even for PID 1, which ignores what it has no handler for.
+        all.thread_block().doing(|| "block signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&all, flags).doing(|| "open the signals")?;
+        Ok(Self {
+            socket,
+            spec,
+            signals,
+            last,
+            command: None,
+            status: None,
+            stopping: None,
+            told: false,
+        })
+    }
+
+    fn run(mut self, main: &Main, terminal: Option<OwnedFd>) -> Result<u8> {
+        nix::unistd::setsid().doing(|| "lead a session")?;
+        // Whatever we need capabilities for is done; what we start must not have more than we.
+        let own_network = self.spec.joins_network;
+        if let Main::Run(program) = main {
+            let mut command = program.command(terminal.as_ref(), self.spec.slaves)?;
+            let name = command.get_program().to_string_lossy().into_owned();
+            let child = command.spawn().map_err(|e| cannot_run(&name, e.into_errno()))?;
+            self.command = i32::try_from(child.id()).ok();
+            std::env::set_current_dir("/").doing(|| "change to / inside")?;
+        }
+        drop(terminal);
+        confine::give_up(own_network)?;
+        send(self.socket, &Report::Up, &[])?;
+        self.hold(matches!(main, Main::Run(_)))
+    }
+
+    fn hold(&mut self, has_command: bool) -> Result<u8> {
+        let mut listening = true;
+        loop {
+            self.reap(has_command);
+            if has_command && self.command.is_none() && self.stopping.is_none() {
+                return Ok(self.status.unwrap_or(0));
+            }
+            if let Some(until) = self.stopping {
+                if self.command.is_none() && !self.told {
+                    self.tell_all();
+                    continue;
+                }
+                if (self.told && !has_children()) || Instant::now() >= until {
+                    return Ok(self.status.unwrap_or(0));
+                }
+            }
+            let mut fds = [
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+            ];
+            let count = if listening { 2 } else { 1 };
+            match poll(&mut fds[..count], self.patience()) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::sys("wait for signals", errno)),
+            }
+            let heard = listening && fds[1].any().unwrap_or(false);
+            self.signals();
+            if heard {
+                match receive::<Hand>(self.socket) {
+                    Ok(Some((Hand(signal), _))) if self.command.is_some() => self.hand_on(signal),
+                    // Holding in the foreground: whatever would end a command ends us.
+                    Ok(Some(_)) => self.stop(),
+                    // The tool is gone. Its boot ends with it, or it left us to ourselves.
+                    _ if self.spec.tied => return Ok(self.status.unwrap_or(0)),
+                    _ => listening = false,
+                }
+            }
+        }
+    }
+
+    fn patience(&self) -> PollTimeout {
+        let Some(until) = self.stopping else {
+            return PollTimeout::NONE;
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        let millis = left.as_millis().clamp(1, 1000) as u16;
+        PollTimeout::from(millis)
+    }
+
+    fn signals(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+            match Signal::try_from(number) {
+                Ok(Signal::SIGCHLD) => {}
+                Ok(Signal::SIGTERM) => self.stop(),
+                _ => self.hand_on(number),
+            }
+        }
+    }
+
+    fn hand_on(&self, signal: i32) {
+        if let Some(pid) = self.command {
+            let _ = sys::kill(pid, signal);
+        }
+    }
+
+    fn stop(&mut self) {
+        if self.stopping.is_none() {
+            self.stopping = Some(Instant::now() + self.spec.stop_timeout);
+            self.hand_on(self.spec.stop_signal);
+        }
+    }
+
+    /// The command has ended by itself or on request: the rest is asked to.
+    fn tell_all(&mut self) {
+        self.told = true;
+        for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCONT] {
+            let _ = sys::kill(-1, signal as i32);
+        }
+        let soon = Instant::now() + REST;
+        self.stopping = self.stopping.map(|until| until.min(soon));
+    }
+
+    fn reap(&mut self, has_command: bool) {
+        loop {
+            let (pid, exit, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, exit)) => (pid.as_raw(), Some(exit), None),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid.as_raw(), None, Some(signal as i32)),
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(_) => continue,
+            };
+            if has_command && self.command == Some(pid) {
+                self.command = None;
+                self.status = Some(match (exit, signal) {
+                    (Some(exit), _) => exit as u8,
+                    (_, signal) => 128 + signal.unwrap_or(0) as u8,
+                });
+                record(&self.last, exit, signal);
+            }
+        }
+    }
+}
+
+fn has_children() -> bool {
+    use nix::sys::wait::{Id, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    !matches!(waitid(Id::All, flags), Err(Errno::ECHILD))
+}
+
+/// Writes how a run ended.
+fn record(file: &File, exit: Option<i32>, signal: Option<i32>) {
+    let last = Last {
+        when: now(),
+        exit,
+        signal,
+    };
+    if let Ok(text) = serde_json::to_string(&last) {
+        // Shorter than before or not, a reader sees one of them: the new first, then the cut.
+        let _ = file.write_all_at(text.as_bytes(), 0);
+        let _ = file.set_len(text.len() as u64);
+    }
+}
+
+/// The signal that asks an init or a command of this program to end, where the config says
+/// nothing (systemd(1), busybox init.c); none: it wants a command, `telinit 0`.
+pub fn usual_stop(program: &str) -> Option<i32> {
+    match program.rsplit('/').next().unwrap_or_default() {
+        "systemd" => signal_number("RTMIN+3"),
+        "busybox" => Some(Signal::SIGUSR2 as i32),
+        "init" => None,
+        _ => Some(Signal::SIGTERM as i32),
+    }
+}
+
+fn log(socket: &OwnedFd) -> ExitCode {
+    // Not to be ended by what ends the tool's terminal.
+    let _ = nix::unistd::setsid();
+    let logged = receive::<Go>(socket).and_then(|received| {
+        let Some((Go, fds)) = received else {
+            return Ok(());
+        };
+        let Ok([master, log, last, init]) = <[OwnedFd; 4]>::try_from(fds) else {
+            return Ok(());
+        };
+        terminal::log_console(&master, &log, &init)?;
+        let status = wait_status(&init);
+        let (exit, signal) = match status {
+            Some(status) if status & 0x7f == 0 => (Some(status >> 8 & 0xff), None),
+            Some(status) => (None, Some(status & 0x7f)),
+            None => (None, None),
+        };
+        record(&File::from(last), exit, signal);
+        Ok(())
+    });
+    ExitCode::from(u8::from(logged.is_err()))
+}
+
+/// The kernel tells once somebody has reaped it, which the host's init does soon.
+fn wait_status(init: &OwnedFd) -> Option<i32> {
+    (0..50).find_map(|_| {
+        sys::pidfd_exit_status(init).or_else(|| {
+            std::thread::sleep(Duration::from_millis(10));
+            None
+        })
+    })
+}

@@ -1,0 +1,174 @@
+//! What the booting tool tells the process that becomes PID 1, and what that answers: packets on a
+//! socket pair, descriptors beside them.
+
+use crate::config::Bind;
+use crate::error::{Doing, Errno, Error, Exit, Result};
+use crate::login::Program;
+use nix::cmsg_space;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything about a boot. It travels as a memfd, the first of the descriptors of a [`Go`]; the
+/// others are alive, last, and the network namespace if `joins_network`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Spec {
+    /// Where the root is mounted on the host.
+    pub live: PathBuf,
+    /// Host name.
+    pub hostname: String,
+    /// A network namespace comes with this.
+    pub joins_network: bool,
+    /// Directories inside that are covered, because they show the host's $SUBHOST.
+    pub covers: Vec<String>,
+    /// Host directories and files inside.
+    pub binds: Vec<Bind>,
+    /// Texts bound read-only over files inside: source on the host, path inside, and whether a
+    /// missing file is made to be covered.
+    pub texts: Vec<(PathBuf, String, bool)>,
+    /// Temporary file systems inside: path and bytes.
+    pub tmpfs: Vec<(String, Option<u64>)>,
+    /// Size of /run, bytes; 0: none.
+    pub ram_size: u64,
+    /// What PID 1 does.
+    pub main: Main,
+    /// The signal that asks the command to end.
+    pub stop_signal: i32,
+    /// How long that may take.
+    pub stop_timeout: Duration,
+    /// Which of 0, 1 and 2 become the slave of a terminal made inside.
+    pub slaves: [bool; 3],
+    /// The boot ends with the booting tool.
+    pub tied: bool,
+}
+
+/// The first packet to PID 1, sent when it has been recorded.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Go;
+
+/// What PID 1 does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Main {
+    /// Runs nothing and holds until stop.
+    Hold,
+    /// Runs a command; ends when it ends.
+    Run(Program),
+    /// Becomes the tree's own init.
+    Init(Program),
+}
+
+/// From PID 1 to the tool. A terminal's master comes beside `Terminal`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Report {
+    /// The terminal inside.
+    Terminal,
+    /// Up: what was to run runs.
+    Up,
+    /// Not up.
+    Failed {
+        /// As in [`Error`].
+        exit: u8,
+        /// As in [`Error`].
+        what: String,
+        /// As in [`Error`].
+        errno: Option<i32>,
+        /// As in [`Error`].
+        hint: Option<String>,
+    },
+}
+
+impl Report {
+    /// A failure as a packet.
+    pub fn failed(error: Error) -> Self {
+        Report::Failed {
+            exit: error.exit as u8,
+            what: error.what,
+            errno: error.errno.map(|errno| errno as i32),
+            hint: error.hint,
+        }
+    }
+
+    /// The failure in a packet; none if it is none.
+    pub fn error(self) -> Option<Error> {
+        let Report::Failed {
+            exit,
+            what,
+            errno,
+            hint,
+        } = self
+        else {
+            return None;
+        };
+        let known = [Exit::Invalid, Exit::TimedOut, Exit::Own, Exit::CannotRun, Exit::NotFound];
+        let exit = known.into_iter().find(|known| *known as u8 == exit);
+        Some(Error {
+            exit: exit.unwrap_or(Exit::Failed),
+            what,
+            errno: errno.map(Errno::from_raw),
+            hint,
+            also: Vec::new(),
+        })
+    }
+}
+
+/// From the tool to PID 1: a signal for the command.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Hand(pub i32);
+
+/// At most this many descriptors come with a packet.
+const MAX_FDS: usize = 8;
+/// Bytes of the largest packet; the spec itself, which may be larger, comes as a memfd.
+const MAX: usize = 16 << 10;
+
+/// Sends one packet with descriptors.
+///
+/// # Errors
+/// The other end is gone.
+pub fn send<T: Serialize>(socket: &OwnedFd, packet: &T, fds: &[RawFd]) -> Result<()> {
+    let text = serde_json::to_vec(packet)
+        .map_err(|e| Error::new(Exit::Failed, format!("cannot put a packet into words: {e}")))?;
+    let rights = [ControlMessage::ScmRights(fds)];
+    let control = if fds.is_empty() { &[][..] } else { &rights[..] };
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&text)], control, flags, None)
+        .map(drop)
+        .doing(|| "send to the other side of a boot")
+}
+
+/// Receives one packet with its descriptors; none at the end.
+///
+/// # Errors
+/// The packet is not what was expected.
+pub fn receive<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut buffer = vec![0; MAX];
+    let mut space = cmsg_space!([RawFd; MAX_FDS]);
+    let (count, fds) = loop {
+        let mut slices = [IoSliceMut::new(&mut buffer)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags) {
+            Err(Errno::EINTR) => continue,
+            // The other end was killed with our packets unread.
+            Err(Errno::ECONNRESET) => return Ok(None),
+            other => other.doing(|| "receive from the other side of a boot")?,
+        };
+        let mut fds = Vec::new();
+        for control in message.cmsgs().doing(|| "receive descriptors")? {
+            if let ControlMessageOwned::ScmRights(received) = control {
+                fds.extend(received.into_iter().map(crate::sys::received));
+            }
+        }
+        break (message.bytes, fds);
+    };
+    if count == 0 {
+        return Ok(None);
+    }
+    serde_json::from_slice(&buffer[..count])
+        .map(|packet| Some((packet, fds)))
+        .map_err(|e| Error::new(Exit::Failed, format!("cannot read a packet: {e}")))
+}

@@ -1,0 +1,319 @@
+//! The mount namespace of a subhost: its root, and what every system expects below it.
+//!
+//! The tree is hostile. So what comes from the host is first picked up as detached mounts, then
+//! the root is changed for good, and only then is anything inside looked at: from there no path,
+//! whatever links it goes through, leads back to the host.
+
+use super::spec::Spec;
+use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
+use crate::sys;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat,
+    openat2, symlinkat,
+};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// The tree below /proc that configures the host's kernel: not to be written inside.
+const READ_ONLY: &[&str] = &["proc/sys", "proc/sysrq-trigger", "proc/irq", "proc/bus", "proc/fs"];
+
+/// What was picked up on the host, with where it goes.
+struct Picked {
+    mount: OwnedFd,
+    target: String,
+    directory: bool,
+    make: bool,
+}
+
+/// Enters namespaces of its own and makes the root and all mounts.
+///
+/// # Errors
+/// The step that failed, with its object.
+pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
+    if let Some(network) = network {
+        setns(network, CloneFlags::CLONE_NEWNET).doing(|| "join the network namespace")?;
+    }
+    unshare(
+        CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWCGROUP,
+    )
+    .doing(|| "make namespaces")?;
+    // Slave, not private: a private copy would pin what the host unmounts.
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .doing(|| "make our mounts slaves of the host's")?;
+    let picked = pick_up(spec)?;
+    change_root(&spec.live)?;
+    nix::unistd::sethostname(&spec.hostname)
+        .doing(|| format!("set the host name {}", spec.hostname))?;
+    kernel_file_systems()?;
+    if spec.ram_size > 0 {
+        let size = spec.ram_size.to_string();
+        let run = detached("tmpfs", &[("mode", "0755"), ("size", &size)], SAFE)?;
+        cover("run", &run)?;
+    }
+    for (target, bytes) in &spec.tmpfs {
+        let size = bytes.map(|bytes| bytes.to_string());
+        let mut options = vec![("mode", "1777")];
+        options.extend(size.as_deref().map(|size| ("size", size)));
+        let tmpfs = detached("tmpfs", &options, SAFE)?;
+        put(&tmpfs, target, true, true)?;
+    }
+    for path in &spec.covers {
+        if let Ok(target) = resolve(path, OFlags::DIRECTORY) {
+            let nothing = detached("tmpfs", &[("mode", "0000"), ("size", "4k")], SAFE | RDONLY)?;
+            attach(&nothing, &target).doing(|| format!("cover {path} inside"))?;
+        }
+    }
+    for one in picked {
+        put(&one.mount, &one.target, one.directory, one.make)?;
+    }
+    std::env::set_current_dir("/").doing(|| "change to / inside")
+}
+
+const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
+const SAFE: MountAttrFlags =
+    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+
+/// Binds of the host as detached mounts, with all submounts.
+fn pick_up(spec: &Spec) -> Result<Vec<Picked>> {
+    let mut picked = Vec::new();
+    for bind in &spec.binds {
+        let doing = || format!("bind {}", shown(&bind.source));
+        let directory = std::fs::metadata(&bind.source).doing(doing)?.is_dir();
+        picked.push(Picked {
+            mount: clone_of(&bind.source, bind.read_only).doing(doing)?,
+            target: bind.target.clone(),
+            directory,
+            make: true,
+        });
+    }
+    for (source, target, make) in &spec.texts {
+        picked.push(Picked {
+            mount: clone_of(source, true).doing(|| format!("bind {}", shown(source)))?,
+            target: target.clone(),
+            directory: false,
+            make: *make,
+        });
+    }
+    Ok(picked)
+}
+
+fn clone_of(path: &Path, read_only: bool) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(CWD, path, flags).map_err(IntoErrno::into_errno)?;
+    let read_only = if read_only { sys::RDONLY } else { 0 };
+    sys::mount_setattr_tree(&tree, sys::NODEV | read_only, nix::libc::MS_SLAVE)?;
+    Ok(tree)
+}
+
+/// pivot_root onto itself and detach what was the root (`pivot_root(2)`, notes): with a mere
+/// chroot, `nsenter -t 1 -m` inside would be on the host.
+fn change_root(live: &Path) -> Result<()> {
+    let doing = || format!("make {} the root", shown(live));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let root = rustix::fs::open(live, flags, Mode::empty()).doing(doing)?;
+    sys::mount_setattr_tree(&root, sys::NODEV, 0).map_err(|errno| {
+        let error = Error::sys(doing(), errno);
+        match errno {
+            Errno::EINVAL => error.hint("nothing is mounted there any more"),
+            _ => error,
+        }
+    })?;
+    nix::unistd::fchdir(&root).doing(doing)?;
+    nix::unistd::pivot_root(".", ".").doing(doing)?;
+    umount2(".", MntFlags::MNT_DETACH).doing(|| "let go of the host's root")?;
+    std::env::set_current_dir("/").doing(doing)
+}
+
+/// /proc, /sys and /dev, made anew.
+fn kernel_file_systems() -> Result<()> {
+    let noexec = SAFE | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    cover("proc", &detached("proc", &[], noexec)?)?;
+    cover("sys", &detached("sysfs", &[], noexec | RDONLY)?)?;
+    cover("dev", &devices()?)?;
+    let pts = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+    let nosuid_noexec = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    cover("dev/pts", &detached("devpts", &pts, nosuid_noexec)?)?;
+    cover("dev/shm", &detached("tmpfs", &[("mode", "1777")], SAFE)?)?;
+    if let Ok(mqueue) = detached("mqueue", &[], noexec) {
+        cover("dev/mqueue", &mqueue)?; // A kernel may be without.
+    }
+    // What follows is the kernel's /proc, which we just mounted.
+    let net = clone_of(Path::new("/proc/sys/net"), false);
+    for path in READ_ONLY {
+        match clone_of(&Path::new("/").join(path), true) {
+            Ok(mount) => cover(path, &mount)?,
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(Error::sys(format!("protect /{path} inside"), errno)),
+        }
+    }
+    match net {
+        // The network namespace is the subhost's own, or the host's sysctls are root's to lose.
+        Ok(net) => cover("proc/sys/net", &net),
+        Err(_) => Ok(()),
+    }
+}
+
+/// A file system that is mounted nowhere yet.
+fn detached(fstype: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd> {
+    let make = || -> rustix::io::Result<OwnedFd> {
+        let fs = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(fs.as_fd(), "source", "subhost")?;
+        for (key, value) in options {
+            match value.is_empty() {
+                true => rustix::mount::fsconfig_set_flag(fs.as_fd(), *key)?,
+                false => fsconfig_set_string(fs.as_fd(), *key, *value)?,
+            }
+        }
+        fsconfig_create(fs.as_fd())?;
+        fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    };
+    make().doing(|| format!("make a {fstype} for the inside"))
+}
+
+/// /dev with the usual nodes, complete before it is seen: nothing is written into the tree's own.
+fn devices() -> Result<OwnedFd> {
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let dev = detached("tmpfs", &[("mode", "0755"), ("size", "1m")], flags)?;
+    let make = || -> rustix::io::Result<()> {
+        for (name, major, minor) in [
+            ("null", 1, 3),
+            ("zero", 1, 5),
+            ("full", 1, 7),
+            ("random", 1, 8),
+            ("urandom", 1, 9),
+            ("tty", 5, 0),
+        ] {
+            let device = rustix::fs::makedev(major, minor);
+            mknodat(&dev, name, FileType::CharacterDevice, Mode::empty(), device)?;
+            // Not by mknod, which the umask would cut.
+            rustix::fs::chmodat(&dev, name, Mode::from_raw_mode(0o666), AtFlags::empty())?;
+        }
+        for (target, name) in [
+            ("pts/ptmx", "ptmx"),
+            ("/proc/self/fd", "fd"),
+            ("/proc/self/fd/0", "stdin"),
+            ("/proc/self/fd/1", "stdout"),
+            ("/proc/self/fd/2", "stderr"),
+        ] {
+            symlinkat(target, &dev, name)?;
+        }
+        for name in ["pts", "shm", "mqueue"] {
+            mkdirat(&dev, name, Mode::from_raw_mode(0o755))?;
+        }
+        Ok(())
+    };
+    make().doing(|| "make the nodes of /dev")?;
+    Ok(dev)
+}
+
+/// Opens a path below our root, which is the subhost's; no link may be on the way.
+fn resolve(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+    openat2(
+        CWD,
+        Path::new("/").join(path.trim_start_matches('/')),
+        OFlags::PATH | OFlags::CLOEXEC | flags,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )
+    .map_err(IntoErrno::into_errno)
+}
+
+fn attach(mount: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", target, "", flags).map_err(IntoErrno::into_errno)
+}
+
+/// Mounts over a directory or file that every tree has; a missing directory is made.
+fn cover(path: &str, mount: &OwnedFd) -> Result<()> {
+    let target = match resolve(path, OFlags::empty()) {
+        Err(Errno::ENOENT) => {
+            mkdirat(CWD, Path::new("/").join(path), Mode::from_raw_mode(0o755)).map_err(|e| {
+                Error::sys(format!("make /{path} inside"), e.into_errno())
+                    .hint("the tree needs the directories dev, proc, run and sys")
+            })?;
+            resolve(path, OFlags::empty())
+        }
+        other => other,
+    };
+    target
+        .and_then(|target| attach(mount, &target))
+        .map_err(|errno| {
+            let error = Error::sys(format!("mount on /{path} inside"), errno);
+            match errno {
+                Errno::ELOOP => error.hint(format!("/{path} is a link in this tree: make it a directory")),
+                Errno::ENOTDIR => error.hint(format!("/{path} is not a directory in this tree")),
+                _ => error,
+            }
+        })
+}
+
+/// Mounts on a path that the administrator named; links inside are followed inside. What is
+/// missing is made, so that there is something to mount on.
+fn put(mount: &OwnedFd, target: &str, directory: bool, make: bool) -> Result<()> {
+    let doing = || format!("mount on {} inside", shown(target));
+    let path = Path::new(target);
+    let open = || rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let found = match open() {
+        Err(rustix::io::Errno::NOENT) if make => {
+            make_missing(path, directory).doing(doing)?;
+            open()
+        }
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        other => other,
+    };
+    let found = found.doing(doing)?;
+    attach(mount, &found).doing(doing)
+}
+
+fn make_missing(path: &Path, directory: bool) -> std::io::Result<()> {
+    if directory {
+        return std::fs::create_dir_all(path);
+    }
+    // A dangling link is common: /etc/resolv.conf into /run.
+    let real = std::fs::read_link(path).map_or_else(
+        |_| path.to_owned(),
+        |link| path.parent().unwrap_or(Path::new("/")).join(link),
+    );
+    if let Some(parent) = real.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let open = rustix::fs::open(
+        &real,
+        OFlags::CREATE | OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::from_raw_mode(0o644),
+    );
+    match open {
+        Ok(_) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Binds a terminal's slave on /dev/console.
+///
+/// # Errors
+/// The failed call.
+pub fn console(slave: &OwnedFd) -> Result<()> {
+    let bind = || -> std::result::Result<(), Errno> {
+        let path = Path::new("/dev/console");
+        std::fs::File::create_new(path).map_err(IntoErrno::into_errno)?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        let mount = open_tree(slave, "", flags).map_err(IntoErrno::into_errno)?;
+        attach(&mount, &resolve("dev/console", OFlags::empty())?)
+    };
+    bind().doing(|| "make /dev/console")
+}
+

@@ -1,0 +1,170 @@
+//! Named network namespaces by iproute2's convention (`ip-netns(8)`): a file in /run/netns with
+//! an nsfs mounted on it. `ip netns exec NAME` works on ours, and NET=netns:NAME on theirs.
+
+use crate::error::{Doing, Errno, Error, Result, shown};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
+use std::fs::{DirBuilder, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where named namespaces are.
+pub const DIR: &str = "/run/netns";
+/// NSFS_MAGIC of `statfs(2)`.
+const NSFS: i64 = 0x6e73_6673;
+
+/// What lies under a name.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A namespace.
+    Namespace(OwnedFd),
+    /// A file that is none: what a crash left, or a stranger's.
+    Other,
+}
+
+/// The file of the namespace `name`.
+pub fn path(name: &str) -> PathBuf {
+    Path::new(DIR).join(name)
+}
+
+/// Looks what is there.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn find(name: &str) -> Result<Found> {
+    let path = path(name);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let fd = match openat(CWD, &path, flags, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(rustix::io::Errno::NOENT) => return Ok(Found::Nothing),
+        // A link, a socket.
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO) => return Ok(Found::Other),
+        // A file that a crash left before its mode was of use.
+        Err(rustix::io::Errno::ACCESS) => return Ok(Found::Other),
+        Err(e) => return Err(e).doing(|| format!("open {}", path.display())),
+    };
+    let magic = rustix::fs::fstatfs(&fd).doing(|| format!("look at {}", path.display()))?;
+    Ok(match magic.f_type as i64 == NSFS {
+        true => Found::Namespace(fd),
+        false => Found::Other,
+    })
+}
+
+/// The nsfs inode of a namespace, which processes in it show in /proc/PID/ns/net.
+pub fn inode(namespace: &OwnedFd) -> u64 {
+    rustix::fs::fstat(namespace).map_or(0, |stat| stat.st_ino)
+}
+
+/// The lock that iproute2 takes as well (Debian bug 949235).
+fn lock() -> Result<File> {
+    match DirBuilder::new().mode(0o755).create(DIR) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(e).doing(|| format!("make the directory {DIR}"));
+        }
+        _ => {}
+    }
+    let dir = File::open(DIR).doing(|| format!("open {DIR}"))?;
+    flock(&dir, FlockOperation::LockExclusive).doing(|| format!("lock {DIR}"))?;
+    Ok(dir)
+}
+
+/// Makes the namespace `name`: the file first, exclusively, and the mount on it last, so that a
+/// name with a namespace is complete.
+///
+/// `ip netns add` also makes /run/netns a shared mount of its own. We leave that to it: removing
+/// the file takes the mount away in every mount namespace all the same.
+///
+/// # Errors
+/// EEXIST if the name is taken; the failed call.
+pub fn make(name: &str) -> Result<OwnedFd> {
+    let path = path(name);
+    let _lock = lock()?;
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o444)
+        .open(&path)
+        .doing(|| format!("make the namespace file {}", path.display()))?;
+    let bound = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            // Not /proc/self: that is another thread's.
+            let own = "/proc/thread-self/ns/net";
+            mount(Some(own), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        });
+        thread.join().unwrap_or(Err(Errno::EIO))
+    });
+    let found = bound
+        .doing(|| format!("make the network namespace {name}"))
+        .and_then(|()| find(name));
+    match found {
+        Ok(Found::Namespace(fd)) => Ok(fd),
+        other => {
+            let _ = umount2(&path, MntFlags::MNT_DETACH);
+            let _ = std::fs::remove_file(&path);
+            other.and(Err(Error::sys(
+                format!("open the network namespace {name}"),
+                Errno::EINVAL,
+            )))
+        }
+    }
+}
+
+/// Removes the name; the namespace ends when nobody is in it any more.
+///
+/// # Errors
+/// The name cannot be removed.
+pub fn remove(name: &str) -> Result<()> {
+    let path = path(name);
+    let _lock = lock()?;
+    // Several may lie on one another if an adder was killed. EINVAL: none is left.
+    while umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).doing(|| format!("remove {}", path.display()))
+        }
+        _ => {
+            // Made by us or by `ip`; not empty or a mount point: it still serves somebody.
+            let _ = std::fs::remove_dir(DIR);
+            Ok(())
+        }
+    }
+}
+
+/// Opens a namespace of somebody else's, by NET=netns:NAME.
+///
+/// # Errors
+/// There is none of that name.
+pub fn open(name: &str) -> Result<OwnedFd> {
+    match find(name)? {
+        Found::Namespace(fd) => Ok(fd),
+        Found::Nothing => Err(Error::sys(
+            format!("join the network namespace {}", shown(name)),
+            Errno::ENOENT,
+        )
+        .hint(format!("ip netns add {}, or bring up the subhost that has it", shown(name)))),
+        Found::Other => Err(Error::sys(
+            format!("join the network namespace {}", shown(name)),
+            Errno::EINVAL,
+        )
+        .hint(format!("{} is a plain file: no namespace is mounted on it", path(name).display()))),
+    }
+}
+
+/// The owner of `/run/netns/NAME` as a stranger's, in words.
+pub fn describe(name: &str) -> String {
+    let path = path(name);
+    let what = std::fs::symlink_metadata(&path).map_or("something", |meta| {
+        match meta.file_type() {
+            t if t.is_symlink() => "a link",
+            t if t.is_dir() => "a directory",
+            _ if meta.size() == 0 => "an empty file",
+            _ => "a file",
+        }
+    });
+    format!("{} is {what}, not a network namespace", path.display())
+}

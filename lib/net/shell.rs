@@ -1,0 +1,63 @@
+//! Network steps as the `ip` commands that a person knows, for `-n`.
+
+use super::host_mac;
+use crate::envfile::quote;
+use crate::plan::Step;
+
+/// The commands that do `step`.
+pub fn up(step: &Step) -> Vec<String> {
+    match step {
+        Step::Netns { name } => vec![
+            format!("ip netns add {}", quote(name)),
+            format!("ip -n {} link set lo up", quote(name)),
+        ],
+        Step::Cable {
+            netns,
+            alias,
+            cable,
+        } => {
+            let (host, inner, netns) = (quote(&cable.host), &cable.inner, quote(netns));
+            let mtu = cable.mtu.map_or(String::new(), |mtu| format!(" mtu {mtu}"));
+            let mut lines = vec![
+                format!(
+                    "ip link add {host} address {}{mtu} type veth peer name {inner} address {}{mtu} netns {netns}",
+                    host_mac(cable.mac),
+                    cable.mac
+                ),
+                format!("ip link set {host} alias {}", quote(alias)),
+            ];
+            if let Some(bridge) = &cable.bridge {
+                lines.push(format!("ip link set {host} master {}", quote(bridge)));
+            }
+            lines.push(format!("ip link set {host} up"));
+            lines.push(format!("ip -n {netns} link set {inner} up"));
+            for cidr in &cable.addresses {
+                let nodad = if cidr.address.is_ipv6() { " nodad" } else { "" };
+                lines.push(format!("ip -n {netns} address add {cidr} dev {inner}{nodad}"));
+            }
+            lines
+        }
+        Step::Routes {
+            netns,
+            gateways,
+            routes,
+        } => {
+            let defaults = gateways.iter().map(|gateway| ("default".to_owned(), gateway));
+            let others = routes.iter().map(|(net, gateway)| (net.to_string(), gateway));
+            let line = |(net, gateway): (String, _)| {
+                format!("ip -n {} route add {net} via {gateway}", quote(netns))
+            };
+            defaults.chain(others).map(line).collect()
+        }
+        _ => vec![],
+    }
+}
+
+/// The commands that undo `step`.
+pub fn down(step: &Step) -> Vec<String> {
+    match step {
+        Step::Netns { name } => vec![format!("ip netns delete {}", quote(name))],
+        Step::Cable { cable, .. } => vec![format!("ip link delete {}", quote(&cable.host))],
+        _ => vec![],
+    }
+}

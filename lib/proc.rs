@@ -1,0 +1,155 @@
+//! Processes as /proc tells of them (`proc_pid_stat(5)`), and whether a recorded pid is still the
+//! process that it was.
+
+use crate::error::{Errno, IntoErrno};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::fd::OwnedFd;
+
+/// Fields of /proc/PID/stat. Times are in clock ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Parent's pid.
+    pub parent: i32,
+    /// User and system time of the process and of its children that were waited for.
+    pub cpu: u64,
+    /// When it started, since boot.
+    pub start: u64,
+    /// Resident pages.
+    pub resident: u64,
+}
+
+impl Stat {
+    /// Of the process `pid`; none if it is gone.
+    pub fn of(pid: i32) -> Option<Self> {
+        Self::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        // The command in parentheses may hold anything, closing parentheses too.
+        let rest = &text[text.rfind(')')? + 1..];
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+        Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            cpu: (11..=14).filter_map(number).sum(),
+            start: number(19)?,
+            resident: number(21)?,
+        })
+    }
+}
+
+/// A process that cannot be mistaken for a later one with its pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Identity {
+    /// Its pid in the host's pid namespace.
+    pub pid: i32,
+    /// When it started, ticks since boot.
+    pub start: u64,
+    /// Inode of its pidfd, unique in a boot since Linux 6.9; 0 before.
+    pub inode: u64,
+}
+
+impl Identity {
+    /// Of the living process `pid`, with a pidfd for it.
+    ///
+    /// # Errors
+    /// ESRCH if there is none.
+    pub fn of(pid: i32) -> Result<(Self, OwnedFd), Errno> {
+        let pidfd = open(pid)?;
+        let start = Stat::of(pid).ok_or(Errno::ESRCH)?.start;
+        let inode = inode(&pidfd);
+        Ok((Self { pid, start, inode }, pidfd))
+    }
+
+    /// A pidfd of the process, if it still lives and is the same.
+    pub fn alive(&self) -> Option<OwnedFd> {
+        let (now, pidfd) = Self::of(self.pid).ok()?;
+        (now == *self && !has_ended(&pidfd)).then_some(pidfd)
+    }
+}
+
+/// `pidfd_open(2)`.
+///
+/// # Errors
+/// ESRCH if there is no such process.
+pub fn open(pid: i32) -> Result<OwnedFd, Errno> {
+    let pid = Pid::from_raw(pid).ok_or(Errno::ESRCH)?;
+    pidfd_open(pid, PidfdFlags::empty()).map_err(IntoErrno::into_errno)
+}
+
+fn inode(pidfd: &OwnedFd) -> u64 {
+    // PID_FS_MAGIC; before 6.9 all pidfds share one anonymous inode.
+    const PID_FS: i64 = 0x5049_4446;
+    let on_pidfs = rustix::fs::fstatfs(pidfd).is_ok_and(|fs| fs.f_type as i64 == PID_FS);
+    match rustix::fs::fstat(pidfd) {
+        Ok(stat) if on_pidfs => stat.st_ino,
+        _ => 0,
+    }
+}
+
+/// Has the process of a pidfd ended, be it reaped or not?
+pub fn has_ended(pidfd: &OwnedFd) -> bool {
+    wait(pidfd, Some(std::time::Duration::ZERO))
+}
+
+/// Waits until the process of a pidfd has ended; false if it has not within `limit`.
+pub fn wait(pidfd: &OwnedFd, limit: Option<std::time::Duration>) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let deadline = limit.map(|limit| std::time::Instant::now() + limit);
+    loop {
+        let timeout = match deadline {
+            None => PollTimeout::NONE,
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(std::time::Instant::now());
+                let millis = left.as_micros().div_ceil(1000).min(i32::MAX as u128) as i32;
+                PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => return false,
+            Err(Errno::EINTR) => {}
+            // An error of poll itself would be a bad descriptor: nothing to wait for.
+            Ok(_) | Err(_) => return true,
+        }
+    }
+}
+
+/// The inode of a namespace of `pid`: `kind` is `pid`, `net`, `mnt` ... (`namespaces(7)`).
+pub fn namespace(pid: i32, kind: &str) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(format!("/proc/{pid}/ns/{kind}")).ok()?;
+    Some(meta.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_with_parentheses() {
+        let text = "7 (a) b (c)) S 3 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 0 1 0 99 4096 12 0";
+        let stat = Stat::parse(text).unwrap();
+        assert_eq!(
+            stat,
+            Stat {
+                parent: 3,
+                cpu: 10,
+                start: 99,
+                resident: 12
+            }
+        );
+        assert_eq!(Stat::parse("7 (x"), None);
+    }
+
+    #[test]
+    fn identity_of_ourselves() {
+        let (us, _) = Identity::of(std::process::id() as i32).unwrap();
+        assert!(us.alive().is_some());
+        let other = Identity {
+            start: us.start + 1,
+            ..us
+        };
+        assert!(other.alive().is_none());
+    }
+}

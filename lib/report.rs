@@ -1,0 +1,294 @@
+//! What is to be told about subhosts: one look at the mount table, the links and the processes,
+//! and from it a row for each. Changes nothing, and works while others change things.
+
+use crate::config::{Config, Name};
+use crate::error::{Exit, Result};
+use crate::holders::pids;
+use crate::net::{Link, Network};
+use crate::plan::{Half, Plan, Step};
+use crate::proc::{self, Stat};
+use crate::root::mountinfo::Table;
+use crate::state::{self, Last};
+use crate::subhost::{Status, Subhost};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Clock ticks in a second (`sysconf(_SC_CLK_TCK)`), the same on all architectures of today.
+const TICKS: u64 = 100;
+
+/// One subhost.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// `stopped`, `hibernating`, `running`, `broken`; `invalid` if its config is and nothing is up.
+    pub state: String,
+    /// PID 1 on the host.
+    pub pid: Option<i32>,
+    /// Seconds since it was booted.
+    pub uptime: Option<u64>,
+    /// Addresses of its cables.
+    pub addresses: Vec<String>,
+    /// The first of them.
+    pub address: Option<String>,
+    /// Resident bytes of its processes.
+    pub memory: Option<u64>,
+    /// Seconds of CPU time of its processes, and of those that have ended.
+    pub cpu: Option<f64>,
+    /// Number of its processes.
+    pub processes: Option<u64>,
+    /// `overlay`, `rbind` or `image`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// How the last run ended.
+    pub last: Option<Last>,
+    /// Is what is up what the settings say? None if nothing is up or they cannot be read.
+    pub changed: Option<bool>,
+    /// What is wrong with it, if `broken` or `invalid`.
+    pub problem: Option<String>,
+    /// Its cables: host end, received and sent bytes as the inside sees them.
+    pub links: Vec<Traffic>,
+    /// Where its root is.
+    pub root: Option<PathBuf>,
+    /// What is mounted for it, in order.
+    pub mounts: Vec<PathBuf>,
+    /// Who booted it, if the boot ends with that.
+    pub booted_by: Option<String>,
+}
+
+/// A cable and what went through it, bytes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Traffic {
+    /// Host end.
+    pub link: String,
+    /// Sent by the inside.
+    pub tx: u64,
+    /// Received by the inside.
+    pub rx: u64,
+}
+
+/// Sums over the processes of one pid namespace.
+#[derive(Debug, Clone, Copy, Default)]
+struct Usage {
+    memory: u64,
+    cpu: u64,
+    processes: u64,
+}
+
+/// All rows: of `names`, or of every subhost of `tree` that has a config or is up.
+///
+/// # Errors
+/// The kernel could not be asked, or $SUBHOST cannot be read.
+pub fn rows(tree: &Path, names: Option<&[Name]>) -> Result<Vec<Row>> {
+    let all = match names {
+        Some(names) => names.to_vec(),
+        None => {
+            let mut all = crate::config::names(tree)?;
+            all.extend(state::names());
+            all.sort();
+            all.dedup();
+            all
+        }
+    };
+    let table = Table::read()?;
+    let mut network = Network::new()?;
+    let links = network.host_links()?;
+    let mut rows = Vec::new();
+    for name in &all {
+        let subhost = Subhost::new(tree, name, &[]);
+        // State of another $SUBHOST's subhost is no row of ours, unless it was asked for.
+        let foreign = [Half::Root, Half::Net]
+            .iter()
+            .any(|half| subhost.frozen(*half).is_err_and(|e| e.exit == Exit::Invalid));
+        let ours = tree.join(name.as_str()).join("config").exists();
+        if names.is_some() || ours || !foreign {
+            rows.push(row(&subhost, &table, &mut network, &links));
+        }
+    }
+    usage(tree, &mut rows);
+    Ok(rows)
+}
+
+fn row(
+    subhost: &Subhost,
+    table: &Table,
+    network: &mut Network,
+    links: &BTreeMap<String, Link>,
+) -> Row {
+    let config = subhost.config();
+    let (status, problem) = match subhost.status_with(table, network) {
+        Ok(Status::Stopped) => match &config {
+            Err(error) if error.exit == Exit::Invalid => ("invalid", Some(error.to_string())),
+            _ => ("stopped", None),
+        },
+        Ok(Status::Broken(what)) => ("broken", Some(what)),
+        Ok(other) => (other.as_str(), None),
+        Err(error) => ("invalid", Some(error.to_string())),
+    };
+    let frozen = |half| subhost.frozen(half).ok().flatten();
+    let (root, net) = (frozen(Half::Root), frozen(Half::Net));
+    let running = subhost.state().running();
+    let init = running.as_ref().map(|running| &running.init);
+    let any_up = root.is_some() || net.is_some();
+    let addresses = addresses(net.as_ref(), config.as_ref().ok());
+    Row {
+        name: subhost.name().to_string(),
+        state: status.to_owned(),
+        pid: init.map(|init| init.identity.pid),
+        uptime: init.map(|init| state::now().saturating_sub(init.since)),
+        address: addresses.first().cloned(),
+        addresses,
+        memory: None,
+        cpu: None,
+        processes: None,
+        kind: match &root {
+            Some(plan) => Some(plan.kind.clone()),
+            None => config.as_ref().ok().map(|config| config.kind().to_owned()),
+        },
+        last: subhost.state().last(),
+        changed: match any_up {
+            true => subhost.changed().ok().map(|halves| !halves.is_empty()),
+            false => None,
+        },
+        problem,
+        links: net.iter().flat_map(|plan| traffic(plan, links)).collect(),
+        root: root.as_ref().map(|plan| plan.live.clone()),
+        mounts: root.iter().flat_map(mounts).collect(),
+        booted_by: init.and_then(|init| {
+            let pid = init.by.pid?;
+            let tty = init.by.tty.as_deref().map_or(String::new(), |tty| format!(" on {tty}"));
+            Some(format!("{} pid {pid}{tty}", init.by.tool))
+        }),
+    }
+}
+
+fn addresses(plan: Option<&Plan>, config: Option<&Config>) -> Vec<String> {
+    let planned;
+    let steps = match (plan, config) {
+        (Some(plan), _) => &plan.steps,
+        (None, Some(config)) => {
+            planned = crate::net::steps(config);
+            &planned
+        }
+        (None, None) => return Vec::new(),
+    };
+    let of = |step: &Step| match step {
+        Step::Cable { cable, .. } => cable.addresses.iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    };
+    steps.iter().flat_map(of).collect()
+}
+
+fn traffic(plan: &Plan, links: &BTreeMap<String, Link>) -> Vec<Traffic> {
+    let of = |step: &Step| match step {
+        Step::Cable { cable, alias, .. } => {
+            let link = links.get(&cable.host).filter(|link| link.alias == *alias)?;
+            // What the host end sends is what the inside receives.
+            Some(Traffic {
+                link: cable.host.clone(),
+                rx: link.bytes.1,
+                tx: link.bytes.0,
+            })
+        }
+        _ => None,
+    };
+    plan.steps.iter().filter_map(of).collect()
+}
+
+fn mounts(plan: &Plan) -> Vec<PathBuf> {
+    let of = |step: &Step| match step {
+        Step::Image { at, .. } | Step::Tmpfs { at } | Step::Overlay { at, .. } | Step::Rbind { at, .. } => {
+            Some(at.clone())
+        }
+        _ => None,
+    };
+    plan.steps.iter().filter_map(of).collect()
+}
+
+/// Fills in what the processes use: one pass over /proc for all rows.
+fn usage(tree: &Path, rows: &mut [Row]) {
+    let mut by_namespace: BTreeMap<u64, Usage> = BTreeMap::new();
+    let mut namespaces = Vec::new();
+    for row in rows.iter() {
+        // PID 1's own namespace, not the one for its children.
+        let namespace = row.pid.and_then(|pid| proc::namespace(pid, "pid"));
+        namespaces.push(namespace);
+        by_namespace.extend(namespace.map(|namespace| (namespace, Usage::default())));
+    }
+    let _ = tree;
+    if by_namespace.is_empty() {
+        return;
+    }
+    let page = rustix::param::page_size() as u64;
+    for pid in pids() {
+        let Some(sum) = proc::namespace(pid, "pid").and_then(|id| by_namespace.get_mut(&id)) else {
+            continue;
+        };
+        if let Some(stat) = Stat::of(pid) {
+            sum.memory += stat.resident * page;
+            sum.cpu += stat.cpu;
+            sum.processes += 1;
+        }
+    }
+    for (row, namespace) in rows.iter_mut().zip(namespaces) {
+        let Some(sum) = namespace.and_then(|namespace| by_namespace.get(&namespace)) else {
+            continue;
+        };
+        row.memory = Some(sum.memory);
+        row.cpu = Some(sum.cpu as f64 / TICKS as f64);
+        row.processes = Some(sum.processes);
+    }
+}
+
+/// Bytes as a person reads them.
+pub fn bytes(count: u64) -> String {
+    let units = ["B", "K", "M", "G", "T"];
+    let (mut value, mut unit) = (count as f64, 0);
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{count}B"),
+        _ if value < 10.0 => format!("{value:.1}{}", units[unit]),
+        _ => format!("{value:.0}{}", units[unit]),
+    }
+}
+
+/// Seconds as a person reads them.
+pub fn span(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
+        (0, ..) => format!("{hours}h{minutes:02}m"),
+        _ => format!("{days}d{hours:02}h"),
+    }
+}
+
+/// How a run ended, in words: `exit 7 3m20s ago`.
+pub fn last(last: &Last) -> String {
+    let ago = span(state::now().saturating_sub(last.when));
+    match (last.exit, last.signal) {
+        (Some(exit), _) => format!("exit {exit}, {ago} ago"),
+        (None, Some(signal)) => format!("signal {signal}, {ago} ago"),
+        (None, None) => format!("ended {ago} ago"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words() {
+        assert_eq!(bytes(999), "999B");
+        assert_eq!(bytes(2048), "2.0K");
+        assert_eq!(bytes(50 << 20), "50M");
+        assert_eq!(span(5), "5s");
+        assert_eq!(span(65), "1m05s");
+        assert_eq!(span(3660), "1h01m");
+        assert_eq!(span(90000), "1d01h");
+    }
+}

@@ -1,0 +1,459 @@
+//! Root file systems: from settings to mount steps, and each step's present, act, undo and shell
+//! form. Never follows a link below a subhost's own tree, never unmounts what it did not mount.
+
+mod image;
+pub mod mountinfo;
+mod overlay;
+pub mod shell;
+
+use crate::config::{Config, Layer};
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::holders;
+use crate::plan::{Presence, Step};
+use crate::sys;
+use mountinfo::{Mount, Table};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use sys_mount::{FilesystemType, MountFlags, UnmountFlags};
+
+/// The steps that make a subhost's root. Layers that are files are mounted below `state`, the
+/// subhost's directory in /run.
+pub fn steps(config: &Config, state: &Path) -> Vec<Step> {
+    let root = &config.root;
+    let directory = |path: &Path| Step::Directory {
+        path: path.to_owned(),
+        keep: true,
+    };
+    let mut steps = vec![directory(&root.live)];
+    if let Some(image) = &root.image {
+        let read_only = root.read_only || root.volatile;
+        if !read_only {
+            steps.push(Step::Claim {
+                path: image.file.clone(),
+            });
+        }
+        steps.push(directory(&image.at));
+        steps.push(Step::Image {
+            file: image.file.clone(),
+            at: image.at.clone(),
+            partition: image.partition,
+            fstype: image.fstype.clone(),
+            options: image.options.clone(),
+            read_only,
+        });
+        let mut inside = vec![&root.upper];
+        if !root.lowers.is_empty() && !read_only {
+            inside.push(&root.work);
+        }
+        for path in inside.into_iter().filter(|path| path.starts_with(&image.at)) {
+            steps.push(Step::Within {
+                at: image.at.clone(),
+                path: path.clone(),
+            });
+        }
+    }
+    let mut lowers = Vec::new();
+    for (index, layer) in root.lowers.iter().enumerate() {
+        match layer {
+            Layer::Directory(path) => lowers.push(path.clone()),
+            Layer::Image(file) => {
+                let at = state.join(format!("lower{index}"));
+                steps.push(Step::Directory {
+                    path: at.clone(),
+                    keep: false,
+                });
+                steps.push(Step::Image {
+                    file: file.clone(),
+                    at: at.clone(),
+                    partition: None,
+                    fstype: None,
+                    options: None,
+                    read_only: true,
+                });
+                lowers.push(at);
+            }
+        }
+    }
+    let at = root.live.clone();
+    if root.volatile {
+        lowers.insert(0, root.upper.clone());
+        let (upper, work) = (root.work.join("upper"), root.work.join("work"));
+        steps.push(directory(&root.work));
+        steps.push(Step::Tmpfs {
+            at: root.work.clone(),
+        });
+        steps.push(directory(&upper));
+        steps.push(directory(&work));
+        steps.push(Step::Overlay {
+            lowers,
+            upper: Some((upper, work)),
+            at,
+        });
+    } else if lowers.is_empty() {
+        steps.push(Step::Rbind {
+            source: root.upper.clone(),
+            at,
+            read_only: root.read_only,
+        });
+    } else if root.read_only {
+        lowers.insert(0, root.upper.clone());
+        steps.push(Step::Overlay {
+            lowers,
+            upper: None,
+            at,
+        });
+    } else {
+        if root.image.is_none() {
+            steps.push(directory(&root.work));
+            steps.push(Step::Claim {
+                path: root.upper.clone(),
+            });
+        }
+        steps.push(Step::Overlay {
+            lowers,
+            upper: Some((root.upper.clone(), root.work.clone())),
+            at,
+        });
+    }
+    steps
+}
+
+/// Is what `step` makes there? Steps that are no mounts are answered for by their callers.
+///
+/// # Errors
+/// The kernel could not be asked.
+pub fn present(step: &Step, table: &Table) -> Result<Presence> {
+    let (at, ours): (&Path, Box<dyn Fn(&Mount) -> bool>) = match step {
+        Step::Directory { path, .. } => {
+            return Ok(match std::fs::symlink_metadata(path) {
+                Ok(meta) if meta.is_dir() => Presence::Ours,
+                Ok(_) => Presence::Foreign(format!("{} is not a directory", shown(path))),
+                Err(_) => Presence::Absent,
+            });
+        }
+        Step::Image {
+            file,
+            at,
+            read_only,
+            ..
+        } => (
+            at,
+            Box::new(|mount| {
+                image::backs(mount, file) && (!*read_only || mount.is_read_only())
+            }),
+        ),
+        Step::Tmpfs { at } => (
+            at,
+            Box::new(|mount| mount.fstype == "tmpfs" && mount.source == TMPFS_SOURCE),
+        ),
+        Step::Overlay { lowers, upper, at } => (
+            at,
+            Box::new(move |mount| {
+                let (is_lowers, is_upper, is_work) = mount.overlay_layers();
+                let (upper, work) = upper.clone().unzip();
+                mount.fstype == "overlay"
+                    && is_lowers == *lowers
+                    && is_upper == upper
+                    && is_work == work
+            }),
+        ),
+        Step::Rbind {
+            source,
+            at,
+            read_only,
+        } => (
+            at,
+            Box::new(move |mount| {
+                table.holding(source).is_some_and(|holding| {
+                    let below = source.strip_prefix(&holding.at).unwrap_or(Path::new(""));
+                    let root: PathBuf = holding.root.join(below).components().collect();
+                    mount.device == holding.device
+                        && mount.root == root
+                        && (!*read_only || mount.is_read_only())
+                })
+            }),
+        ),
+        // A check leaves nothing that could be there.
+        Step::Within { .. } => return Ok(Presence::Absent),
+        Step::Claim { .. } | Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
+            return Ok(Presence::Absent);
+        }
+    };
+    Ok(match table.at(at) {
+        None => Presence::Absent,
+        Some(mount) if ours(mount) => Presence::Ours,
+        Some(mount) => Presence::Foreign(format!(
+            "{} is already a mount point: {}",
+            shown(at),
+            mount.describe()
+        )),
+    })
+}
+
+/// The source that our tmpfs mounts show, so that they can be told from others'.
+pub const TMPFS_SOURCE: &str = "subhost";
+
+/// What must hold before anything is touched: sources exist, are what they should be, and are
+/// used by nobody else.
+///
+/// `pending` are the places that earlier steps of the plan will make; what lies below them cannot
+/// be looked at yet.
+///
+/// # Errors
+/// The missing or busy object, with the remedy.
+pub fn check(step: &Step, table: &Table, pending: &[&Path]) -> Result<()> {
+    match step {
+        Step::Image {
+            file,
+            partition,
+            fstype,
+            read_only,
+            ..
+        } => image::check(file, *partition, fstype.as_deref(), *read_only),
+        Step::Overlay { lowers, upper, .. } => {
+            overlay::check(lowers, upper.as_ref(), table, pending)
+        }
+        Step::Rbind { source, .. } if is_pending(source, pending) => Ok(()),
+        Step::Rbind { source, .. } => {
+            directory(source, "the root is never made silently: make it, or set UPPER or LOWER")
+        }
+        Step::Claim { path } => match std::fs::symlink_metadata(path) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(e).doing(|| format!("use {}", shown(path))),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Loop devices that have `file` behind them.
+pub fn loops(file: &Path) -> Vec<PathBuf> {
+    image::attached_to(file)
+}
+
+/// The places that the steps will make, for [`check`].
+pub fn pending(steps: &[Step]) -> Vec<&Path> {
+    let place = |step| match step {
+        &Step::Image { ref at, .. } | &Step::Tmpfs { ref at } => Some(at.as_path()),
+        _ => None,
+    };
+    steps.iter().filter_map(place).collect()
+}
+
+fn is_pending(path: &Path, pending: &[&Path]) -> bool {
+    pending.iter().any(|at| path.starts_with(at))
+}
+
+fn directory(path: &Path, hint: &str) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(Error::sys(format!("use {}", shown(path)), Errno::ENOTDIR)),
+        Err(e) => Err(Error::sys(format!("use {}", shown(path)), e.into_errno()).hint(hint)),
+    }
+}
+
+/// Does the step; what it makes is not there yet. If it fails it leaves nothing.
+///
+/// # Errors
+/// The failed call with its object.
+pub fn act(step: &Step) -> Result<()> {
+    match step {
+        Step::Directory { path, .. } => {
+            let made = std::fs::DirBuilder::new().mode(0o755).create(path);
+            match made {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+                other => other.doing(|| format!("make the directory {}", shown(path))),
+            }
+        }
+        Step::Image {
+            file,
+            at,
+            partition,
+            fstype,
+            options,
+            read_only,
+        } => image::mount(
+            file,
+            at,
+            *partition,
+            fstype.as_deref(),
+            options.as_deref(),
+            *read_only,
+        ),
+        Step::Within { at, path } => within(at, path),
+        Step::Tmpfs { at } => sys_mount::Mount::builder()
+            .fstype(FilesystemType::Manual("tmpfs"))
+            .data("mode=0755")
+            .mount(TMPFS_SOURCE, at)
+            .map(drop)
+            .map_err(|e| mount_error("a tmpfs", at, e.into_errno())),
+        Step::Overlay { lowers, upper, at } => overlay::mount(lowers, upper.as_ref(), at),
+        Step::Rbind {
+            source,
+            at,
+            read_only,
+        } => rbind(source, at, *read_only),
+        Step::Claim { .. } | Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => Ok(()),
+    }
+}
+
+/// Takes away what the step made, if it is there and ours. `detach`: what stays busy is detached
+/// (`MNT_DETACH`) and reported.
+///
+/// # Errors
+/// What stays busy, with its holders; something foreign in its place.
+pub fn undo(step: &Step, detach: bool) -> Result<()> {
+    let at = match step {
+        Step::Directory { path, keep: false } => {
+            return match std::fs::remove_dir(path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    Err(e).doing(|| format!("remove the directory {}", shown(path)))
+                }
+                _ => Ok(()),
+            };
+        }
+        Step::Image { at, .. }
+        | Step::Tmpfs { at }
+        | Step::Overlay { at, .. }
+        | Step::Rbind { at, .. } => at,
+        _ => return Ok(()),
+    };
+    let table = Table::read()?;
+    match present(step, &table)? {
+        Presence::Absent => match step {
+            // Killed between attaching the file and mounting it.
+            Step::Image {
+                file,
+                read_only: false,
+                ..
+            } => image::detach_leftovers(file, &table),
+            _ => Ok(()),
+        },
+        Presence::Foreign(what) => Err(Error::new(
+            Exit::Failed,
+            format!("left alone what is not ours: {what}"),
+        )),
+        Presence::Ours => {
+            if matches!(step, Step::Rbind { .. }) {
+                // Unmounting a submount that still shares with its source would unmount the
+                // host's own; a crash may have come before act made it a slave.
+                slave(at)?;
+            }
+            let Some(mount) = table.at(at) else {
+                return Ok(());
+            };
+            for below in table.below(mount.id) {
+                unmount(&below.at, detach)?;
+            }
+            unmount(at, detach)
+        }
+    }
+}
+
+fn unmount(at: &Path, detach: bool) -> Result<()> {
+    let mut waits = [1u64, 2, 4, 8, 16, 32].iter();
+    loop {
+        let errno = match sys_mount::unmount(at, UnmountFlags::NOFOLLOW) {
+            Ok(()) => return Ok(()),
+            Err(e) => e.into_errno(),
+        };
+        match errno {
+            // Already gone, as the propagation of an earlier one took it along.
+            Errno::EINVAL | Errno::ENOENT => return Ok(()),
+            Errno::EBUSY => {
+                // The last process inside may still be on its way out of the kernel.
+                if let Some(wait) = waits.next() {
+                    std::thread::sleep(Duration::from_millis(*wait));
+                    continue;
+                }
+                let held = holders::of_mount(at);
+                if !detach {
+                    let error = Error::sys(format!("unmount {}", shown(at)), errno);
+                    return Err(error.hint(holders::told(&held)));
+                }
+                sys_mount::unmount(at, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
+                    .doing(|| format!("detach {}", shown(at)))?;
+                eprintln!("detached {}, still held: {}", shown(at), holders::told(&held));
+                return Ok(());
+            }
+            _ => return Err(Error::sys(format!("unmount {}", shown(at)), errno)),
+        }
+    }
+}
+
+fn slave(at: &Path) -> Result<()> {
+    let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SLAVE;
+    nix::mount::mount(None::<&str>, at, None::<&str>, flags, None::<&str>)
+        .doing(|| format!("make {} a slave mount", shown(at)))
+}
+
+fn rbind(source: &Path, at: &Path, read_only: bool) -> Result<()> {
+    let fail = |errno| mount_error(&shown(source), at, errno);
+    let tree = open_tree(
+        CWD,
+        source,
+        OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE,
+    )
+    .map_err(|e| fail(e.into_errno()))?;
+    // Set while the tree is still detached: it is never visible in a wrong state, and only
+    // mount_setattr reaches submounts (a bind ignores MS_RDONLY).
+    let attributes = if read_only { sys::RDONLY } else { 0 };
+    sys::mount_setattr_tree(&tree, attributes, nix::libc::MS_SLAVE).map_err(fail)?;
+    attach(&tree, at).map_err(fail)?;
+    // Attaching it to a shared parent made it shared as well.
+    slave(at)
+}
+
+/// Moves a detached mount to a place that must not be a link.
+fn attach(tree: impl std::os::fd::AsFd, at: &Path) -> std::result::Result<(), Errno> {
+    move_mount(tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(IntoErrno::into_errno)
+}
+
+fn within(at: &Path, path: &Path) -> Result<()> {
+    let inner = path.strip_prefix(at).unwrap_or(path);
+    let no_such = |errno: Errno| {
+        let error = Error::sys(format!("use {}", shown(path)), errno);
+        match errno {
+            Errno::ELOOP | Errno::EXDEV => error.hint("an image's own directories must not be links"),
+            _ => error.hint(format!(
+                "the image must hold the directories /root and /work: mount it and make /{}",
+                shown(inner)
+            )),
+        }
+    };
+    let dir = rustix::fs::open(at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| no_such(e.into_errno()))?;
+    openat2(
+        &dir,
+        inner,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH,
+    )
+    .map(drop)
+    .map_err(|e| no_such(e.into_errno()))
+}
+
+/// A failed mount, where errno misleads with what it means there (`mount(2)` is silent on most).
+pub(crate) fn mount_error(what: &str, at: &Path, errno: Errno) -> Error {
+    let error = Error::sys(format!("mount {what} on {}", shown(at)), errno);
+    match errno {
+        Errno::ENOSPC => error.hint("perhaps too many mounts: see /proc/sys/fs/mount-max"),
+        Errno::ENODEV => error.hint("the kernel does not know this file system"),
+        Errno::EPERM => error.hint("needs CAP_SYS_ADMIN in this mount namespace"),
+        _ => error,
+    }
+}
+
+pub(crate) fn read_only_flag(read_only: bool) -> MountFlags {
+    if read_only {
+        MountFlags::RDONLY
+    } else {
+        MountFlags::empty()
+    }
+}

@@ -1,0 +1,257 @@
+//! Overlay mounts: layers of any number and name, and the ways overlayfs says no.
+
+use super::mountinfo::Table;
+use super::{attach, directory, is_pending, mount_error, read_only_flag};
+use crate::error::{Errno, Error, Exit, IntoErrno, Result, shown};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd,
+    fsconfig_set_string, fsmount, fsopen,
+};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use sys_mount::FilesystemType;
+
+/// What mount(2) takes: a page less its final NUL.
+const MOUNT_DATA_MAX: usize = 4095;
+/// What fsconfig(FSCONFIG_SET_STRING) takes.
+const FSCONFIG_MAX: usize = 255;
+
+pub(super) fn check(
+    lowers: &[PathBuf],
+    upper: Option<&(PathBuf, PathBuf)>,
+    table: &Table,
+    pending: &[&Path],
+) -> Result<()> {
+    for lower in lowers {
+        if !is_pending(lower, pending) {
+            directory(lower, "LOWER names directories or image files, topmost first")?;
+        }
+    }
+    let Some((upper, work)) = upper else {
+        return Ok(());
+    };
+    if !is_pending(upper, pending) {
+        directory(upper, "the writable layer is never made silently: mkdir it, or set UPPER")?;
+    }
+    for mount in table.all().iter().filter(|mount| mount.fstype == "overlay") {
+        let (_, other_upper, other_work) = mount.overlay_layers();
+        for used in [other_upper, other_work].into_iter().flatten() {
+            if used == *upper || used == *work {
+                return Err(in_use(upper, &mount.at));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn in_use(upper: &Path, by: &Path) -> Error {
+    Error::new(
+        Exit::Failed,
+        format!("{} is in use by the overlay on {}", shown(upper), shown(by)),
+    )
+    .hint("two overlays that write to one layer destroy it")
+}
+
+pub(super) fn mount(
+    lowers: &[PathBuf],
+    upper: Option<&(PathBuf, PathBuf)>,
+    at: &Path,
+) -> Result<()> {
+    if let Some((upper, work)) = upper {
+        directory(upper, "the writable layer")?;
+        directory(work, "WORK must be a directory on the file system of UPPER")?;
+    }
+    // The previous overlay on this upper may still be on its way out of the kernel.
+    let mut waits = [1u64, 2, 4, 8, 16, 32, 64].iter();
+    loop {
+        let errno = match try_mount(lowers, upper, at) {
+            Ok(()) => return Ok(()),
+            Err(errno) => errno,
+        };
+        if errno == Errno::EBUSY
+            && let Some(wait) = waits.next()
+        {
+            std::thread::sleep(Duration::from_millis(*wait));
+            continue;
+        }
+        return Err(explained(lowers, upper, at, errno));
+    }
+}
+
+fn explained(
+    lowers: &[PathBuf],
+    upper: Option<&(PathBuf, PathBuf)>,
+    at: &Path,
+    errno: Errno,
+) -> Error {
+    let error = mount_error("an overlay", at, errno);
+    let names = || {
+        let all = lowers.iter().chain(upper.map(|(upper, _)| upper));
+        all.map(shown).collect::<Vec<_>>().join(" ")
+    };
+    match (errno, upper) {
+        (Errno::ELOOP, _) => error.hint(format!("layers lie in each other: {}", names())),
+        (Errno::EBUSY, Some((upper, _))) => error.hint(format!(
+            "{} is in use by another overlay, perhaps in another mount namespace",
+            shown(upper)
+        )),
+        (Errno::ESTALE, Some((upper, work))) => error.hint(format!(
+            "{0} was used with other layers, or copied: if that is meant, remove {1}/index and \
+             setfattr -x trusted.overlay.origin {0}",
+            shown(upper),
+            shown(work)
+        )),
+        (Errno::EXDEV | Errno::EINVAL, Some((upper, work))) => error.hint(format!(
+            "{} and {} must be apart, on one file system that has extended attributes and is no \
+             overlay itself",
+            shown(upper),
+            shown(work)
+        )),
+        (Errno::ENOENT | Errno::ENOTDIR, _) => error.hint(format!("layers: {}", names())),
+        _ => error,
+    }
+}
+
+/// `index=on`: the kernel itself then refuses an upper that another mount uses, in whatever mount
+/// namespace. `metacopy=off`: what a layer holds does not depend on the distribution's default.
+const WITH_UPPER: [(&str, &str); 2] = [("index", "on"), ("metacopy", "off")];
+
+fn try_mount(
+    lowers: &[PathBuf],
+    upper: Option<&(PathBuf, PathBuf)>,
+    at: &Path,
+) -> std::result::Result<(), Errno> {
+    if let Some(data) = plain_options(lowers, upper) {
+        return classic(&data, upper.is_none(), at);
+    }
+    match by_descriptor(lowers, upper, at) {
+        // Before 6.5 there is no lowerdir+: escape for mount(2), if it fits.
+        Err(Errno::EINVAL) => {
+            let data = options(lowers, upper, &escaped);
+            if data.len() > MOUNT_DATA_MAX {
+                return Err(Errno::E2BIG);
+            }
+            classic(&data, upper.is_none(), at)
+        }
+        other => other,
+    }
+}
+
+fn classic(data: &str, read_only: bool, at: &Path) -> std::result::Result<(), Errno> {
+    sys_mount::Mount::builder()
+        .fstype(FilesystemType::Manual("overlay"))
+        .flags(read_only_flag(read_only))
+        .data(data)
+        .mount("overlay", at)
+        .map(drop)
+        .map_err(IntoErrno::into_errno)
+}
+
+fn by_descriptor(
+    lowers: &[PathBuf],
+    upper: Option<&(PathBuf, PathBuf)>,
+    at: &Path,
+) -> std::result::Result<(), Errno> {
+    let fail = IntoErrno::into_errno;
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(fail)?;
+    fsconfig_set_string(fs.as_fd(), "source", "overlay").map_err(fail)?;
+    for lower in lowers {
+        set_path(fs.as_fd(), "lowerdir+", lower)?;
+    }
+    if let Some((upper, work)) = upper {
+        set_path(fs.as_fd(), "upperdir", upper)?;
+        set_path(fs.as_fd(), "workdir", work)?;
+        for (key, value) in WITH_UPPER {
+            fsconfig_set_string(fs.as_fd(), key, value).map_err(fail)?;
+        }
+    }
+    fsconfig_create(fs.as_fd()).map_err(fail)?;
+    let attributes = match upper {
+        Some(_) => MountAttrFlags::empty(),
+        None => MountAttrFlags::MOUNT_ATTR_RDONLY,
+    };
+    let mount = fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(fail)?;
+    attach(&mount, at)
+}
+
+fn set_path(
+    fs: std::os::fd::BorrowedFd<'_>,
+    key: &str,
+    path: &Path,
+) -> std::result::Result<(), Errno> {
+    if path.as_os_str().len() <= FSCONFIG_MAX {
+        return fsconfig_set_string(fs, key, path).map_err(IntoErrno::into_errno);
+    }
+    // Longer than a text may be: by descriptor (6.13).
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let dir = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+        .map_err(IntoErrno::into_errno)?;
+    fsconfig_set_fd(fs, key, dir.as_fd()).map_err(IntoErrno::into_errno)
+}
+
+fn options(
+    lowers: &[PathBuf],
+    upper: Option<&(PathBuf, PathBuf)>,
+    name: &dyn Fn(&Path) -> String,
+) -> String {
+    let lowers: Vec<String> = lowers.iter().map(|path| name(path)).collect();
+    let mut options = format!("lowerdir={}", lowers.join(":"));
+    if let Some((upper, work)) = upper {
+        options += &format!(",upperdir={},workdir={}", name(upper), name(work));
+        for (key, value) in WITH_UPPER {
+            options += &format!(",{key}={value}");
+        }
+    }
+    options
+}
+
+fn escaped(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let escape = |c| matches!(c, '\\' | ':' | ',');
+    text.chars()
+        .flat_map(|c| escape(c).then_some('\\').into_iter().chain(Some(c)))
+        .collect()
+}
+
+/// The options as one text, if no path in them needs escaping and it is short enough.
+pub(super) fn plain_options(
+    lowers: &[PathBuf],
+    upper: Option<&(PathBuf, PathBuf)>,
+) -> Option<String> {
+    let paths = lowers
+        .iter()
+        .chain(upper.iter().flat_map(|(upper, work)| [upper, work]));
+    let plain = |path: &PathBuf| !path.to_string_lossy().contains(['\\', ':', ',', '"']);
+    if !paths.clone().all(plain) {
+        return None;
+    }
+    let data = options(lowers, upper, &|path| path.to_string_lossy().into_owned());
+    (data.len() <= MOUNT_DATA_MAX).then_some(data)
+}
+
+/// The options as one text with what overlayfs needs escaped.
+pub(super) fn escaped_options(lowers: &[PathBuf], upper: Option<&(PathBuf, PathBuf)>) -> String {
+    options(lowers, upper, &escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_plain_or_escaped() {
+        let upper = (PathBuf::from("/u"), PathBuf::from("/w"));
+        let plain = plain_options(&["/a b".into(), "/c".into()], Some(&upper)).unwrap();
+        assert_eq!(
+            plain,
+            "lowerdir=/a b:/c,upperdir=/u,workdir=/w,index=on,metacopy=off"
+        );
+        assert_eq!(plain_options(&["/a:b".into()], None), None);
+        assert_eq!(plain_options(&vec!["/long".into(); 1000], None), None);
+        assert_eq!(
+            escaped_options(&["/a:b,c\\d".into()], None),
+            "lowerdir=/a\\:b\\,c\\\\d"
+        );
+    }
+}

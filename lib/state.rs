@@ -1,0 +1,454 @@
+//! What a subhost's commands leave for one another in /run/subhost: the lock, the frozen plans,
+//! who is its PID 1, how the last run ended, and which layers are in use. The only reader and
+//! writer of that directory; gone at reboot, as is all that it speaks of.
+
+use crate::config::{Name, Stop};
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::plan::{Half, Plan};
+use crate::proc::Identity;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where state lives.
+pub const RUN: &str = "/run/subhost";
+/// Claims of writable layers and images, by device and inode.
+const CLAIMS: &str = "/run/subhost/.in-use";
+/// State is small; whatever is larger is damaged.
+const MAX: u64 = 4 << 20;
+
+/// The state of one subhost.
+#[derive(Debug, Clone)]
+pub struct State {
+    name: Name,
+    dir: PathBuf,
+}
+
+/// The exclusive right to change a subhost. Ends with the value, or with the process.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Who booted a subhost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booter {
+    /// The tool.
+    pub tool: String,
+    /// Its pid, if the boot ends with it.
+    pub pid: Option<i32>,
+    /// Its terminal.
+    pub tty: Option<String>,
+}
+
+/// PID 1 of a booted subhost, and what ending it and joining it need to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Init {
+    /// The process.
+    pub identity: Identity,
+    /// Who booted it.
+    pub by: Booter,
+    /// When, seconds since the epoch.
+    pub since: u64,
+    /// It is the tree's own init, not ours.
+    pub own: bool,
+    /// How it is asked to end.
+    pub stop: Stop,
+    /// How long that may take.
+    pub stop_timeout: Duration,
+    /// What `ENV_*` said.
+    pub env: BTreeMap<String, String>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Last {
+    /// When, seconds since the epoch.
+    pub when: u64,
+    /// Exit status of RUN, INIT or the command that was its init.
+    #[serde(default)]
+    pub exit: Option<i32>,
+    /// The signal that ended it.
+    #[serde(default)]
+    pub signal: Option<i32>,
+}
+
+/// A subhost that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Its record.
+    pub init: Init,
+    /// Its PID 1.
+    pub pidfd: OwnedFd,
+}
+
+/// Seconds since the epoch.
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// The id of this boot of the host.
+///
+/// # Errors
+/// /proc is not there.
+pub fn boot_id() -> Result<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    Ok(id.doing(|| "read the boot id")?.trim().to_owned())
+}
+
+/// The names of all subhosts that have state. Sorted.
+pub fn names() -> Vec<Name> {
+    let entries = std::fs::read_dir(RUN).into_iter().flatten();
+    let mut names: Vec<Name> = entries
+        .filter_map(|entry| Name::new(entry.ok()?.file_name().to_str()?).ok())
+        .collect();
+    names.sort();
+    names
+}
+
+impl State {
+    /// Of the subhost `name`; touches nothing.
+    pub fn of(name: &Name) -> Self {
+        Self {
+            name: name.clone(),
+            dir: Path::new(RUN).join(name.as_str()),
+        }
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Takes the subhost's lock, waiting for it at most `wait`.
+    ///
+    /// # Errors
+    /// `Busy` with the holder; a directory cannot be made.
+    pub fn lock(&self, wait: Duration) -> Result<Lock> {
+        let deadline = Instant::now() + wait;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match self.try_lock()? {
+                Some(lock) => return Ok(lock),
+                None if Instant::now() >= deadline => return Err(self.busy(wait)),
+                None => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(20));
+                }
+            }
+        }
+    }
+
+    fn try_lock(&self) -> Result<Option<Lock>> {
+        let path = self.dir.join("lock");
+        for dir in [Path::new(RUN), &self.dir] {
+            match DirBuilder::new().mode(0o700).create(dir) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(e).doing(|| format!("make the directory {}", dir.display()));
+                }
+                _ => {}
+            }
+        }
+        let open = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(&path);
+        let mut file = match open {
+            // The last holder's tidying took the directory away under us.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.doing(|| format!("open {}", path.display()))?,
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            other => other.doing(|| format!("lock {}", path.display()))?,
+        }
+        // A holder removes the file before it lets go: is it still the one at this path?
+        let ours = file.metadata().doing(|| "look at the lock")?;
+        let there = std::fs::metadata(&path);
+        if !there.is_ok_and(|meta| meta.ino() == ours.ino() && meta.dev() == ours.dev()) {
+            return Ok(None);
+        }
+        // For messages of those who wait; a full /run must not keep anybody from stopping.
+        let who = format!("{} {}\n", std::process::id(), crate::cli::program());
+        let _ = file.set_len(0).and_then(|()| file.rewind());
+        let _ = file.write_all(who.as_bytes());
+        Ok(Some(Lock { _file: file }))
+    }
+
+    fn busy(&self, wait: Duration) -> Error {
+        let who = read(&self.dir.join("lock")).unwrap_or_default();
+        let error = Error::new(
+            Exit::Busy,
+            format!("another command holds it: {}", holder(&who)),
+        );
+        error.hint(format!("waited {} s; --wait waits longer", wait.as_secs()))
+    }
+
+    /// Lets go of the lock and removes the directory if nothing is up any more.
+    pub fn unlock(&self, lock: Lock) {
+        let up = [Half::Root, Half::Net]
+            .iter()
+            .any(|half| self.plan_file(*half).exists());
+        if !up && self.running().is_none() {
+            let files = [
+                "alive", "init", "last", "hosts", "resolv.conf", "hostname", "lock",
+            ];
+            for file in files {
+                let _ = std::fs::remove_file(self.dir.join(file));
+            }
+            for dir in [&self.dir, Path::new(CLAIMS), Path::new(RUN)] {
+                // Not empty: it still serves somebody.
+                let _ = std::fs::remove_dir(dir);
+            }
+        }
+        drop(lock);
+    }
+
+    fn plan_file(&self, half: Half) -> PathBuf {
+        self.dir.join(match half {
+            Half::Root => "root.plan",
+            Half::Net => "net.plan",
+        })
+    }
+
+    /// The frozen plan of one half; none if it is not up, or was in an earlier boot of the host.
+    ///
+    /// # Errors
+    /// The file is damaged or of another version.
+    pub fn plan(&self, half: Half) -> Result<Option<Plan>> {
+        let file = self.plan_file(half);
+        let Some(text) = read(&file) else {
+            return Ok(None);
+        };
+        let plan = Plan::from_text(&text).map_err(|mut e| {
+            e.what = format!("{}: {}", file.display(), e.what);
+            e.hint("take down by hand what is up, then remove the file")
+        })?;
+        Ok((plan.boot == boot_id()?).then_some(plan))
+    }
+
+    /// Freezes a plan before it is made.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn freeze(&self, plan: &Plan) -> Result<()> {
+        self.write(&self.plan_file(plan.half), plan.to_text()?.as_bytes())
+    }
+
+    /// Forgets a plan: nothing of it is up any more.
+    pub fn thaw(&self, half: Half) {
+        let _ = std::fs::remove_file(self.plan_file(half));
+    }
+
+    /// Writes a file of the state in whole or not at all.
+    fn write(&self, file: &Path, text: &[u8]) -> Result<()> {
+        let new = file.with_extension("new");
+        let doing = || format!("write {}", file.display());
+        let written = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)
+            .and_then(|mut open| open.write_all(text));
+        if let Err(e) = written {
+            let _ = std::fs::remove_file(&new);
+            return Err(e).doing(doing);
+        }
+        std::fs::rename(&new, file).doing(doing)
+    }
+
+    /// A text that PID 1 binds over a file of the tree; gives its path.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_text(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let file = self.dir.join(name);
+        let open = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o644)
+            .open(&file);
+        open.and_then(|mut open| open.write_all(text.as_bytes()))
+            .doing(|| format!("write {}", file.display()))?;
+        Ok(file)
+    }
+
+    /// Records PID 1.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn record(&self, init: &Init) -> Result<()> {
+        let text = serde_json::to_string_pretty(init)
+            .map_err(|e| Error::new(Exit::Failed, format!("cannot record PID 1: {e}")))?;
+        self.write(&self.dir.join("init"), text.as_bytes())
+    }
+
+    /// The record of PID 1 and a pidfd of it, if it lives.
+    pub fn running(&self) -> Option<Running> {
+        let init: Init = serde_json::from_str(&read(&self.dir.join("init"))?).ok()?;
+        let pidfd = init.identity.alive()?;
+        Some(Running { init, pidfd })
+    }
+
+    /// Forgets PID 1.
+    pub fn forget(&self) {
+        for file in ["init", "alive"] {
+            let _ = std::fs::remove_file(self.dir.join(file));
+        }
+    }
+
+    /// Records how a run ended that could not say so itself.
+    pub fn record_last(&self, last: &Last) {
+        if let Ok(text) = serde_json::to_string(last) {
+            // For the administrator's eyes only: nothing depends on it.
+            let _ = self.write(&self.dir.join("last"), text.as_bytes());
+        }
+    }
+
+    /// How the last run ended.
+    pub fn last(&self) -> Option<Last> {
+        serde_json::from_str(&read(&self.dir.join("last"))?).ok()
+    }
+
+    /// The files that PID 1 writes by descriptor: the liveness lock and the end of the run.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub fn for_init(&self) -> Result<(File, File)> {
+        let open = |name: &str| {
+            let path = self.dir.join(name);
+            File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(nix::libc::O_NOFOLLOW)
+                .open(&path)
+                .doing(|| format!("open {}", path.display()))
+        };
+        Ok((open("alive")?, open("last")?))
+    }
+
+    /// Claims a writable layer or image for this subhost.
+    ///
+    /// # Errors
+    /// `Failed` with the subhost that uses it.
+    pub fn claim(&self, path: &Path) -> Result<()> {
+        let link = claim_link(path)?;
+        for _ in 0..8 {
+            match std::fs::create_dir(CLAIMS) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(e).doing(|| format!("make the directory {CLAIMS}"));
+                }
+                _ => {}
+            }
+            match std::os::unix::fs::symlink(self.name.as_str(), &link) {
+                Ok(()) => return Ok(()),
+                Err(e) => match e.into_errno() {
+                    Errno::EEXIST => {}
+                    // The last claim of another subhost went, and the directory with it.
+                    Errno::ENOENT => continue,
+                    errno => return Err(Error::sys(format!("claim {}", shown(path)), errno)),
+                },
+            }
+            match self.claimant(&link) {
+                Some(name) if name == self.name.as_str() => return Ok(()),
+                Some(name) => {
+                    return Err(Error::new(
+                        Exit::Failed,
+                        format!("{} is in use by the subhost {name}", shown(path)),
+                    )
+                    .hint("two overlays or loop devices that write to one place destroy it"));
+                }
+                // Of a subhost that is no longer up.
+                None => drop(std::fs::remove_file(&link)),
+            }
+        }
+        Err(Error::sys(format!("claim {}", shown(path)), Errno::EAGAIN))
+    }
+
+    /// The living subhost that a claim names.
+    fn claimant(&self, link: &Path) -> Option<String> {
+        let target = std::fs::read_link(link).ok()?;
+        let name = Name::new(target.to_str()?).ok()?;
+        let up = name == self.name || State::of(&name).plan_file(Half::Root).exists();
+        up.then(|| name.to_string())
+    }
+
+    /// Does this subhost hold the claim of `path`?
+    pub fn has_claim(&self, path: &Path) -> bool {
+        claim_link(path).is_ok_and(|link| {
+            std::fs::read_link(link).is_ok_and(|target| target == Path::new(self.name.as_str()))
+        })
+    }
+
+    /// Gives up the claim of `path`; if that is gone, all claims.
+    pub fn unclaim(&self, path: &Path) {
+        let all = || std::fs::read_dir(CLAIMS).into_iter().flatten();
+        let links: Vec<PathBuf> = match claim_link(path) {
+            Ok(link) => vec![link],
+            Err(_) => all().filter_map(|e| Some(e.ok()?.path())).collect(),
+        };
+        for link in links {
+            if std::fs::read_link(&link).is_ok_and(|t| t == Path::new(self.name.as_str())) {
+                let _ = std::fs::remove_file(link);
+            }
+        }
+    }
+}
+
+fn claim_link(path: &Path) -> Result<PathBuf> {
+    let meta = std::fs::metadata(path).doing(|| format!("use {}", shown(path)))?;
+    let (dev, ino) = (meta.dev(), meta.ino());
+    let (major, minor) = (nix::libc::major(dev), nix::libc::minor(dev));
+    Ok(Path::new(CLAIMS).join(format!("{major}:{minor}:{ino}")))
+}
+
+/// `PID TOOL` of a lock file as words, with the terminal of the process.
+fn holder(text: &str) -> String {
+    let mut words = text.split_ascii_whitespace();
+    match (words.next().and_then(|pid| pid.parse().ok()), words.next()) {
+        (Some(pid), Some(tool)) => {
+            let tty = tty_of(pid).map_or(String::new(), |tty| format!(" on {tty}"));
+            format!("pid {pid} ({}){tty}", shown(tool))
+        }
+        _ => "unknown to it".into(),
+    }
+}
+
+/// The terminal that a process has open as its standard input, output or error.
+pub fn tty_of(pid: i32) -> Option<String> {
+    (0..3).find_map(|fd| {
+        let path = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
+        let terminal = path.starts_with("/dev/pts") || path.starts_with("/dev/tty");
+        terminal.then(|| shown(path))
+    })
+}
+
+/// A small file of text; none if it is not there or is no such file.
+fn read(file: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(file)
+        .ok()?
+        .take(MAX)
+        .read_to_string(&mut text)
+        .ok()?;
+    Some(text)
+}

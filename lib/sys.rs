@@ -1,0 +1,262 @@
+//! The one door to system calls that nix and rustix lack, and the only `unsafe` of the crate.
+//!
+//! Each function is one call with its arguments typed; nothing here decides anything.
+#![allow(unsafe_code)]
+
+use crate::error::Errno;
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// `struct mount_attr` of `mount_setattr(2)`.
+#[repr(C)]
+#[derive(Default)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// `MOUNT_ATTR_RDONLY`.
+pub const RDONLY: u64 = 0x1;
+/// `MOUNT_ATTR_NODEV`.
+pub const NODEV: u64 = 0x4;
+
+/// `mount_setattr(2)` on the mount tree at `fd` (with `AT_EMPTY_PATH | AT_RECURSIVE`): sets the
+/// attributes `set` and, unless 0, the propagation (`MS_SLAVE`, ...). Linux 5.12.
+///
+/// # Errors
+/// The errno of the call.
+pub fn mount_setattr_tree(fd: impl AsFd, set: u64, propagation: u64) -> Result<(), Errno> {
+    let attr = MountAttr {
+        attr_set: set,
+        propagation,
+        ..MountAttr::default()
+    };
+    // SAFETY: the path is a static C string, attr lives across the call and its size is passed.
+    let rc = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_mount_setattr,
+            fd.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            nix::libc::AT_EMPTY_PATH | nix::libc::AT_RECURSIVE,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// `close_range(2)` with `CLOSE_RANGE_CLOEXEC` from `first` on: nothing that we or our caller
+/// opened reaches a program that we execute. Linux 5.11.
+///
+/// # Errors
+/// The errno of the call.
+pub fn cloexec_from(first: RawFd) -> Result<(), Errno> {
+    // SAFETY: marks descriptors only; closes none that an owner holds.
+    let rc = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_close_range,
+            first,
+            u32::MAX,
+            nix::libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// Takes over a descriptor number that we were started with.
+///
+/// # Errors
+/// EBADF if nothing is open there.
+pub fn adopt(fd: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: F_GETFD reads flags; the descriptor is owned by nobody else in this program, as it
+    // was inherited across exec and named on the command line.
+    unsafe {
+        Errno::result(nix::libc::fcntl(fd, nix::libc::F_GETFD))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Runs `f` in the child between fork and exec. Our tools have one thread when they spawn, so
+/// the child may do what any process may.
+pub fn before_exec(
+    command: &mut Command,
+    f: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: no other thread exists that could hold a lock across the fork (net's runtime is
+    // dropped before anything is booted, entered or hooked).
+    unsafe { command.pre_exec(f) };
+}
+
+/// `TIOCGPTPEER`: the slave of the terminal whose master is `master`, without a path that
+/// somebody inside could have replaced. Linux 4.13.
+///
+/// # Errors
+/// The errno of the call.
+pub fn pty_peer(master: impl AsFd) -> Result<OwnedFd, Errno> {
+    let flags = nix::libc::O_RDWR | nix::libc::O_NOCTTY | nix::libc::O_CLOEXEC;
+    // SAFETY: the ioctl takes flags by value and returns a new descriptor, which we own.
+    unsafe {
+        let fd = Errno::result(nix::libc::ioctl(
+            master.as_fd().as_raw_fd(),
+            nix::libc::TIOCGPTPEER,
+            flags,
+        ))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// `TIOCSPTLCK` 0: lets the slave be opened (`unlockpt(3)`).
+///
+/// # Errors
+/// The errno of the call.
+pub fn pty_unlock(master: impl AsFd) -> Result<(), Errno> {
+    let unlock: nix::libc::c_int = 0;
+    // SAFETY: the ioctl reads one int.
+    let rc = unsafe {
+        nix::libc::ioctl(
+            master.as_fd().as_raw_fd(),
+            nix::libc::TIOCSPTLCK,
+            &raw const unlock,
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// Window size of a terminal (`ioctl_tty(2)`, TIOCGWINSZ).
+///
+/// # Errors
+/// ENOTTY and others of the call.
+pub fn window_size(tty: impl AsFd) -> Result<nix::libc::winsize, Errno> {
+    let mut size = nix::libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the ioctl fills one winsize.
+    let rc = unsafe {
+        nix::libc::ioctl(
+            tty.as_fd().as_raw_fd(),
+            nix::libc::TIOCGWINSZ,
+            &raw mut size,
+        )
+    };
+    Errno::result(rc).map(|_| size)
+}
+
+/// Sets the window size (TIOCSWINSZ); the terminal's foreground group gets SIGWINCH.
+///
+/// # Errors
+/// The errno of the call.
+pub fn set_window_size(tty: impl AsFd, size: &nix::libc::winsize) -> Result<(), Errno> {
+    // SAFETY: the ioctl reads one winsize.
+    let rc = unsafe {
+        nix::libc::ioctl(
+            tty.as_fd().as_raw_fd(),
+            nix::libc::TIOCSWINSZ,
+            std::ptr::from_ref(size),
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// Makes `tty` the controlling terminal of our session (TIOCSCTTY).
+///
+/// # Errors
+/// The errno of the call.
+pub fn controlling_tty(tty: impl AsFd) -> Result<(), Errno> {
+    // SAFETY: takes an int by value.
+    let rc = unsafe { nix::libc::ioctl(tty.as_fd().as_raw_fd(), nix::libc::TIOCSCTTY, 0) };
+    Errno::result(rc).map(drop)
+}
+
+/// A new anonymous session keyring (`keyctl_join_session_keyring(3)`), so that what runs inside
+/// has no part in the caller's keys. Kernels without keys say ENOSYS: nothing to separate there.
+pub fn new_session_keyring() {
+    const KEYCTL_JOIN_SESSION_KEYRING: nix::libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring; no memory is passed.
+    unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_keyctl,
+            KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<nix::libc::c_char>(),
+        );
+    }
+}
+
+/// Sets a signal to its default action. KILL, STOP and the two that libc keeps refuse, as they may.
+pub fn default_signal(number: i32) {
+    // SAFETY: SIG_DFL is no function of ours that could run.
+    unsafe { nix::libc::signal(number, nix::libc::SIG_DFL) };
+}
+
+/// `kill(2)` with any signal number, real-time ones too.
+///
+/// # Errors
+/// The errno of the call.
+pub fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    Errno::result(unsafe { nix::libc::kill(pid, signal) }).map(drop)
+}
+
+/// `pidfd_send_signal(2)` with any signal number.
+///
+/// # Errors
+/// The errno of the call.
+pub fn pidfd_kill(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
+    // SAFETY: integers and a null siginfo.
+    let rc = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            signal,
+            std::ptr::null::<nix::libc::siginfo_t>(),
+            0,
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// The wait status of a process that has been reaped, by whomever, from its pidfd
+/// (`PIDFD_GET_INFO`, `PIDFD_INFO_EXIT`: Linux 6.15); none if the kernel does not tell.
+pub fn pidfd_exit_status(pidfd: impl AsFd) -> Option<i32> {
+    /// `struct pidfd_info` of include/uapi/linux/pidfd.h, version 0 plus exit_code (64 bytes).
+    #[repr(C)]
+    #[derive(Default)]
+    struct PidfdInfo {
+        mask: u64,
+        cgroupid: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const INFO_EXIT: u64 = 1 << 3;
+    // _IOWR(0xFF, 11, struct pidfd_info)
+    let request = 3 << 30 | (size_of::<PidfdInfo>() as u64) << 16 | 0xff << 8 | 11;
+    let mut info = PidfdInfo {
+        mask: INFO_EXIT,
+        ..PidfdInfo::default()
+    };
+    // SAFETY: the ioctl fills at most the size that its number carries.
+    let rc = unsafe {
+        nix::libc::ioctl(pidfd.as_fd().as_raw_fd(), request as _, &raw mut info)
+    };
+    (rc == 0 && info.mask & INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+/// `execve(2)`, which returns only if it fails.
+pub fn exec(program: &CString, args: &[CString], env: &[CString]) -> Errno {
+    match nix::unistd::execve(program, args, env) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
+}
+
+/// Takes over a descriptor that came in a message.
+pub fn received(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel made it for us with SCM_RIGHTS; nobody else has the number.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}

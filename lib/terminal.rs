@@ -1,0 +1,377 @@
+//! Terminals: which of our descriptors are one, a pair of the subhost's own, and the loop that
+//! carries bytes, window size and signals between the caller's terminal and the inside until the
+//! command has ended. Standard input that is no terminal is never read here.
+
+use crate::error::{Doing, Errno, Error, IntoErrno, Result};
+use crate::{proc, sys};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::fs::{CWD, Mode, OFlags, fstat, fstatfs, openat};
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// DEVPTS_SUPER_MAGIC of `statfs(2)`.
+const DEVPTS: i64 = 0x1cd1;
+
+/// How the caller's 0, 1 and 2 are to reach the inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wiring {
+    /// Which become the inside terminal's slave; none: there is no terminal inside.
+    pub slaves: [bool; 3],
+    /// The caller's input is read and its terminal set to raw mode.
+    pub reads: bool,
+    /// Which descriptor what the inside writes to its terminal goes to.
+    pub writes: usize,
+}
+
+/// What the user said about a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing: as the descriptors are.
+    AsFound,
+    /// `-t`: one in any case.
+    Always,
+    /// `-T`: none.
+    Never,
+}
+
+fn standard(fd: usize) -> BorrowedFd<'static> {
+    match fd {
+        0 => rustix::stdio::stdin(),
+        1 => rustix::stdio::stdout(),
+        _ => rustix::stdio::stderr(),
+    }
+}
+
+impl Wiring {
+    /// By what the descriptors are. LXC found that 1 or 2 can be the terminal while 0 is not.
+    pub fn new(wish: Wish) -> Self {
+        let ttys = [0, 1, 2].map(|fd| isatty(standard(fd)));
+        let slaves = match wish {
+            Wish::Never => [false; 3],
+            Wish::Always => [true; 3],
+            Wish::AsFound => ttys,
+        };
+        let first = |wanted: [usize; 3]| wanted.into_iter().find(|fd| ttys[*fd]);
+        Self {
+            slaves,
+            // With a pipe on either side somebody else's input would be swallowed.
+            reads: wish == Wish::Always || (wish == Wish::AsFound && ttys[0] && ttys[1]),
+            writes: match wish {
+                Wish::Always => 1,
+                _ => first([1, 2, 0]).unwrap_or(1),
+            },
+        }
+    }
+
+    /// Is there a terminal inside?
+    pub fn any(&self) -> bool {
+        self.slaves.iter().any(|slave| *slave)
+    }
+
+    /// Does somebody sit there who wants to be told things?
+    pub fn interactive(&self) -> bool {
+        self.any() && self.reads
+    }
+}
+
+/// A pair in the devpts that is mounted here, that is in the subhost whose root is ours. What lies
+/// at the path is the subhost's and may be anything (CVE-2025-52565): it is checked.
+///
+/// # Errors
+/// There is no devpts, or something else in its place.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let open = || -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
+        let master = openat(CWD, "/dev/pts/ptmx", flags, Mode::empty()).map_err(IntoErrno::into_errno)?;
+        let stat = fstat(&master).map_err(IntoErrno::into_errno)?;
+        let fs = fstatfs(&master).map_err(IntoErrno::into_errno)?;
+        let is_ptmx = (nix::libc::major(stat.st_rdev), nix::libc::minor(stat.st_rdev)) == (5, 2);
+        if !is_ptmx || fs.f_type as i64 != DEVPTS {
+            return Err(Errno::ENOTTY);
+        }
+        sys::pty_unlock(&master)?;
+        let slave = sys::pty_peer(&master)?;
+        Ok((master, slave))
+    };
+    open().doing(|| "open a terminal inside")
+}
+
+/// The caller's terminal in raw mode; as it was when this goes.
+struct Raw(Termios);
+
+impl Raw {
+    fn new() -> Option<Self> {
+        let before = tcgetattr(standard(0)).ok()?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(standard(0), OptionalActions::Now, &raw).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(standard(0), OptionalActions::Drain, &self.0);
+    }
+}
+
+/// Signals that we hand on to the command inside.
+const HANDED_ON: [Signal; 7] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+];
+
+/// The signals that somebody waits for here, blocked so that they can be read. To be made before
+/// the command is spawned: what comes in between is not lost.
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// Blocks and opens them.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn new() -> Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in HANDED_ON.into_iter().chain([Signal::SIGWINCH]) {
+            set.add(signal);
+        }
+        set.thread_block().doing(|| "block signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let fd = SignalFd::with_flags(&set, flags).doing(|| "open the signals")?;
+        Ok(Self(fd))
+    }
+
+    /// As [`Signals::new`], if somebody will wait for them.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn new_if(wanted: bool) -> Result<Option<Self>> {
+        wanted.then(Self::new).transpose()
+    }
+
+    fn next(&self) -> Option<i32> {
+        let info = self.0.read_signal().ok()??;
+        i32::try_from(info.ssi_signo).ok()
+    }
+}
+
+/// Carries bytes, size and signals until the process of `child` has ended.
+///
+/// # Errors
+/// The wait itself failed.
+pub fn carry(
+    wiring: Wiring,
+    master: Option<&OwnedFd>,
+    signals: &Signals,
+    child: &OwnedFd,
+    hand_on: impl Fn(i32),
+) -> Result<()> {
+    let raw = match (wiring.reads, master) {
+        (true, Some(_)) => Raw::new(),
+        _ => None,
+    };
+    let mut output = Output::new(master, wiring.writes);
+    let mut input = Input::new(wiring.reads && master.is_some());
+    resize(master, wiring);
+    loop {
+        let mut fds = vec![
+            PollFd::new(child.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
+        ];
+        let master_at = master.filter(|_| output.open || input.pending()).map(|master| {
+            let mut events = PollFlags::empty();
+            if output.open {
+                events |= PollFlags::POLLIN;
+            }
+            if input.pending() {
+                events |= PollFlags::POLLOUT;
+            }
+            fds.push(PollFd::new(master.as_fd(), events));
+            fds.len() - 1
+        });
+        let input_at = (input.open && !input.pending()).then(|| {
+            fds.push(PollFd::new(standard(0), PollFlags::POLLIN));
+            fds.len() - 1
+        });
+        // A background process that keeps the terminal open must not make us spin on POLLHUP.
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => other.doing(|| "wait for the command inside")?,
+        };
+        let ready = |at: usize| fds[at].any().unwrap_or(false);
+        if ready(1) {
+            while let Some(signal) = signals.next() {
+                if signal == Signal::SIGWINCH as i32 {
+                    resize(master, wiring);
+                } else {
+                    hand_on(signal);
+                }
+            }
+        }
+        if let Some(at) = input_at.filter(|at| ready(*at)) {
+            let _ = at;
+            input.read();
+        }
+        if let (Some(at), Some(master)) = (master_at, master)
+            && ready(at)
+        {
+            input.write(master);
+            output.pass(master);
+        }
+        if ready(0) {
+            break;
+        }
+    }
+    if let Some(master) = master {
+        // What was written before the end is still in the terminal.
+        while output.open && output.pass(master) {}
+    }
+    drop(raw);
+    Ok(())
+}
+
+fn resize(master: Option<&OwnedFd>, wiring: Wiring) {
+    let Some(master) = master else { return };
+    let size = [wiring.writes, 0, 1, 2]
+        .into_iter()
+        .find_map(|fd| sys::window_size(standard(fd)).ok());
+    if let Some(size) = size {
+        let _ = sys::set_window_size(master, &size);
+    }
+}
+
+/// From the inside's terminal to the caller.
+struct Output {
+    to: usize,
+    open: bool,
+}
+
+impl Output {
+    fn new(master: Option<&OwnedFd>, to: usize) -> Self {
+        Self {
+            to,
+            open: master.is_some(),
+        }
+    }
+
+    /// One buffer; false if there is nothing now.
+    fn pass(&mut self, master: &OwnedFd) -> bool {
+        let mut buffer = [0; 16384];
+        match rustix::io::read(master, &mut buffer) {
+            Ok(0) => self.open = false,
+            Ok(count) => {
+                write_all(standard(self.to), &buffer[..count]);
+                return true;
+            }
+            // Every slave is closed. One may be opened again, but not by the command that ended.
+            Err(rustix::io::Errno::IO) => self.open = false,
+            Err(_) => {}
+        }
+        false
+    }
+}
+
+/// From the caller's terminal to the inside's; never blocks on an inside that does not read.
+struct Input {
+    buffer: Vec<u8>,
+    open: bool,
+}
+
+impl Input {
+    fn new(open: bool) -> Self {
+        Self {
+            buffer: Vec::new(),
+            open,
+        }
+    }
+
+    fn pending(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    fn read(&mut self) {
+        let mut buffer = [0; 4096];
+        match rustix::io::read(standard(0), &mut buffer) {
+            Ok(0) => {
+                self.open = false;
+                // What a terminal says at the end of input.
+                self.buffer.push(4);
+            }
+            Ok(count) => self.buffer.extend_from_slice(&buffer[..count]),
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(_) => self.open = false,
+        }
+    }
+
+    fn write(&mut self, master: &OwnedFd) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        match rustix::io::write(master, &self.buffer) {
+            Ok(count) => drop(self.buffer.drain(..count)),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(_) => self.buffer.clear(),
+        }
+    }
+}
+
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                let _ = poll(
+                    &mut [PollFd::new(to, PollFlags::POLLOUT)],
+                    PollTimeout::NONE,
+                );
+            }
+            // The caller's end is gone; the command inside goes on.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Appends what an init writes to its console to `log` until the process of `init` has ended.
+///
+/// # Errors
+/// The wait itself failed.
+pub fn log_console(master: &OwnedFd, log: &OwnedFd, init: &OwnedFd) -> Result<()> {
+    let mut buffer = [0; 16384];
+    loop {
+        let mut fds = [
+            PollFd::new(init.as_fd(), PollFlags::POLLIN),
+            PollFd::new(master.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => other.doing(|| "wait for the console")?,
+        };
+        match rustix::io::read(master, &mut buffer) {
+            Ok(count) if count > 0 => {
+                write_all(log.as_fd(), &buffer[..count]);
+                continue;
+            }
+            // Nobody has the console open at the moment; init may open it again.
+            Err(rustix::io::Errno::IO) if proc::wait(init, Some(Duration::from_millis(200))) => break,
+            _ => {}
+        }
+        if proc::has_ended(init) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The failure of a child that could not say why.
+pub fn lost() -> Error {
+    Error::new(crate::error::Exit::Failed, "the inside ended before it was up")
+}

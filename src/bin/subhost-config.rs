@@ -1,0 +1,5 @@
+//! subhost-config(8).
+
+fn main() -> std::process::ExitCode {
+    subhost::cli::main::<subhost::cli::ConfigTool>()
+}

@@ -1,0 +1,5 @@
+//! subhost-enter(8).
+
+fn main() -> std::process::ExitCode {
+    subhost::cli::main::<subhost::cli::EnterTool>()
+}

@@ -1,0 +1,5 @@
+//! subhost-init(8): PID 1 inside.
+
+fn main() -> std::process::ExitCode {
+    subhost::init::main()
+}

@@ -1,0 +1,5 @@
+//! subhost-list(8).
+
+fn main() -> std::process::ExitCode {
+    subhost::cli::main::<subhost::cli::ListTool>()
+}

@@ -1,0 +1,5 @@
+//! subhost-start(8).
+
+fn main() -> std::process::ExitCode {
+    subhost::cli::main::<subhost::cli::StartTool>()
+}

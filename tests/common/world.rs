@@ -1,0 +1,285 @@
+//! The world as the kernel tells it: what a test holds against itself before and after.
+//!
+//! All of mountinfo and not only our part, since what must not happen is that a mount of the host's
+//! goes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// A snapshot: for each subject its lines.
+#[derive(PartialEq, Eq, Clone)]
+pub struct World(BTreeMap<&'static str, Vec<String>>);
+
+/// One line of mountinfo (`proc_pid_mountinfo(5)`).
+pub struct Mount {
+    /// The line but for the mount's and its parent's ids.
+    pub text: String,
+    /// The mount point, unescaped.
+    pub point: String,
+    /// The type.
+    pub fstype: String,
+}
+
+/// The mounts of this thread's namespace. `/proc/self` would be the main thread's.
+pub fn mounts() -> Vec<Mount> {
+    let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    text.lines().map(parse).collect()
+}
+
+fn parse(line: &str) -> Mount {
+    let text = line.splitn(3, ' ').nth(2).unwrap();
+    let (place, source) = text.split_once(" - ").unwrap();
+    let point = place.split(' ').nth(2).unwrap();
+    let octal = [
+        (r"\040", " "),
+        (r"\011", "\t"),
+        (r"\012", "\n"),
+        (r"\134", "\\"),
+    ];
+    Mount {
+        text: text.to_owned(),
+        point: octal
+            .iter()
+            .fold(point.to_owned(), |p, (from, to)| p.replace(from, to)),
+        fstype: source.split(' ').next().unwrap().to_owned(),
+    }
+}
+
+/// The processes that see the tmpfs at `base`, or were started with a path below it: those of a test,
+/// inside a subhost and outside.
+pub fn processes(base: &Path) -> Vec<(i32, String)> {
+    let base = base.to_str().unwrap();
+    let devices: Vec<String> = mounts()
+        .iter()
+        .filter(|m| m.fstype == "tmpfs" && (m.point == base || m.point == "/run"))
+        .map(|m| format!(" {} ", m.text.split(' ').next().unwrap()))
+        .filter(|device| !host_has(device))
+        .collect();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        if pid == std::process::id().cast_signed() {
+            continue;
+        }
+        let read = |name| fs::read(entry.path().join(name)).unwrap_or_default();
+        let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
+        let sees = String::from_utf8_lossy(&read("mountinfo")).into_owned();
+        let ours = sees.contains(base)
+            || command.contains(base)
+            || devices.iter().any(|device| sees.contains(device));
+        if ours && !command.is_empty() {
+            found.push((pid, command.trim_end().to_owned()));
+        }
+    }
+    found
+}
+
+fn host_has(device: &str) -> bool {
+    fs::read_to_string(format!("/proc/{}/mountinfo", std::process::id()))
+        .is_ok_and(|text| text.contains(device))
+}
+
+impl World {
+    /// The world of the test at `base`, now.
+    pub fn snapshot(base: &Path) -> Self {
+        Self(BTreeMap::from([
+            ("mount", mounts().into_iter().map(|m| m.text).collect()),
+            ("netns", names(Path::new("/run/netns"))),
+            ("link", links()),
+            ("loop", loops(base)),
+            ("run", run()),
+            ("state", state()),
+            ("cgroup", cgroups()),
+            (
+                "process",
+                processes(base)
+                    .into_iter()
+                    .map(|(pid, command)| format!("{pid} {command}"))
+                    .collect(),
+            ),
+        ]))
+    }
+
+    /// The lines of one subject.
+    pub fn lines(&self, subject: &str) -> &[String] {
+        &self.0[subject]
+    }
+
+    /// Loop devices with a file of this test behind them.
+    pub fn loops(&self) -> &[String] {
+        self.lines("loop")
+    }
+
+    /// What went (`-`) and what came (`+`); empty if nothing did.
+    pub fn diff(&self, later: &Self) -> String {
+        self.compare(later, &[])
+    }
+
+    /// The same but for /run/subhost.
+    pub fn diff_but_state(&self, later: &Self) -> String {
+        self.compare(later, &["state"])
+    }
+
+    fn compare(&self, later: &Self, but: &[&str]) -> String {
+        let mut text = String::new();
+        for (subject, before) in self.0.iter().filter(|(s, _)| !but.contains(s)) {
+            let after = &later.0[subject];
+            let gone = before.iter().filter(|line| !after.contains(line));
+            let come = after.iter().filter(|line| !before.contains(line));
+            let start = text.len();
+            gone.for_each(|line| writeln!(text, "{subject}: - {line}").unwrap());
+            come.for_each(|line| writeln!(text, "{subject}: + {line}").unwrap());
+            if text.len() == start && before != after {
+                writeln!(
+                    text,
+                    "{subject}: other order or number:\n{before:#?}\n{after:#?}"
+                )
+                .unwrap();
+            }
+        }
+        text
+    }
+
+    /// The same world with what the kernel numbers as it likes made equal: devices, peer groups,
+    /// namespaces, loop devices, the order of mounts. Holds what a script made against what a tool
+    /// made, whichever of the two ways to mount an overlay each took.
+    #[must_use]
+    pub fn without_numbers(mut self) -> Self {
+        let mounts = self.0.get_mut("mount").unwrap();
+        for line in mounts.iter_mut() {
+            let words: Vec<String> = line.split(' ').skip(1).map(without_number).collect();
+            *line = words
+                .join(" ")
+                .replace(",lowerdir+=", ":")
+                .replacen("rw:", "rw,lowerdir=", 1)
+                .replacen("ro:", "ro,lowerdir=", 1);
+        }
+        mounts.sort();
+        for subject in ["state", "process", "loop", "run", "cgroup"] {
+            self.0.insert(subject, Vec::new());
+        }
+        self
+    }
+}
+
+fn without_number(word: &str) -> String {
+    for start in [
+        "shared:",
+        "master:",
+        "propagate_from:",
+        "net:[",
+        "/dev/loop",
+    ] {
+        if word.starts_with(start) {
+            return format!("{start}N");
+        }
+    }
+    word.to_owned()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Name, alias and bridge of each interface. Addresses of a bridge follow its ports', so they are not
+/// the world's.
+fn links() -> Vec<String> {
+    let text = super::Run::host(Path::new("/"), "ip -j link").ok().stdout;
+    let links: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut lines: Vec<String> = links
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|link| format!("{} {} {}", link["ifname"], link["ifalias"], link["master"]))
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn loops(base: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for device in names(Path::new("/sys/block")) {
+        let file = format!("/sys/block/{device}/loop/backing_file");
+        if let Ok(text) = fs::read_to_string(file)
+            && text.starts_with(base.to_str().unwrap())
+        {
+            found.push(format!("{device} {}", text.trim_end()));
+        }
+    }
+    found
+}
+
+/// All of /run but our own state and the notes of mount(8), which findmnt and our fixtures leave.
+fn run() -> Vec<String> {
+    let others = ["/run/subhost", "/run/mount"].map(Path::new);
+    walk(Path::new("/run"), &|path| !others.contains(&path))
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect()
+}
+
+/// /run/subhost, with what is in its files.
+fn state() -> Vec<String> {
+    let dir = PathBuf::from("/run/subhost");
+    if !dir.exists() {
+        return Vec::new();
+    }
+    let mut lines = vec![dir.display().to_string()];
+    for path in walk(&dir, &|_| true) {
+        let plain = path
+            .symlink_metadata()
+            .is_ok_and(|m| m.is_file() && !m.file_type().is_fifo());
+        let text = if plain {
+            String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned()
+        } else {
+            String::new()
+        };
+        lines.push(format!("{} {text}", path.display()));
+    }
+    lines
+}
+
+fn cgroups() -> Vec<String> {
+    let tops = mounts()
+        .into_iter()
+        .filter(|m| m.fstype.starts_with("cgroup"));
+    let mut lines = Vec::new();
+    for top in tops {
+        lines.extend(
+            walk(Path::new(&top.point), &|path| path.is_dir())
+                .iter()
+                .filter(|path| path.is_dir())
+                .map(|path| path.display().to_string()),
+        );
+    }
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+fn walk(dir: &Path, into: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for name in names(dir) {
+        let path = dir.join(name);
+        let is_dir = path.symlink_metadata().is_ok_and(|m| m.is_dir());
+        if !into(&path) {
+            continue;
+        }
+        found.push(path.clone());
+        if is_dir {
+            found.extend(walk(&path, into));
+        }
+    }
+    found
+}

@@ -1,0 +1,436 @@
+//! Networks: namespaces, cables, addresses, routes, names.
+
+mod common;
+
+use common::{Sandbox, eventually, has, lacks, sandbox};
+use serde_json::Value;
+
+/// One interface on the host, or in a named namespace.
+fn link(s: &Sandbox, netns: &str, name: &str) -> Value {
+    let within = match netns {
+        "" => String::new(),
+        name => format!("-n {name}"),
+    };
+    s.json(&format!("ip -j -d {within} link show dev {name}"))[0].clone()
+}
+
+fn is_up(link: &Value) -> bool {
+    link["flags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|flag| flag == "UP")
+}
+
+/// The global addresses of an interface in a namespace, with prefix, sorted.
+fn addresses(s: &Sandbox, netns: &str, name: &str) -> Vec<String> {
+    let all = s.json(&format!("ip -j -n {netns} addr show dev {name}"));
+    let mut found: Vec<String> = all[0]["addr_info"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|a| a["scope"] == "global")
+        .map(|a| format!("{}/{}", a["local"].as_str().unwrap(), a["prefixlen"]))
+        .collect();
+    found.sort();
+    found
+}
+
+fn netns_names(s: &Sandbox) -> Vec<String> {
+    let mut names: Vec<String> = s
+        .host("ip netns list")
+        .lines()
+        .map(|line| line.split(' ').next().unwrap().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn without_cables_there_is_lo_in_a_named_namespace() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        let before = s.world();
+        s.tool("subhost-net w").silent();
+        assert_eq!(netns_names(s), ["w"]);
+        assert!(is_up(&link(s, "w", "lo")));
+        let names = s.host("ip netns exec w ls /sys/class/net");
+        lacks(&names, &["eth0"]);
+        s.tool("subhost-net w").silent();
+        s.tool("subhost-net -u w").silent();
+        s.tool("subhost-net -u w").silent();
+        s.same_but_state(&before);
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn the_first_namespace_of_a_host_can_be_ours() {
+    sandbox(|s| {
+        s.host("umount /run/netns; rmdir /run/netns");
+        s.overlay("w", "");
+        s.tool("subhost-start w").silent();
+        assert_eq!(netns_names(s), ["w"]);
+        s.host("ip netns add after; ip netns delete after");
+        s.tool("subhost-stop --sync w").silent();
+        assert_eq!(s.host("ls -A /run/netns"), "");
+    });
+}
+
+#[test]
+fn a_cable_leads_from_the_bridge_to_eth0() {
+    sandbox(|s| {
+        s.bridge("br0");
+        let w = s.overlay("w", "BRIDGES=br0\n");
+        let before = s.world();
+        s.tool("subhost-net w").silent();
+
+        let outer = link(s, "", "w0");
+        assert_eq!(outer["master"], "br0");
+        assert_eq!(outer["ifalias"], "subhost:w:0");
+        assert_eq!(outer["linkinfo"]["info_kind"], "veth");
+        assert!(is_up(&outer));
+        let inner = link(s, "w", "eth0");
+        assert!(is_up(&inner));
+        let mac = inner["address"].as_str().unwrap().to_owned();
+        let first = u8::from_str_radix(&mac[..2], 16).unwrap();
+        assert_eq!(first & 3, 2, "{mac} is local and no group's");
+        has(&w.read("assigned"), &["MAC0", &mac]);
+        let assigned = w.read("assigned");
+        eventually("the cable carries", || {
+            link(s, "", "w0")["operstate"] == "UP"
+        });
+
+        s.stop("w", &before);
+        s.tool("subhost-net w").silent();
+        assert_eq!(link(s, "w", "eth0")["address"], mac);
+        assert_eq!(w.read("assigned"), assigned);
+        s.stop("w", &before);
+
+        // What was given once stays, even where it would come out otherwise today.
+        w.write("assigned", "MAC0=02:00:00:00:00:77\n");
+        w.chmod("assigned", 0o600);
+        s.tool("subhost-net w").silent();
+        assert_eq!(link(s, "w", "eth0")["address"], "02:00:00:00:00:77");
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn a_cable_may_have_a_mac_or_no_bridge() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay(
+            "w",
+            "BRIDGES='br0=02:00:00:00:00:01 = =02:00:00:00:00:03'\n",
+        );
+        let before = s.world();
+        s.tool("subhost-net w").silent();
+        assert_eq!(link(s, "", "w0")["master"], "br0");
+        assert_eq!(link(s, "w", "eth0")["address"], "02:00:00:00:00:01");
+        for name in ["w1", "w2"] {
+            let free = link(s, "", name);
+            assert!(is_up(&free) && free["master"].is_null(), "{free}");
+        }
+        assert_eq!(link(s, "w", "eth2")["address"], "02:00:00:00:00:03");
+        let one = link(s, "w", "eth1")["address"].clone();
+        assert_ne!(one, "02:00:00:00:00:01");
+        // The administrator's own bridging of a free end is nothing foreign.
+        s.host("ip link set w1 master br0");
+        s.tool("subhost-net w").silent();
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn two_cables_and_a_name_for_their_host_ends() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.bridge("br1");
+        s.overlay("w", "BRIDGES='br0 br1'\nLINK=uplink\nMTU1=1400\n");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        assert_eq!(link(s, "", "uplink0")["master"], "br0");
+        assert_eq!(link(s, "", "uplink1")["master"], "br1");
+        assert_eq!(link(s, "w", "eth0")["mtu"], 1500);
+        assert_eq!(link(s, "w", "eth1")["mtu"], 1400);
+        assert_ne!(
+            link(s, "w", "eth0")["address"],
+            link(s, "w", "eth1")["address"]
+        );
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn addresses_and_routes_of_both_protocols() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay(
+            "w",
+            "BRIDGES=br0\n\
+             ADDR0='192.0.2.10/24 198.51.100.1/25 2001:db8::10/64'\n\
+             GATEWAY='192.0.2.1 2001:db8::1'\n\
+             ROUTES='203.0.113.0/24=192.0.2.7 2001:db8:5::/48=2001:db8::7'\n",
+        );
+        let before = s.world();
+        s.tool("subhost-net w").silent();
+        assert_eq!(
+            addresses(s, "w", "eth0"),
+            ["192.0.2.10/24", "198.51.100.1/25", "2001:db8::10/64"]
+        );
+        let routes = s.host("ip -n w route; ip -n w -6 route");
+        has(
+            &routes,
+            &[
+                "default via 192.0.2.1 dev eth0",
+                "203.0.113.0/24 via 192.0.2.7",
+                "default via 2001:db8::1 dev eth0",
+                "2001:db8:5::/48 via 2001:db8::7",
+            ],
+        );
+        s.tool("subhost-net w").silent();
+        s.tool("subhost-net -u w").silent();
+        s.same_but_state(&before);
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn an_ipv6_address_can_be_used_at_once() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", "BRIDGES=br0\nADDR0=2001:db8::10/64\n");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        lacks(
+            &s.host("ip -n w -6 addr show dev eth0 scope global"),
+            &["tentative"],
+        );
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn two_subhosts_on_a_bridge_reach_each_other() {
+    sandbox(|s| {
+        s.bridge("br0");
+        for (name, i) in [("a", 1), ("b", 2)] {
+            s.overlay(
+                name,
+                &format!("BRIDGES=br0\nADDR0='192.0.2.{i}/24 2001:db8::{i}/64'\n"),
+            );
+        }
+        let before = s.world();
+        s.tool("subhost-start a b").silent();
+        eventually("a reaches b", || {
+            s.enter(
+                "a",
+                "ping -c 1 -W 1 192.0.2.2 && ping6 -c 1 -W 1 2001:db8::2",
+            )
+            .run()
+            .code
+                == 0
+        });
+        s.inside("b", "echo page >/srv/page; httpd -p 80 -h /srv");
+        assert_eq!(s.inside("a", "wget -qO- http://192.0.2.2/page"), "page");
+        s.tool("subhost-stop --sync a b").silent();
+        s.same_now(&before);
+    });
+}
+
+#[test]
+fn resolv_conf_hosts_and_host_name_are_given_and_the_tree_is_left_alone() {
+    sandbox(|s| {
+        s.bridge("br0");
+        let w = s.overlay(
+            "w",
+            "BRIDGES=br0\nADDR0='192.0.2.10/24'\nDNS='192.0.2.53 2001:db8::53'\nSEARCH=example.org\n\
+             HOSTNAME=web.example.org\n",
+        );
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        let resolv = s.inside("w", "cat /etc/resolv.conf");
+        has(
+            &resolv,
+            &[
+                "nameserver 192.0.2.53",
+                "nameserver 2001:db8::53",
+                "search example.org",
+            ],
+        );
+        lacks(&resolv, &["203.0.113.1"]);
+        let hosts = s.inside("w", "cat /etc/hosts");
+        has(&hosts, &["localhost", "192.0.2.10", "web.example.org"]);
+        assert_eq!(s.inside("w", "hostname"), "web.example.org");
+        s.stop("w", &before);
+        assert!(!w.exists("root/etc/resolv.conf"), "written to the tree");
+        assert!(!w.exists("root/etc/hosts"), "written to the tree");
+    });
+}
+
+#[test]
+fn the_host_name_is_the_subhosts_and_not_the_hosts() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        let before = s.world();
+        let host = s.host("hostname");
+        s.tool("subhost-start w").silent();
+        assert_eq!(s.inside("w", "hostname"), "w");
+        s.inside("w", "hostname other");
+        assert_eq!(s.host("hostname"), host);
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn the_network_of_a_running_one_is_not_taken_down() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", "BRIDGES=br0\n");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        s.tool("subhost-net -u w").fails(75, &["w", "subhost-stop"]);
+        assert!(is_up(&link(s, "", "w0")));
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn the_hosts_own_network_can_be_used() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", "NET=host\n");
+        let before = s.world();
+        s.tool("subhost-net w").silent();
+        s.tool("subhost-start w").silent();
+        assert_eq!(netns_names(s), Vec::<String>::new());
+        has(&s.inside("w", "ip link"), &["br0"]);
+        s.stop("w", &before);
+        s.host("ip link show br0");
+    });
+}
+
+#[test]
+fn a_named_namespace_is_joined_and_left_alone() {
+    sandbox(|s| {
+        s.host("ip netns add other; ip -n other link add br7 type bridge");
+        s.overlay("w", "NET=netns:other\n");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        assert_eq!(netns_names(s), ["other"]);
+        has(&s.inside("w", "ip link"), &["br7"]);
+        s.stop("w", &before);
+        has(&s.host("ip -n other link"), &["br7"]);
+    });
+}
+
+#[test]
+fn the_namespace_of_another_subhost_can_be_joined() {
+    sandbox(|s| {
+        s.overlay("front", "");
+        s.overlay("back", "NET=netns:front\n");
+        let before = s.world();
+        s.tool("subhost-start front back").silent();
+        let netns = |name| s.inside(name, "readlink /proc/self/ns/net");
+        assert_eq!(netns("front"), netns("back"));
+        s.tool("subhost-stop --sync back").silent();
+        assert_eq!(netns_names(s), ["front"]);
+        s.tool("subhost-stop --sync front").silent();
+        s.same_now(&before);
+    });
+}
+
+#[test]
+fn hibernation_keeps_the_cable() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", "BRIDGES=br0\nADDR0=192.0.2.10/24\n");
+        let before = s.world();
+        let index = || {
+            (
+                link(s, "", "w0")["ifindex"].clone(),
+                link(s, "w", "eth0")["ifindex"].clone(),
+            )
+        };
+        s.tool("subhost-start w").silent();
+        let first = index();
+        s.tool("subhost-stop --keep w").silent();
+        assert_eq!(index(), first);
+        s.tool("subhost-start w").silent();
+        assert_eq!(index(), first);
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn a_cable_taken_away_by_hand_is_put_back() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", "BRIDGES='br0 br0'\n");
+        let before = s.world();
+        s.tool("subhost-mount w").silent();
+        s.tool("subhost-net w").silent();
+        s.host("ip link delete w1");
+        assert_eq!(s.state("w"), "broken");
+        s.tool("subhost-start w").silent();
+        assert_eq!(link(s, "", "w1")["master"], "br0");
+        s.host("ip link delete w0");
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn names_are_free_again_at_once() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", "BRIDGES='br0 br0'\nADDR0=192.0.2.10/24\n");
+        let before = s.world();
+        for _ in 0..20 {
+            s.tool("subhost-net w").silent();
+            s.tool("subhost-stop w").silent();
+        }
+        for _ in 0..5 {
+            s.tool("subhost-start w").silent();
+            s.tool("subhost-stop w").silent();
+        }
+        s.same(&before);
+    });
+}
+
+#[test]
+fn a_held_namespace_does_not_keep_the_names() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", "BRIDGES=br0\n");
+        let before = s.world();
+        s.tool("subhost-net w").silent();
+        let mut holder = s.sh("exec nsenter --net=/run/netns/w sleep 1000").start();
+        eventually("the holder is inside", || {
+            s.host("ip netns pids w")
+                .contains(&holder.pid().to_string())
+        });
+        let out = s.tool("subhost-stop w").run();
+        has(&out.stderr, &[&holder.pid().to_string(), "sleep"]);
+        assert!(holder.runs(), "a process of the host was ended unasked");
+        assert!(!s.test("ip link show w0"), "the host end is still there");
+        holder.kill();
+        holder.wait();
+        s.tool("subhost-stop --sync w").run();
+        s.same(&before);
+    });
+}
+
+#[test]
+fn the_inside_has_a_sysfs_of_its_own_network() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", "BRIDGES=br0\n");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        let names = s.inside("w", "ls /sys/class/net");
+        has(&names, &["eth0", "lo"]);
+        lacks(&names, &["br0", "w0"]);
+        s.stop("w", &before);
+    });
+}
