@@ -79,7 +79,12 @@ pub fn started(config: &Config) -> Main {
 ///
 /// # Errors
 /// Why it is not up; nothing of the boot is left then.
-pub fn boot(config: &Config, state: &State, network: Option<&OwnedFd>, order: Order) -> Result<Booted> {
+pub fn boot(
+    config: &Config,
+    state: &State,
+    network: Option<&OwnedFd>,
+    order: Order,
+) -> Result<Booted> {
     let is_init = matches!(order.main, Main::Init(_));
     // An init in the background has a console all the same: it expects one.
     let slaves = match order.wiring {
@@ -140,11 +145,25 @@ pub fn boot(config: &Config, state: &State, network: Option<&OwnedFd>, order: Or
     Ok(booted)
 }
 
-fn spec(config: &Config, state: &State, order: &Order, slaves: [bool; 3], joins: bool) -> Result<Spec> {
+fn spec(
+    config: &Config,
+    state: &State,
+    order: &Order,
+    slaves: [bool; 3],
+    joins: bool,
+) -> Result<Spec> {
     let run = &config.run;
-    let mut texts = vec![(state.write_text("hostname", &format!("{}\n", run.hostname))?, "/etc/hostname".into(), false)];
+    let mut texts = vec![(
+        state.write_text("hostname", &format!("{}\n", run.hostname))?,
+        "/etc/hostname".into(),
+        false,
+    )];
     if matches!(config.net, Net::Private(_)) {
-        texts.push((state.write_text("hosts", &hosts(config))?, "/etc/hosts".into(), true));
+        texts.push((
+            state.write_text("hosts", &hosts(config))?,
+            "/etc/hosts".into(),
+            true,
+        ));
     }
     if !run.dns.is_empty() || !run.search.is_empty() {
         texts.push((
@@ -207,7 +226,8 @@ fn resolv_conf(config: &Config) -> String {
 /// Its own names and addresses, then what the tree's file says.
 fn hosts(config: &Config) -> String {
     let name = &config.run.hostname;
-    let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let mut text =
+        String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     let Net::Private(private) = &config.net else {
         return text;
     };
@@ -266,7 +286,8 @@ fn open_log(config: &Config) -> Result<OwnedFd> {
 fn memfd(spec: &Spec) -> Result<OwnedFd> {
     let text = serde_json::to_vec(spec)
         .map_err(|e| Error::new(Exit::Failed, format!("cannot put the boot into words: {e}")))?;
-    let fd = memfd_create("subhost", MemfdFlags::CLOEXEC).doing(|| "make room for the boot's settings")?;
+    let fd = memfd_create("subhost", MemfdFlags::CLOEXEC)
+        .doing(|| "make room for the boot's settings")?;
     let mut file = File::from(fd);
     file.write_all(&text)
         .and_then(|()| file.rewind())
@@ -336,7 +357,12 @@ fn console(master: &OwnedFd, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> Res
         .stderr(Stdio::null())
         .spawn()
         .doing(|| "start the console's logger")?;
-    let fds = [master.as_raw_fd(), log.as_raw_fd(), last.as_raw_fd(), pidfd.as_raw_fd()];
+    let fds = [
+        master.as_raw_fd(),
+        log.as_raw_fd(),
+        last.as_raw_fd(),
+        pidfd.as_raw_fd(),
+    ];
     send(&socket, &Go, &fds)
 }
 

@@ -35,7 +35,9 @@ const KEPT: &[CapabilitySet] = &[
 /// The set that stays. `own_network`: the network namespace is the subhost's own, so its links and
 /// routes are as well.
 pub fn kept(own_network: bool) -> CapabilitySet {
-    let kept = KEPT.iter().fold(CapabilitySet::empty(), |all, cap| all | *cap);
+    let kept = KEPT
+        .iter()
+        .fold(CapabilitySet::empty(), |all, cap| all | *cap);
     if own_network {
         kept | CapabilitySet::NET_ADMIN
     } else {

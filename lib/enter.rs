@@ -87,9 +87,13 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<u8> {
     status(&mut child).map_err(own)
 }
 
-fn merged(first: &BTreeMap<String, String>, then: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn merged(
+    first: &BTreeMap<String, String>,
+    then: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
     let both = first.iter().chain(then);
-    both.map(|(key, value)| (key.clone(), value.clone())).collect()
+    both.map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// Has the subhost a network namespace that is not the host's?
@@ -159,7 +163,10 @@ pub fn aside(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Resu
     if !proc::wait(&pidfd, Some(limit)) {
         let _ = child.kill();
         let _ = child.wait();
-        return Err(Error::new(Exit::TimedOut, format!("{} inside did not end", shown(&argv[0]))));
+        return Err(Error::new(
+            Exit::TimedOut,
+            format!("{} inside did not end", shown(&argv[0])),
+        ));
     }
     status(&mut child)
 }

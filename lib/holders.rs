@@ -51,14 +51,21 @@ pub fn of_mount(at: &Path) -> Vec<Holder> {
 
 fn held_path(dir: &Path, at: &Path) -> Option<&'static str> {
     let lies_in = |link: PathBuf| std::fs::read_link(link).is_ok_and(|path| path.starts_with(at));
-    for (link, how) in [("cwd", "its directory"), ("root", "its root"), ("exe", "its program")] {
+    for (link, how) in [
+        ("cwd", "its directory"),
+        ("root", "its root"),
+        ("exe", "its program"),
+    ] {
         if lies_in(dir.join(link)) {
             return Some(how);
         }
     }
     for (links, how) in [("fd", "an open file"), ("map_files", "a mapped file")] {
         let entries = std::fs::read_dir(dir.join(links)).into_iter().flatten();
-        if entries.filter_map(Result::ok).any(|entry| lies_in(entry.path())) {
+        if entries
+            .filter_map(Result::ok)
+            .any(|entry| lies_in(entry.path()))
+        {
             return Some(how);
         }
     }
@@ -89,7 +96,12 @@ pub fn told(holders: &[Holder]) -> String {
     let told: Vec<String> = holders
         .iter()
         .take(8)
-        .map(|holder| format!("held by pid {} ({}), {}", holder.pid, holder.command, holder.how))
+        .map(|holder| {
+            format!(
+                "held by pid {} ({}), {}",
+                holder.pid, holder.command, holder.how
+            )
+        })
         .collect();
     let more = match holders.len().saturating_sub(8) {
         0 => String::new(),

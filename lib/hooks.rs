@@ -55,7 +55,10 @@ pub fn run(plan: &Plan, phase: Phase) -> Result<()> {
     let status = child.wait().doing(|| format!("wait for {}", hook()))?;
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),
-        (Some(code), _) => Err(Error::new(Exit::Failed, format!("{} failed with status {code}", hook()))),
+        (Some(code), _) => Err(Error::new(
+            Exit::Failed,
+            format!("{} failed with status {code}", hook()),
+        )),
         (_, signal) => Err(Error::new(
             Exit::Failed,
             format!("{} was killed by signal {}", hook(), signal.unwrap_or(0)),

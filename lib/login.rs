@@ -79,7 +79,11 @@ fn id(text: &str) -> Option<u32> {
 impl User {
     fn find(text: &str) -> Result<Self> {
         let (passwd, group) = (file("/etc/passwd"), file("/etc/group"));
-        Self::of(text, &passwd.unwrap_or_default(), &group.unwrap_or_default())
+        Self::of(
+            text,
+            &passwd.unwrap_or_default(),
+            &group.unwrap_or_default(),
+        )
     }
 
     /// `USER[:GROUP]`, each a name or a number. A number needs no entry in passwd.
@@ -181,8 +185,13 @@ impl Program {
                 command
             }
             None => {
-                let usable = user.shell.starts_with('/') && std::path::Path::new(&user.shell).exists();
-                let shell = if usable { user.shell.as_str() } else { "/bin/sh" };
+                let usable =
+                    user.shell.starts_with('/') && std::path::Path::new(&user.shell).exists();
+                let shell = if usable {
+                    user.shell.as_str()
+                } else {
+                    "/bin/sh"
+                };
                 let name = shell.rsplit('/').next().unwrap_or("sh");
                 let mut command = Command::new(shell);
                 // What makes it a login shell.
@@ -191,7 +200,11 @@ impl Program {
             }
         };
         command.env_clear();
-        let shell = if user.shell.is_empty() { "/bin/sh" } else { &user.shell };
+        let shell = if user.shell.is_empty() {
+            "/bin/sh"
+        } else {
+            &user.shell
+        };
         for (key, value) in [
             ("HOME", user.home.as_str()),
             ("LOGNAME", &user.name),
@@ -223,7 +236,8 @@ impl Program {
         let tty = tty.doing(|| "duplicate the terminal")?;
         let own_network = self.own_network;
         sys::before_exec(&mut command, move || {
-            fresh(tty.as_ref(), &user, own_network).map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))
+            fresh(tty.as_ref(), &user, own_network)
+                .map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))
         });
         Ok(command)
     }
@@ -252,7 +266,11 @@ fn fresh(tty: Option<&OwnedFd>, user: &User, own_network: bool) -> std::result::
     umask(Mode::from_bits_truncate(0o022));
     limits();
     sys::new_session_keyring();
-    let groups: Vec<_> = user.groups.iter().map(|gid| nix::unistd::Gid::from_raw(*gid)).collect();
+    let groups: Vec<_> = user
+        .groups
+        .iter()
+        .map(|gid| nix::unistd::Gid::from_raw(*gid))
+        .collect();
     nix::unistd::setgroups(&groups)?;
     let gid = nix::unistd::Gid::from_raw(user.gid);
     nix::unistd::setresgid(gid, gid, gid)?;
@@ -280,7 +298,11 @@ fn limits() {
     for (resource, soft, hard) in [
         (Resource::RLIMIT_CORE, 0, RLIM_INFINITY),
         (Resource::RLIMIT_STACK, 8 << 20, RLIM_INFINITY),
-        (Resource::RLIMIT_NOFILE, 1024, hard(Resource::RLIMIT_NOFILE).max(4096)),
+        (
+            Resource::RLIMIT_NOFILE,
+            1024,
+            hard(Resource::RLIMIT_NOFILE).max(4096),
+        ),
         (Resource::RLIMIT_CPU, RLIM_INFINITY, RLIM_INFINITY),
         (Resource::RLIMIT_FSIZE, RLIM_INFINITY, RLIM_INFINITY),
         (Resource::RLIMIT_DATA, RLIM_INFINITY, RLIM_INFINITY),
@@ -323,7 +345,17 @@ mod tests {
         let user = User::of("1234:tty", PASSWD, GROUP).unwrap();
         assert_eq!((user.uid, user.gid, user.groups), (1234, 5, vec![5]));
         assert_eq!(User::of("root", "", "").unwrap().home, "/root");
-        for bad in ["broken", "short", "nobody", "1x", "-1", "+1", "", "4294967295", "root:nogroup"] {
+        for bad in [
+            "broken",
+            "short",
+            "nobody",
+            "1x",
+            "-1",
+            "+1",
+            "",
+            "4294967295",
+            "root:nogroup",
+        ] {
             assert!(User::of(bad, PASSWD, GROUP).is_err(), "{bad}");
         }
     }

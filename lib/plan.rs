@@ -172,7 +172,10 @@ impl Plan {
     /// `Invalid` for another format or a damaged file.
     pub fn from_text(text: &str) -> Result<Self> {
         let damaged = |why: String| {
-            Error::new(Exit::Invalid, format!("the frozen plan cannot be read: {why}"))
+            Error::new(
+                Exit::Invalid,
+                format!("the frozen plan cannot be read: {why}"),
+            )
         };
         #[derive(Deserialize)]
         struct Version {
@@ -270,11 +273,15 @@ mod tests {
             &steps,
             |&step| {
                 log.borrow_mut().push(format!("act {step}"));
-                (step != fail).then_some(()).ok_or_else(|| failure("act", step))
+                (step != fail)
+                    .then_some(())
+                    .ok_or_else(|| failure("act", step))
             },
             |&step| {
                 log.borrow_mut().push(format!("undo {step}"));
-                (step != bad_undo).then_some(()).ok_or_else(|| failure("undo", step))
+                (step != bad_undo)
+                    .then_some(())
+                    .ok_or_else(|| failure("undo", step))
             },
         );
         let fails = fail < len && !is_present(fail);
@@ -303,7 +310,9 @@ mod tests {
         let log = RefCell::new(Vec::new());
         let result = undo_all(&[0, 1, 2, 3], |&step| {
             log.borrow_mut().push(step);
-            (step % 2 == 0).then_some(()).ok_or_else(|| failure("undo", step))
+            (step % 2 == 0)
+                .then_some(())
+                .ok_or_else(|| failure("undo", step))
         });
         assert_eq!(log.into_inner(), [3, 2, 1, 0]);
         let error = result.unwrap_err();

@@ -106,7 +106,10 @@ pub fn wait(pidfd: &OwnedFd, limit: Option<std::time::Duration>) -> bool {
                 PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
             }
         };
-        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+        match poll(
+            &mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)],
+            timeout,
+        ) {
             Ok(0) => return false,
             Err(Errno::EINTR) => {}
             // An error of poll itself would be a bad descriptor: nothing to wait for.

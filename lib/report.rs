@@ -98,9 +98,11 @@ pub fn rows(tree: &Path, names: Option<&[Name]>) -> Result<Vec<Row>> {
     for name in &all {
         let subhost = Subhost::new(tree, name, &[]);
         // State of another $SUBHOST's subhost is no row of ours, unless it was asked for.
-        let foreign = [Half::Root, Half::Net]
-            .iter()
-            .any(|half| subhost.frozen(*half).is_err_and(|e| e.exit == Exit::Invalid));
+        let foreign = [Half::Root, Half::Net].iter().any(|half| {
+            subhost
+                .frozen(*half)
+                .is_err_and(|e| e.exit == Exit::Invalid)
+        });
         let ours = tree.join(name.as_str()).join("config").exists();
         if names.is_some() || ours || !foreign {
             rows.push(row(&subhost, &table, &mut network, &links));
@@ -157,7 +159,11 @@ fn row(
         mounts: root.iter().flat_map(mounts).collect(),
         booted_by: init.and_then(|init| {
             let pid = init.by.pid?;
-            let tty = init.by.tty.as_deref().map_or(String::new(), |tty| format!(" on {tty}"));
+            let tty = init
+                .by
+                .tty
+                .as_deref()
+                .map_or(String::new(), |tty| format!(" on {tty}"));
             Some(format!("{} pid {pid}{tty}", init.by.tool))
         }),
     }
@@ -198,9 +204,10 @@ fn traffic(plan: &Plan, links: &BTreeMap<String, Link>) -> Vec<Traffic> {
 
 fn mounts(plan: &Plan) -> Vec<PathBuf> {
     let of = |step: &Step| match step {
-        Step::Image { at, .. } | Step::Tmpfs { at } | Step::Overlay { at, .. } | Step::Rbind { at, .. } => {
-            Some(at.clone())
-        }
+        Step::Image { at, .. }
+        | Step::Tmpfs { at }
+        | Step::Overlay { at, .. }
+        | Step::Rbind { at, .. } => Some(at.clone()),
         _ => None,
     };
     plan.steps.iter().filter_map(of).collect()

@@ -203,7 +203,13 @@ impl State {
             .any(|half| self.plan_file(*half).exists());
         if !up && self.running().is_none() {
             let files = [
-                "alive", "init", "last", "hosts", "resolv.conf", "hostname", "lock",
+                "alive",
+                "init",
+                "last",
+                "hosts",
+                "resolv.conf",
+                "hostname",
+                "lock",
             ];
             for file in files {
                 let _ = std::fs::remove_file(self.dir.join(file));

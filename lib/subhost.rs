@@ -148,18 +148,33 @@ impl Subhost {
         match &plan {
             Some(plan) if plan.tree != self.tree => Err(Error::new(
                 Exit::Invalid,
-                format!("the {} of {}/{} is up under this name", half.as_str(), shown(&plan.tree), self.name),
+                format!(
+                    "the {} of {}/{} is up under this name",
+                    half.as_str(),
+                    shown(&plan.tree),
+                    self.name
+                ),
             )
-            .hint(format!("subhost-stop -S {} {}", shown(&plan.tree), self.name))),
+            .hint(format!(
+                "subhost-stop -S {} {}",
+                shown(&plan.tree),
+                self.name
+            ))),
             _ => Ok(plan),
         }
     }
 
     fn lock(&self) -> Result<Lock> {
         let wait = self.wait.unwrap_or_else(|| {
-            let running = self.state.running().map(|running| running.init.stop_timeout);
+            let running = self
+                .state
+                .running()
+                .map(|running| running.init.stop_timeout);
             let configured = || self.config().map(|config| config.run.stop_timeout).ok();
-            running.or_else(configured).unwrap_or(Duration::from_secs(30)) + Duration::from_secs(5)
+            running
+                .or_else(configured)
+                .unwrap_or(Duration::from_secs(30))
+                + Duration::from_secs(5)
         });
         self.state.lock(wait)
     }
@@ -215,7 +230,11 @@ impl Subhost {
                 }
             }
         }
-        Ok(if up { Status::Hibernating } else { Status::Stopped })
+        Ok(if up {
+            Status::Hibernating
+        } else {
+            Status::Stopped
+        })
     }
 
     fn presences<'a>(
@@ -319,7 +338,9 @@ impl Subhost {
             .and_then(|()| match hooks::run(&plan, after) {
                 Ok(()) => Ok(()),
                 Err(first) => {
-                    let undone = undo_all(&plan.steps, |step| self.undo(step, &mut network, false, true));
+                    let undone = undo_all(&plan.steps, |step| {
+                        self.undo(step, &mut network, false, true)
+                    });
                     Err(first.also(undone.err()))
                 }
             });
@@ -409,7 +430,9 @@ impl Subhost {
         };
         // A namespace that somebody holds outlives its name: its cables must go explicitly.
         let wait = how.sync || !holders.is_empty();
-        let undone = undo_all(&steps, |step| self.undo(step, &mut network, how.detach, wait));
+        let undone = undo_all(&steps, |step| {
+            self.undo(step, &mut network, how.detach, wait)
+        });
         if undone.is_ok() {
             self.state.thaw(half);
         }
@@ -452,13 +475,20 @@ impl Subhost {
         }
     }
 
-    fn start_locked(&self, how: StartHow, wiring: Option<Wiring>) -> Result<Option<(Booted, Signals)>> {
+    fn start_locked(
+        &self,
+        how: StartHow,
+        wiring: Option<Wiring>,
+    ) -> Result<Option<(Booted, Signals)>> {
         if let Some(running) = self.state.running() {
             if running.init.by.pid.is_none() && how == StartHow::Background {
                 self.warn_if_changed();
                 return Ok(None);
             }
-            return Err(Error::new(Exit::Busy, format!("it is running already ({})", booter(&running))));
+            return Err(Error::new(
+                Exit::Busy,
+                format!("it is running already ({})", booter(&running)),
+            ));
         }
         let config = self.config()?;
         let main = match how {
@@ -466,15 +496,17 @@ impl Subhost {
             _ => boot::started(&config),
         };
         let signals = Signals::new_if(wiring.is_some())?;
-        let booted = self.bring_up(&config, main, wiring).map_err(|(mut error, _)| {
-            if how == StartHow::Background {
-                error.exit = match error.exit {
-                    Exit::CannotRun | Exit::NotFound | Exit::Own => Exit::Failed,
-                    other => other,
-                };
-            }
-            error
-        })?;
+        let booted = self
+            .bring_up(&config, main, wiring)
+            .map_err(|(mut error, _)| {
+                if how == StartHow::Background {
+                    error.exit = match error.exit {
+                        Exit::CannotRun | Exit::NotFound | Exit::Own => Exit::Failed,
+                        other => other,
+                    };
+                }
+                error
+            })?;
         Ok(signals.map(|signals| (booted.0, signals)))
     }
 
@@ -491,7 +523,13 @@ impl Subhost {
         match result {
             Ok(booted) => Ok((booted, brought)),
             Err(error) => {
-                let left = self.down_halves(&brought, StopHow { sync: true, ..StopHow::default() });
+                let left = self.down_halves(
+                    &brought,
+                    StopHow {
+                        sync: true,
+                        ..StopHow::default()
+                    },
+                );
                 Err((error.also(left.err()), ()))
             }
         }
@@ -590,7 +628,10 @@ impl Subhost {
         self.state.unlock(lock);
         let (booted, brought, signals) = booted?;
         if join.wiring.interactive() && !join.quiet {
-            eprintln!("{}: you are its init: when you leave, all that runs inside ends", self.name);
+            eprintln!(
+                "{}: you are its init: when you leave, all that runs inside ends",
+                self.name
+            );
         }
         let status = booted.attend(join.wiring, &signals);
         let left = self.locked(|| {
@@ -669,12 +710,21 @@ impl Subhost {
             }
         }
         sys::pidfd_kill(&running.pidfd, Signal::SIGKILL as i32)
-            .or_else(|errno| if errno == crate::error::Errno::ESRCH { Ok(()) } else { Err(errno) })
+            .or_else(|errno| {
+                if errno == crate::error::Errno::ESRCH {
+                    Ok(())
+                } else {
+                    Err(errno)
+                }
+            })
             .doing(|| format!("kill PID 1 (pid {})", running.init.identity.pid))?;
         if !proc::wait(&running.pidfd, Some(KILL_TIMEOUT)) {
             return Err(Error::new(
                 Exit::TimedOut,
-                format!("its PID 1 (pid {}) does not end on KILL", running.init.identity.pid),
+                format!(
+                    "its PID 1 (pid {}) does not end on KILL",
+                    running.init.identity.pid
+                ),
             )
             .hint("it waits in the kernel, perhaps for a disk or a network file system"));
         }
@@ -702,7 +752,10 @@ impl Subhost {
                 Ok(0) => return,
                 Ok(status) => crate::cli::warn(
                     Some(&self.name),
-                    &format!("{} inside gave {status}: sending TERM instead", shown(&argv[0])),
+                    &format!(
+                        "{} inside gave {status}: sending TERM instead",
+                        shown(&argv[0])
+                    ),
                 ),
                 Err(error) => crate::cli::report(Some(&self.name), &error),
             }
@@ -811,7 +864,11 @@ impl Subhost {
                     Err(_) => continue,
                 },
             };
-            for (step, presence) in self.presences(&plan, is_frozen, &table, &mut network)?.iter().rev() {
+            for (step, presence) in self
+                .presences(&plan, is_frozen, &table, &mut network)?
+                .iter()
+                .rev()
+            {
                 if *presence == Presence::Ours {
                     lines.extend(net::shell::down(step));
                     lines.extend(root::shell::down(step));
@@ -857,7 +914,10 @@ fn title(step: &Step) -> String {
     match step {
         Step::Directory { path, .. } | Step::Within { path, .. } => shown(path),
         Step::Claim { path } => format!("the claim of {}", shown(path)),
-        Step::Image { at, .. } | Step::Tmpfs { at } | Step::Overlay { at, .. } | Step::Rbind { at, .. } => {
+        Step::Image { at, .. }
+        | Step::Tmpfs { at }
+        | Step::Overlay { at, .. }
+        | Step::Rbind { at, .. } => {
             format!("the mount on {}", shown(at))
         }
         Step::Netns { name } => format!("the network namespace {name}"),

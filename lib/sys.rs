@@ -241,9 +241,7 @@ pub fn pidfd_exit_status(pidfd: impl AsFd) -> Option<i32> {
         ..PidfdInfo::default()
     };
     // SAFETY: the ioctl fills at most the size that its number carries.
-    let rc = unsafe {
-        nix::libc::ioctl(pidfd.as_fd().as_raw_fd(), request as _, &raw mut info)
-    };
+    let rc = unsafe { nix::libc::ioctl(pidfd.as_fd().as_raw_fd(), request as _, &raw mut info) };
     (rc == 0 && info.mask & INFO_EXIT != 0).then_some(info.exit_code)
 }
 

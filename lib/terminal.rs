@@ -85,10 +85,14 @@ impl Wiring {
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let open = || -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
-        let master = openat(CWD, "/dev/pts/ptmx", flags, Mode::empty()).map_err(IntoErrno::into_errno)?;
+        let master =
+            openat(CWD, "/dev/pts/ptmx", flags, Mode::empty()).map_err(IntoErrno::into_errno)?;
         let stat = fstat(&master).map_err(IntoErrno::into_errno)?;
         let fs = fstatfs(&master).map_err(IntoErrno::into_errno)?;
-        let is_ptmx = (nix::libc::major(stat.st_rdev), nix::libc::minor(stat.st_rdev)) == (5, 2);
+        let is_ptmx = (
+            nix::libc::major(stat.st_rdev),
+            nix::libc::minor(stat.st_rdev),
+        ) == (5, 2);
         if !is_ptmx || fs.f_type as i64 != DEVPTS {
             return Err(Errno::ENOTTY);
         }
@@ -186,17 +190,19 @@ pub fn carry(
             PollFd::new(child.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
         ];
-        let master_at = master.filter(|_| output.open || input.pending()).map(|master| {
-            let mut events = PollFlags::empty();
-            if output.open {
-                events |= PollFlags::POLLIN;
-            }
-            if input.pending() {
-                events |= PollFlags::POLLOUT;
-            }
-            fds.push(PollFd::new(master.as_fd(), events));
-            fds.len() - 1
-        });
+        let master_at = master
+            .filter(|_| output.open || input.pending())
+            .map(|master| {
+                let mut events = PollFlags::empty();
+                if output.open {
+                    events |= PollFlags::POLLIN;
+                }
+                if input.pending() {
+                    events |= PollFlags::POLLOUT;
+                }
+                fds.push(PollFd::new(master.as_fd(), events));
+                fds.len() - 1
+            });
         let input_at = (input.open && !input.pending()).then(|| {
             fds.push(PollFd::new(standard(0), PollFlags::POLLIN));
             fds.len() - 1
@@ -361,7 +367,9 @@ pub fn log_console(master: &OwnedFd, log: &OwnedFd, init: &OwnedFd) -> Result<()
                 continue;
             }
             // Nobody has the console open at the moment; init may open it again.
-            Err(rustix::io::Errno::IO) if proc::wait(init, Some(Duration::from_millis(200))) => break,
+            Err(rustix::io::Errno::IO) if proc::wait(init, Some(Duration::from_millis(200))) => {
+                break;
+            }
             _ => {}
         }
         if proc::has_ended(init) {
@@ -373,5 +381,8 @@ pub fn log_console(master: &OwnedFd, log: &OwnedFd, init: &OwnedFd) -> Result<()
 
 /// The failure of a child that could not say why.
 pub fn lost() -> Error {
-    Error::new(crate::error::Exit::Failed, "the inside ended before it was up")
+    Error::new(
+        crate::error::Exit::Failed,
+        "the inside ended before it was up",
+    )
 }

@@ -196,7 +196,7 @@ fn ctrl_c_reaches_the_inside_and_not_us() {
         let mut pty = s.pty("subhost-enter w");
         pty.line("echo ready-$((40+2)); sleep 1000");
         pty.expect("ready-42");
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        eventually("it sleeps", || s.runs("sleep 1000"));
         pty.keys("\x03");
         pty.line("echo status-$?-$((40+2))");
         pty.expect("status-130-42");
@@ -212,7 +212,7 @@ fn job_control_works() {
         let mut pty = s.pty("subhost-enter w");
         pty.line("echo ready-$((40+2)); sleep 1000");
         pty.expect("ready-42");
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        eventually("it sleeps", || s.runs("sleep 1000"));
         pty.keys("\x1a");
         pty.expect("Stopped");
         pty.line("jobs; kill -9 %1; wait; echo after-$((40+2))");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{has, lacks, sandbox, sandbox_private};
+use common::{eventually, has, lacks, sandbox, sandbox_private};
 
 #[test]
 fn the_host_sees_nothing_of_a_sandbox() {
@@ -57,9 +57,12 @@ fn trees_images_and_terminals_work() {
         has(&s.host(&format!("chroot {root} id web")), &["extra"]);
         s.image("i", "ext4", "");
         s.same_now(&before);
-        let mut pty = s.pty_sh("stty size; sleep 1000; echo ended-$((40+2)); exit 7");
+        let mut pty = s.pty_sh("stty size; read x; stty size; exec sleep 1000");
         pty.expect("33 77");
         pty.resize(40, 100);
+        pty.line("");
+        pty.expect("40 100");
+        eventually("it sleeps", || s.runs("sleep 1000"));
         pty.keys("\x03");
         assert_eq!(pty.wait(), 130);
         pty.restored();

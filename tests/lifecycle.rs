@@ -14,15 +14,7 @@ fn log() -> String {
     fs::read_to_string(LOG).unwrap_or_default()
 }
 
-/// Is a process with these words in its command line running inside?
-fn runs(s: &Sandbox, words: &str) -> bool {
-    s.world()
-        .lines("process")
-        .iter()
-        .any(|line| line.contains(words) && !line.contains("subhost-"))
-}
-
-/// What the card asks for, from mount to stop. With `forget`, the config is gone before the stop.
+/// All that is promised, from mount to stop. With `forget`, the config is gone before the stop.
 fn whole_cycle(s: &Sandbox, w: &Subhost, forget: bool) {
     let before = s.world();
     s.tool("subhost-mount w").silent();
@@ -30,7 +22,7 @@ fn whole_cycle(s: &Sandbox, w: &Subhost, forget: bool) {
     assert_eq!(s.state("w"), "hibernating");
     s.enter("w", "echo hi >/root/file; sleep 1000 & exit 7")
         .fails(7, &[]);
-    assert!(!runs(s, "sleep 1000"), "a process outlived its PID 1");
+    assert!(!s.runs("sleep 1000"), "a process outlived its PID 1");
     assert_eq!(s.state("w"), "hibernating");
     has(
         &s.host("ip netns list; findmnt -no TARGET opt/w/live"),
@@ -203,7 +195,7 @@ fn a_run_that_ends_leaves_a_hibernating_subhost() {
             &s.tool("subhost-info w").fails(3, &[]).stdout,
             &["7", "hibernating"],
         );
-        assert!(!runs(s, "sleep 1000"));
+        assert!(!s.runs("sleep 1000"));
         s.tool("subhost-start w").silent();
         s.stop("w", &before);
     });
@@ -249,7 +241,7 @@ fn keep_hibernates() {
         let first = s.pid("w");
         s.tool("subhost-stop --keep w").silent();
         assert_eq!(s.state("w"), "hibernating");
-        assert!(!runs(s, "sleep 1000"));
+        assert!(!s.runs("sleep 1000"));
         assert!(w.exists("live/root/file"));
         s.host("ip netns list | grep -q w");
         s.tool("subhost-stop --keep w").silent();
@@ -351,7 +343,7 @@ fn nothing_inside_outlives_its_subhost() {
         s.same(&before);
         s.tool("subhost-start w").silent();
         s.inside("w", daemon);
-        eventually("the daemon runs", || runs(s, "sleep 1000"));
+        eventually("the daemon runs", || s.runs("sleep 1000"));
         assert_eq!(s.state("w"), "running");
         s.tool("subhost-stop -k --sync w").ok();
         s.same_now(&before);
@@ -388,7 +380,7 @@ fn an_init_of_the_trees_own_boots_and_stops_cleanly() {
         let before = s.world();
         s.tool("subhost-start w").silent();
         assert_eq!(s.state("w"), "running");
-        eventually("init runs its services", || runs(s, "/bin/sleep 1000"));
+        eventually("init runs its services", || s.runs("/bin/sleep 1000"));
         assert_eq!(s.inside("w", "cat /proc/1/comm; echo $HOME"), "init\n/root");
         s.tool("subhost-start w").silent();
         has(&w.read("root/root/environ"), &["container=subhost"]);
@@ -409,7 +401,7 @@ fn an_init_that_powers_off_leaves_a_hibernating_subhost() {
         w.write("root/etc/inittab", "::respawn:/bin/sleep 1000\n");
         let before = s.world();
         s.tool("subhost-start w").silent();
-        eventually("init runs its services", || runs(s, "/bin/sleep 1000"));
+        eventually("init runs its services", || s.runs("/bin/sleep 1000"));
         s.enter("w", "poweroff").run();
         eventually("it has powered off", || s.state("w") == "hibernating");
         s.tool("subhost-start w").silent();
@@ -658,11 +650,11 @@ fn a_boot_ends_with_the_enter_that_made_it() {
         let before = s.world();
         let mut enter = s.enter("w", "setsid sleep 1000 & sleep 1000").start();
         eventually("it is up", || {
-            s.state("w") == "running" && runs(s, "sleep 1000")
+            s.state("w") == "running" && s.runs("sleep 1000")
         });
         enter.kill();
         enter.wait();
-        eventually("all processes are gone", || !runs(s, "sleep 1000"));
+        eventually("all processes are gone", || !s.runs("sleep 1000"));
         eventually("it does not run", || s.state("w") != "running");
         s.tool("subhost-stop --sync w").ok();
         s.same_now(&before);
@@ -747,11 +739,11 @@ fn run_is_read_anew_at_each_boot() {
         let w = s.overlay("w", "RUN='/bin/sleep 1001'\n");
         let before = s.world();
         s.tool("subhost-start w").silent();
-        eventually("the first runs", || runs(s, "sleep 1001"));
+        eventually("the first runs", || s.runs("sleep 1001"));
         w.config("RUN='/bin/sleep 1002'\n");
         s.tool("subhost-stop --keep w").silent();
         s.tool("subhost-start w").silent();
-        eventually("the second runs", || runs(s, "sleep 1002"));
+        eventually("the second runs", || s.runs("sleep 1002"));
         s.stop("w", &before);
     });
 }

@@ -12,13 +12,17 @@ use std::path::Path;
 /// Prints every setting of NAME, defaults included, as lines that a shell can eval; or the bare
 /// value of KEY.
 #[derive(Debug, Parser)]
-#[command(name = "subhost-config", version, after_help = "Examples:
+#[command(
+    name = "subhost-config",
+    version,
+    after_help = "Examples:
   subhost-config web                   all settings
   subhost-config web BRIDGES           one
   eval \"$(subhost-config web)\"         into a script
   subhost-config --check web           is it valid? what should be thought about?
 
-Status: 0 valid, 2 usage, 4 no such subhost, 5 invalid.")]
+Status: 0 valid, 2 usage, 4 no such subhost, 5 invalid."
+)]
 pub struct ConfigTool {
     /// Print nothing but what is wrong, and warnings
     #[arg(long, conflicts_with = "key")]

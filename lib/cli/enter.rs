@@ -17,7 +17,10 @@ use std::collections::BTreeMap;
 /// If standard input, output or error is a terminal, the inside gets a terminal of the subhost's
 /// own in its place. Other descriptors are handed on untouched.
 #[derive(Debug, Parser)]
-#[command(name = "subhost-enter", version, after_help = "Examples:
+#[command(
+    name = "subhost-enter",
+    version,
+    after_help = "Examples:
   subhost-enter web                         a login shell
   subhost-enter web -- ps ax                a command
   subhost-enter -j -u www-data web -- id    only if it is running, as a user of its own
@@ -25,7 +28,8 @@ use std::collections::BTreeMap;
 
 Status: that of the command; 128+N if signal N ended it; 125 our own failure and usage, 126 the
 command cannot be run, 127 it was not found, 3 not running (with -j), 4 no such subhost, 5 invalid
-config or state, 75 busy.")]
+config or state, 75 busy."
+)]
 pub struct EnterTool {
     /// Only if it is running (status 3 else)
     #[arg(short, long)]
@@ -75,7 +79,9 @@ impl Tool for EnterTool {
             let (key, value) = word
                 .split_once('=')
                 .filter(|(key, _)| !key.is_empty())
-                .ok_or_else(|| Error::new(Exit::Usage, format!("-e {}: not KEY=VALUE", shown(word))))?;
+                .ok_or_else(|| {
+                    Error::new(Exit::Usage, format!("-e {}: not KEY=VALUE", shown(word)))
+                })?;
             env.insert(key.to_owned(), value.to_owned());
         }
         let join = Join {

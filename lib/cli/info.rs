@@ -12,13 +12,17 @@ use clap::Parser;
 /// State, PID 1, addresses, what its processes use, what went through its cables, where its root
 /// is, how its last run ended, and whether its settings changed since it was made.
 #[derive(Debug, Parser)]
-#[command(name = "subhost-info", version, after_help = "Examples:
+#[command(
+    name = "subhost-info",
+    version,
+    after_help = "Examples:
   subhost-info web
   subhost-info --json web | jq .memory
   subhost-info web >/dev/null || subhost-start web
 
 Status: 0 running, 3 not running, 1 failed, 2 usage, 4 no such subhost. Of several: the first
-that is not 0.")]
+that is not 0."
+)]
 pub struct InfoTool {
     /// As JSON
     #[arg(long)]
@@ -112,7 +116,14 @@ fn text(row: &Row) -> String {
         line("Mount", Some(shown(mount)));
     }
     line("Last run", row.last.as_ref().map(last));
-    let changed = |yes| if yes { "yes, applies after a stop" } else { "no" }.to_owned();
+    let changed = |yes| {
+        if yes {
+            "yes, applies after a stop"
+        } else {
+            "no"
+        }
+        .to_owned()
+    };
     line("Config changed", row.changed.map(changed));
     out
 }

@@ -8,8 +8,18 @@ use clap::Parser;
 
 /// Columns, by the names of `-o`.
 const COLUMNS: &[&str] = &[
-    "name", "state", "pid", "uptime", "address", "memory", "type", "last", "changed", "cpu",
-    "processes", "root",
+    "name",
+    "state",
+    "pid",
+    "uptime",
+    "address",
+    "memory",
+    "type",
+    "last",
+    "changed",
+    "cpu",
+    "processes",
+    "root",
 ];
 /// What is shown when nothing is asked for.
 const USUAL: &[&str] = &[
@@ -22,7 +32,10 @@ const USUAL: &[&str] = &[
 /// running, broken; invalid if its config cannot be read), PID 1, how long it has been up, first
 /// address, resident memory, kind of root, and how its last run ended.
 #[derive(Debug, Parser)]
-#[command(name = "subhost-list", version, after_help = "Examples:
+#[command(
+    name = "subhost-list",
+    version,
+    after_help = "Examples:
   subhost-list
   subhost-list -o name,state | while read -r name state; do ...; done
   subhost-list --json | jq -r '.[] | select(.state == \"broken\").name'
@@ -30,10 +43,17 @@ const USUAL: &[&str] = &[
 Columns: name state pid uptime address memory type last changed cpu processes root. With -o they
 are bare: seconds, bytes, - for nothing, no heading.
 
-Status: 0, 1 failed, 2 usage, 4 no such subhost.")]
+Status: 0, 1 failed, 2 usage, 4 no such subhost."
+)]
 pub struct ListTool {
     /// These columns only, bare, separated by commas
-    #[arg(short = 'o', long, value_name = "COLUMNS", value_delimiter = ',', conflicts_with = "json")]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "COLUMNS",
+        value_delimiter = ',',
+        conflicts_with = "json"
+    )]
     pub output: Vec<String>,
     /// As JSON
     #[arg(long)]
@@ -53,9 +73,16 @@ impl Tool for ListTool {
 
     fn run(self) -> Result<u8> {
         crate::confine::must_be_root()?;
-        if let Some(unknown) = self.output.iter().find(|name| !COLUMNS.contains(&name.as_str())) {
-            return Err(Error::new(Exit::Usage, format!("there is no column {}", shown(unknown)))
-                .hint(COLUMNS.join(" ")));
+        if let Some(unknown) = self
+            .output
+            .iter()
+            .find(|name| !COLUMNS.contains(&name.as_str()))
+        {
+            return Err(Error::new(
+                Exit::Usage,
+                format!("there is no column {}", shown(unknown)),
+            )
+            .hint(COLUMNS.join(" ")));
         }
         let tree = self.common.tree()?;
         let mut status = 0;
@@ -97,7 +124,8 @@ pub(super) fn json(rows: &[Row]) -> Result<String> {
 }
 
 fn or_dash(text: Option<String>) -> String {
-    text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".into())
+    text.filter(|text| !text.is_empty())
+        .unwrap_or_else(|| "-".into())
 }
 
 /// For scripts: one word a cell.
@@ -111,12 +139,17 @@ fn bare(row: &Row, column: &str) -> String {
         "address" => row.address.clone(),
         "memory" => number(row.memory),
         "type" => row.kind.clone(),
-        "last" => row.last.as_ref().map(|last| match (last.exit, last.signal) {
-            (Some(exit), _) => format!("exit:{exit}"),
-            (_, Some(signal)) => format!("signal:{signal}"),
-            _ => "ended".into(),
-        }),
-        "changed" => row.changed.map(|yes| if yes { "yes" } else { "no" }.to_owned()),
+        "last" => row
+            .last
+            .as_ref()
+            .map(|last| match (last.exit, last.signal) {
+                (Some(exit), _) => format!("exit:{exit}"),
+                (_, Some(signal)) => format!("signal:{signal}"),
+                _ => "ended".into(),
+            }),
+        "changed" => row
+            .changed
+            .map(|yes| if yes { "yes" } else { "no" }.to_owned()),
         "cpu" => row.cpu.map(|cpu| format!("{cpu:.2}")),
         "processes" => number(row.processes),
         "root" => row.root.as_ref().map(shown),
@@ -135,10 +168,22 @@ fn cell(row: &Row, column: &str) -> String {
 }
 
 fn table(rows: &[Row]) -> String {
-    let heading = USUAL.iter().map(|name| name.to_uppercase()).collect::<Vec<_>>();
+    let heading = USUAL
+        .iter()
+        .map(|name| name.to_uppercase())
+        .collect::<Vec<_>>();
     let mut lines = vec![heading];
-    lines.extend(rows.iter().map(|row| USUAL.iter().map(|name| cell(row, name)).collect()));
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    lines.extend(
+        rows.iter()
+            .map(|row| USUAL.iter().map(|name| cell(row, name)).collect()),
+    );
+    let width = |column: usize| {
+        lines
+            .iter()
+            .map(|line| line[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..USUAL.len()).map(width).collect();
     let mut text = String::new();
     for line in &lines {

@@ -53,7 +53,9 @@ pub struct Common {
 }
 
 fn seconds(text: &str) -> std::result::Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
 }
 
@@ -149,7 +151,14 @@ pub fn main<T: Tool + CommandFactory>() -> ExitCode {
 pub fn program() -> String {
     std::env::args_os()
         .next()
-        .and_then(|path| Some(PathBuf::from(path).file_name()?.to_string_lossy().into_owned()))
+        .and_then(|path| {
+            Some(
+                PathBuf::from(path)
+                    .file_name()?
+                    .to_string_lossy()
+                    .into_owned(),
+            )
+        })
         .unwrap_or_else(|| "subhost".into())
 }
 
@@ -191,9 +200,10 @@ pub fn tell(name: Option<&Name>, text: impl FnOnce() -> String) {
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::new(Exit::Failed, format!("cannot write to standard output: {e}")))
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new(
+            Exit::Failed,
+            format!("cannot write to standard output: {e}"),
+        )),
         _ => Ok(()),
     }
 }

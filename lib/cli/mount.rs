@@ -12,7 +12,10 @@ use clap::Parser;
 /// LOWER, a recursive bind of its root, or either from an image file. What is mounted already is
 /// left. If a step fails, what this run did is undone.
 #[derive(Debug, Parser)]
-#[command(name = "subhost-mount", version, after_help = "Examples:
+#[command(
+    name = "subhost-mount",
+    version,
+    after_help = "Examples:
   subhost-mount web               mount it
   subhost-mount -n web            show the commands that would
   subhost-mount -n web | sh -x    let a shell do it
@@ -20,7 +23,8 @@ use clap::Parser;
   subhost-mount --set READ_ONLY=yes web
 
 Status: 0 done or already so, 1 failed, 2 usage, 4 no such subhost, 5 invalid config or state,
-6 timed out, 75 busy or running.")]
+6 timed out, 75 busy or running."
+)]
 pub struct MountTool {
     /// Unmount instead
     #[arg(short, long)]

@@ -12,14 +12,18 @@ use clap::Parser;
 /// pairs from NAME0, NAME1, ... on the host's bridges to eth0, eth1, ... inside, with addresses and
 /// routes. What is there already is left. If a step fails, what this run did is undone.
 #[derive(Debug, Parser)]
-#[command(name = "subhost-net", version, after_help = "Examples:
+#[command(
+    name = "subhost-net",
+    version,
+    after_help = "Examples:
   subhost-net web               make it
   subhost-net -n web            show the commands that would
   subhost-net -u web            take it down
   ip netns exec web ip address  look at it
 
 Status: 0 done or already so, 1 failed, 2 usage, 4 no such subhost, 5 invalid config or state,
-6 timed out, 75 busy or running.")]
+6 timed out, 75 busy or running."
+)]
 pub struct NetTool {
     /// Take it down instead
     #[arg(short, long)]

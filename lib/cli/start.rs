@@ -14,7 +14,10 @@ use clap::Parser;
 /// ours, or the tree's own INIT, or nothing but a PID 1 that holds until stop. Returns when it is
 /// up. Its output goes to /var/log/subhost/NAME.log.
 #[derive(Debug, Parser)]
-#[command(name = "subhost-start", version, after_help = "Examples:
+#[command(
+    name = "subhost-start",
+    version,
+    after_help = "Examples:
   subhost-start web db      start two
   subhost-start -i web      be its init with a shell, as long as you stay
   subhost-start --auto      all whose AUTOSTART is not no
@@ -22,7 +25,8 @@ use clap::Parser;
 
 Status: 0 done or already so, 1 failed, 2 usage, 4 no such subhost, 5 invalid config or state,
 6 timed out, 75 busy. With -f and -i: the command's, 128+N if signal N ended it, 125 to 127 as
-subhost-enter.")]
+subhost-enter."
+)]
 pub struct StartTool {
     /// Stay in the foreground until it ends
     #[arg(short, long, conflicts_with_all = ["auto", "all"])]
@@ -76,7 +80,9 @@ impl Tool for StartTool {
             (_, true) => all(&self.common)?,
             _ => self.names.clone(),
         };
-        let status = self.common.each(&names, |subhost| subhost.start(how, None))?;
+        let status = self
+            .common
+            .each(&names, |subhost| subhost.start(how, None))?;
         Ok(if status == 0 { broken } else { status })
     }
 }

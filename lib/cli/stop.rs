@@ -15,14 +15,18 @@ use clap::Parser;
 /// network and its root. Works with the config missing, broken or changed. Stopping what is not
 /// running is fine: what is left of it goes.
 #[derive(Debug, Parser)]
-#[command(name = "subhost-stop", version, after_help = "Examples:
+#[command(
+    name = "subhost-stop",
+    version,
+    after_help = "Examples:
   subhost-stop web          stop it
   subhost-stop --keep web   end its processes only: it hibernates
   subhost-stop --all        all that are up
   subhost-stop -n web       show the commands that would
 
 Status: 0 done or already so, 1 something is left (the message says what, and who holds it),
-2 usage, 4 no such subhost, 5 invalid state, 6 timed out, 75 busy.")]
+2 usage, 4 no such subhost, 5 invalid state, 6 timed out, 75 busy."
+)]
 pub struct StopTool {
     /// End processes only; root and network stay up
     #[arg(short = 'K', long)]
@@ -49,7 +53,11 @@ pub struct StopTool {
     #[allow(missing_docs)]
     pub common: Common,
     /// Names of subhosts
-    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        value_name = "NAME",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
     pub names: Vec<String>,
 }
 
@@ -94,7 +102,9 @@ impl StopTool {
         names.extend(state::names().into_iter().filter(|name| {
             let subhost = crate::subhost::Subhost::new(&tree, name, &[]);
             // Another $SUBHOST's are not ours to stop.
-            [Half::Root, Half::Net].iter().any(|half| matches!(subhost.frozen(*half), Ok(Some(_))))
+            [Half::Root, Half::Net]
+                .iter()
+                .any(|half| matches!(subhost.frozen(*half), Ok(Some(_))))
         }));
         names.sort();
         names.dedup();

@@ -117,7 +117,10 @@ impl Checker<'_> {
             if !file.exists() {
                 for key in ["IMAGE_PARTITION", "IMAGE_FSTYPE", "IMAGE_OPTIONS"] {
                     if self.settings.get(key).is_some_and(|s| !s.value.is_empty()) {
-                        return Err(self.bad(key, format!("there is no image: neither IMAGE nor {}.img", self.name)));
+                        return Err(self.bad(
+                            key,
+                            format!("there is no image: neither IMAGE nor {}.img", self.name),
+                        ));
                     }
                 }
                 return Ok(None);
@@ -130,7 +133,12 @@ impl Checker<'_> {
             "" => None,
             text => match text.parse() {
                 Ok(number @ 1..=128) => Some(number),
-                _ => return Err(self.bad("IMAGE_PARTITION", format!("'{text}' is no number from 1 to 128"))),
+                _ => {
+                    return Err(self.bad(
+                        "IMAGE_PARTITION",
+                        format!("'{text}' is no number from 1 to 128"),
+                    ));
+                }
             },
         };
         let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -171,7 +179,10 @@ impl Checker<'_> {
         };
         for (key, path) in [("UPPER", &upper), ("WORK", &work)] {
             if path.starts_with(&live) || live.starts_with(path) {
-                return Err(self.bad(key, format!("{} and LIVE lie in each other", path.display())));
+                return Err(self.bad(
+                    key,
+                    format!("{} and LIVE lie in each other", path.display()),
+                ));
             }
         }
         if !lowers.is_empty() && (work.starts_with(&upper) || upper.starts_with(&work)) {
@@ -196,14 +207,24 @@ impl Checker<'_> {
             other => match other.strip_prefix("netns:") {
                 Some(name) if usable_file_name(name) => Some(Net::Named(name.to_owned())),
                 _ => {
-                    return Err(self.bad("NET", format!("'{other}' is none of private, host, netns:NAME")));
+                    return Err(self.bad(
+                        "NET",
+                        format!("'{other}' is none of private, host, netns:NAME"),
+                    ));
                 }
             },
         };
         if let Some(net) = shared {
-            for (key, text) in [("BRIDGES", &raw.bridges), ("GATEWAY", &raw.gateway), ("ROUTES", &raw.routes)] {
+            for (key, text) in [
+                ("BRIDGES", &raw.bridges),
+                ("GATEWAY", &raw.gateway),
+                ("ROUTES", &raw.routes),
+            ] {
                 if !text.is_empty() {
-                    return Err(self.bad(key, format!("with NET={} there are no cables of its own", raw.net)));
+                    return Err(self.bad(
+                        key,
+                        format!("with NET={} there are no cables of its own", raw.net),
+                    ));
                 }
             }
             return self.no_cable_beyond(0).map(|()| net);
@@ -228,7 +249,10 @@ impl Checker<'_> {
             if let Ok(keys::Kind::Numbered(index)) = keys::kind(key)
                 && index >= count
             {
-                return Err(self.bad(key, format!("there is no cable {index}: BRIDGES has {count} words")));
+                return Err(self.bad(
+                    key,
+                    format!("there is no cable {index}: BRIDGES has {count} words"),
+                ));
             }
         }
         Ok(())
@@ -261,7 +285,12 @@ impl Checker<'_> {
         let bridge = match bridge {
             "" => None,
             name if usable_file_name(name) && name.len() <= IFNAME_MAX => Some(name.to_owned()),
-            name => return Err(self.bad("BRIDGES", format!("'{name}' cannot be the name of a bridge"))),
+            name => {
+                return Err(self.bad(
+                    "BRIDGES",
+                    format!("'{name}' cannot be the name of a bridge"),
+                ));
+            }
         };
         let mac = if mac.is_empty() {
             match assigned.get(&format!("MAC{index}")) {
@@ -273,7 +302,10 @@ impl Checker<'_> {
         };
         let host = format!("{link}{index}");
         if !usable_file_name(link) || link.contains(':') || link.contains(char::is_whitespace) {
-            return Err(self.bad("LINK", format!("'{link}' cannot begin the name of an interface")));
+            return Err(self.bad(
+                "LINK",
+                format!("'{link}' cannot begin the name of an interface"),
+            ));
         }
         if host.len() > IFNAME_MAX {
             let room = IFNAME_MAX - index.to_string().len();
@@ -293,7 +325,12 @@ impl Checker<'_> {
             None => None,
             Some(setting) => match setting.value.parse::<u32>() {
                 Ok(mtu @ 68..=65535) => Some(mtu),
-                _ => return Err(self.bad(&mtu_key, format!("'{}' is no number from 68 to 65535", setting.value))),
+                _ => {
+                    return Err(self.bad(
+                        &mtu_key,
+                        format!("'{}' is no number from 68 to 65535", setting.value),
+                    ));
+                }
             },
         };
         let address_key = format!("ADDR{index}");
@@ -362,7 +399,10 @@ impl Checker<'_> {
         let command = self.value("RUN", words(&raw.run))?;
         let init = self.value("INIT", words(&raw.init))?;
         if !command.is_empty() && !init.is_empty() {
-            return Err(self.bad("RUN", "RUN and INIT exclude each other: an INIT starts its own services"));
+            return Err(self.bad(
+                "RUN",
+                "RUN and INIT exclude each other: an INIT starts its own services",
+            ));
         }
         if !init.is_empty() && !init[0].starts_with('/') {
             return Err(self.bad("INIT", format!("'{}' is no path from / on", init[0])));
@@ -425,7 +465,10 @@ impl Checker<'_> {
                 Stop::Signal(signal_number(word).unwrap_or_default())
             }
             [word, ..] if !word.starts_with('/') => {
-                return Err(self.bad("STOP", format!("'{word}' is neither a signal nor a path from / on")));
+                return Err(self.bad(
+                    "STOP",
+                    format!("'{word}' is neither a signal nor a path from / on"),
+                ));
             }
             _ => Stop::Command(words),
         })
@@ -514,4 +557,3 @@ fn usable_file_name(name: &str) -> bool {
             .chars()
             .all(|c| c.is_ascii_graphic() && !"/\"'\\".contains(c))
 }
-

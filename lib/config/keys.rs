@@ -152,7 +152,8 @@ pub fn raw(settings: &BTreeMap<String, String>) -> Result<Raw> {
         .iter()
         .filter(|(key, _)| kind(key) == Ok(Kind::Fixed))
         .map(|(key, value)| (key.clone(), value.clone()));
-    envy::from_iter(fixed).map_err(|e| Error::new(Exit::Invalid, format!("cannot read the settings: {e}")))
+    envy::from_iter(fixed)
+        .map_err(|e| Error::new(Exit::Invalid, format!("cannot read the settings: {e}")))
 }
 
 #[cfg(test)]

@@ -375,11 +375,7 @@ fn known(key: &str, origin: &Origin) -> Result<()> {
 }
 
 /// Reads one file of `KEY=word` lines that only its owner, root or the caller, could have written.
-pub(crate) fn read_trusted(
-    file: &Path,
-    tree: &Path,
-    name: &Name,
-) -> Result<Vec<envfile::Pair>> {
+pub(crate) fn read_trusted(file: &Path, tree: &Path, name: &Name) -> Result<Vec<envfile::Pair>> {
     let text = trust::read(file)?;
     let tree = tree.to_string_lossy();
     let scope = [("SUBHOST", tree.as_ref()), ("NAME", name.as_str())];
@@ -411,8 +407,8 @@ pub fn tree(option: Option<&Path>) -> Result<PathBuf> {
             .filter(|v| !v.is_empty())
             .map_or_else(|| PathBuf::from("/opt/subhost"), PathBuf::from),
     };
-    let absolute = std::path::absolute(&given)
-        .doing(|| format!("tell where {} is", shown(&given)))?;
+    let absolute =
+        std::path::absolute(&given).doing(|| format!("tell where {} is", shown(&given)))?;
     // Only a path without symlinks can be compared with what the kernel says of mounts.
     let real = std::fs::canonicalize(&absolute).unwrap_or(absolute);
     if real.to_str().is_none() {

@@ -30,7 +30,9 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>> {
         .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
         .open(&real);
     let opened = open.doing(|| format!("read {}", shown(file)))?;
-    let meta = opened.metadata().doing(|| format!("read {}", shown(file)))?;
+    let meta = opened
+        .metadata()
+        .doing(|| format!("read {}", shown(file)))?;
     if !meta.is_file() {
         return Err(Error::new(
             Exit::Invalid,

@@ -93,7 +93,9 @@ impl FromStr for Mac {
             return Err(wrong());
         }
         if bytes[0] & 1 != 0 || bytes == [0; 6] {
-            return Err(format!("'{text}' is a group address, no interface can have it"));
+            return Err(format!(
+                "'{text}' is a group address, no interface can have it"
+            ));
         }
         Ok(Self(bytes))
     }

@@ -90,8 +90,12 @@ fn read(memfd: OwnedFd) -> Result<Spec> {
     let mut text = String::new();
     let read = File::from(memfd).read_to_string(&mut text);
     read.doing(|| "read the boot's settings")?;
-    serde_json::from_str(&text)
-        .map_err(|e| Error::new(Exit::Failed, format!("cannot read the boot's settings: {e}")))
+    serde_json::from_str(&text).map_err(|e| {
+        Error::new(
+            Exit::Failed,
+            format!("cannot read the boot's settings: {e}"),
+        )
+    })
 }
 
 /// Executes the tree's own init in our place. Returns only if that fails.
@@ -110,7 +114,10 @@ fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3])
         }
         let text = |text: &str| CString::new(text).doing(|| "pass a text with a NUL to INIT");
         let args = program.argv.iter().map(|arg| text(arg));
-        let env = program.env.iter().map(|(key, value)| text(&format!("{key}={value}")));
+        let env = program
+            .env
+            .iter()
+            .map(|(key, value)| text(&format!("{key}={value}")));
         Ok((
             text(&path)?,
             args.collect::<Result<_>>()?,
@@ -182,7 +189,9 @@ impl<'a> Reaper<'a> {
         if let Main::Run(program) = main {
             let mut command = program.command(terminal.as_ref(), self.spec.slaves)?;
             let name = command.get_program().to_string_lossy().into_owned();
-            let child = command.spawn().map_err(|e| cannot_run(&name, e.into_errno()))?;
+            let child = command
+                .spawn()
+                .map_err(|e| cannot_run(&name, e.into_errno()))?;
             self.command = i32::try_from(child.id()).ok();
             std::env::set_current_dir("/").doing(|| "change to / inside")?;
         }
@@ -279,7 +288,9 @@ impl<'a> Reaper<'a> {
         loop {
             let (pid, exit, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, exit)) => (pid.as_raw(), Some(exit), None),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid.as_raw(), None, Some(signal as i32)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    (pid.as_raw(), None, Some(signal as i32))
+                }
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };

@@ -5,9 +5,7 @@ use crate::config::Bind;
 use crate::error::{Doing, Errno, Error, Exit, Result};
 use crate::login::Program;
 use nix::cmsg_space;
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg,
-};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{IoSlice, IoSliceMut};
@@ -105,7 +103,13 @@ impl Report {
         else {
             return None;
         };
-        let known = [Exit::Invalid, Exit::TimedOut, Exit::Own, Exit::CannotRun, Exit::NotFound];
+        let known = [
+            Exit::Invalid,
+            Exit::TimedOut,
+            Exit::Own,
+            Exit::CannotRun,
+            Exit::NotFound,
+        ];
         let exit = known.into_iter().find(|known| *known as u8 == exit);
         Some(Error {
             exit: exit.unwrap_or(Exit::Failed),
@@ -136,9 +140,15 @@ pub fn send<T: Serialize>(socket: &OwnedFd, packet: &T, fds: &[RawFd]) -> Result
     let rights = [ControlMessage::ScmRights(fds)];
     let control = if fds.is_empty() { &[][..] } else { &rights[..] };
     let flags = MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&text)], control, flags, None)
-        .map(drop)
-        .doing(|| "send to the other side of a boot")
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(&text)],
+        control,
+        flags,
+        None,
+    )
+    .map(drop)
+    .doing(|| "send to the other side of a boot")
 }
 
 /// Receives one packet with its descriptors; none at the end.
@@ -151,7 +161,8 @@ pub fn receive<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Option<(T, Vec<O
     let (count, fds) = loop {
         let mut slices = [IoSliceMut::new(&mut buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags) {
+        let message = match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags)
+        {
             Err(Errno::EINTR) => continue,
             // The other end was killed with our packets unread.
             Err(Errno::ECONNRESET) => return Ok(None),

@@ -10,8 +10,7 @@ use crate::sys;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat,
-    openat2, symlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat2, symlinkat,
 };
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -21,7 +20,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// The tree below /proc that configures the host's kernel: not to be written inside.
-const READ_ONLY: &[&str] = &["proc/sys", "proc/sysrq-trigger", "proc/irq", "proc/bus", "proc/fs"];
+const READ_ONLY: &[&str] = &[
+    "proc/sys",
+    "proc/sysrq-trigger",
+    "proc/irq",
+    "proc/bus",
+    "proc/fs",
+];
 
 /// What was picked up on the host, with where it goes.
 struct Picked {
@@ -142,7 +147,12 @@ fn kernel_file_systems() -> Result<()> {
     cover("proc", &detached("proc", &[], noexec)?)?;
     cover("sys", &detached("sysfs", &[], noexec | RDONLY)?)?;
     cover("dev", &devices()?)?;
-    let pts = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+    let pts = [
+        ("newinstance", ""),
+        ("ptmxmode", "0666"),
+        ("mode", "0620"),
+        ("gid", "5"),
+    ];
     let nosuid_noexec = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     cover("dev/pts", &detached("devpts", &pts, nosuid_noexec)?)?;
     cover("dev/shm", &detached("tmpfs", &[("mode", "1777")], SAFE)?)?;
@@ -252,7 +262,9 @@ fn cover(path: &str, mount: &OwnedFd) -> Result<()> {
         .map_err(|errno| {
             let error = Error::sys(format!("mount on /{path} inside"), errno);
             match errno {
-                Errno::ELOOP => error.hint(format!("/{path} is a link in this tree: make it a directory")),
+                Errno::ELOOP => error.hint(format!(
+                    "/{path} is a link in this tree: make it a directory"
+                )),
                 Errno::ENOTDIR => error.hint(format!("/{path} is not a directory in this tree")),
                 _ => error,
             }
@@ -316,4 +328,3 @@ pub fn console(slave: &OwnedFd) -> Result<()> {
     };
     bind().doing(|| "make /dev/console")
 }
-

@@ -8,10 +8,18 @@ use std::hash::Hasher;
 /// administered individual address. The same on every start of this host, others on another host.
 /// Without a machine-id (`machine-id(5)`) the boot's random id serves; `assigned` then keeps it.
 pub fn derived(name: &str, index: usize) -> Mac {
-    let id = ["/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/sys/kernel/random/boot_id"]
-        .iter()
-        .find_map(|file| std::fs::read_to_string(file).ok().filter(|id| !id.trim().is_empty()))
-        .unwrap_or_default();
+    let id = [
+        "/etc/machine-id",
+        "/var/lib/dbus/machine-id",
+        "/proc/sys/kernel/random/boot_id",
+    ]
+    .iter()
+    .find_map(|file| {
+        std::fs::read_to_string(file)
+            .ok()
+            .filter(|id| !id.trim().is_empty())
+    })
+    .unwrap_or_default();
     from(id.trim(), name, index)
 }
 
@@ -35,7 +43,11 @@ mod tests {
         let mac = from("0123", "web", 0);
         assert_eq!(mac, from("0123", "web", 0));
         assert_eq!(mac.0[0] & 3, 2);
-        for other in [from("0123", "web", 1), from("0123", "we", 0), from("9", "web", 0)] {
+        for other in [
+            from("0123", "web", 1),
+            from("0123", "we", 0),
+            from("9", "web", 0),
+        ] {
             assert_ne!(mac, other);
         }
         // Parts are kept apart: (a, bc) is not (ab, c).

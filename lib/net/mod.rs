@@ -123,11 +123,16 @@ impl Network {
             return Ok(Presence::Absent);
         };
         let ours = link.kind == "veth"
-            && (link.alias == alias || (link.alias.is_empty() && self.is_peer(netns, cable, &link)?));
+            && (link.alias == alias
+                || (link.alias.is_empty() && self.is_peer(netns, cable, &link)?));
         if ours {
             return Ok(Presence::Ours);
         }
-        let kind = if link.kind.is_empty() { "device" } else { &link.kind };
+        let kind = if link.kind.is_empty() {
+            "device"
+        } else {
+            &link.kind
+        };
         let alias = match link.alias.as_str() {
             "" => String::new(),
             alias => format!(" (alias {})", shown(alias)),
@@ -169,7 +174,11 @@ impl Network {
                 (to.filter(|_| prefix > 0), prefix, gateway) == wanted
             })
         });
-        Ok(if all { Presence::Ours } else { Presence::Absent })
+        Ok(if all {
+            Presence::Ours
+        } else {
+            Presence::Absent
+        })
     }
 
     /// What must hold before anything is touched: bridges exist and are bridges.
@@ -195,10 +204,15 @@ impl Network {
         let found = self.netlink.link(&host, name);
         match found.doing(|| format!("look for the bridge {name}"))? {
             Some(link) if link.kind == "bridge" => Ok(link.index),
-            Some(_) => Err(Error::new(Exit::Failed, format!("the link {name} is not a bridge"))),
-            None => Err(Error::new(Exit::Failed, format!("there is no bridge {name}")).hint(
-                format!("ip link add {name} type bridge && ip link set {name} up"),
+            Some(_) => Err(Error::new(
+                Exit::Failed,
+                format!("the link {name} is not a bridge"),
             )),
+            None => Err(
+                Error::new(Exit::Failed, format!("there is no bridge {name}")).hint(format!(
+                    "ip link add {name} type bridge && ip link set {name} up"
+                )),
+            ),
         }
     }
 
@@ -250,7 +264,9 @@ impl Network {
     fn lo_up(&mut self, name: &str, namespace: &std::os::fd::OwnedFd) -> Result<()> {
         let handle = self.netlink.inner(name, namespace)?;
         // lo is the first link of every namespace.
-        self.netlink.up(&handle, 1).doing(|| format!("bring up lo in {name}"))
+        self.netlink
+            .up(&handle, 1)
+            .doing(|| format!("bring up lo in {name}"))
     }
 
     fn cable(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
@@ -283,9 +299,6 @@ impl Network {
         self.netlink
             .set_alias(&host, &cable.host, alias)
             .doing(|| format!("mark the link {}", cable.host))?;
-        if cable.addresses.is_empty() {
-            return Ok(());
-        }
         let inner = self.handle(name)?;
         let index = self
             .netlink
@@ -293,6 +306,9 @@ impl Network {
             .and_then(|link| link.ok_or(Errno::ENODEV))
             .doing(|| format!("find {} in {name}", cable.inner))?
             .index;
+        self.netlink
+            .up(&inner, index)
+            .doing(|| format!("bring up {}", cable.inner))?;
         for cidr in &cable.addresses {
             self.netlink
                 .add_address(&inner, index, *cidr)
@@ -354,6 +370,9 @@ impl Network {
     pub fn host_links(&mut self) -> Result<std::collections::BTreeMap<String, Link>> {
         let host = self.netlink.host()?;
         let links = self.netlink.links(&host).doing(|| "list links")?;
-        Ok(links.into_iter().map(|link| (link.name.clone(), link)).collect())
+        Ok(links
+            .into_iter()
+            .map(|link| (link.name.clone(), link))
+            .collect())
     }
 }

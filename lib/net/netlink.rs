@@ -5,7 +5,9 @@ use crate::config::{Cable, Cidr, Mac};
 use crate::error::{Doing, Errno, IntoErrno, Result};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
+};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection,
@@ -116,7 +118,9 @@ impl Netlink {
     }
 
     fn wait<T>(&self, request: impl Future<Output = Answer<T>>) -> std::result::Result<T, Errno> {
-        self.runtime.block_on(request).map_err(IntoErrno::into_errno)
+        self.runtime
+            .block_on(request)
+            .map_err(IntoErrno::into_errno)
     }
 
     /// The link `name`; none if there is none.
@@ -136,7 +140,8 @@ impl Netlink {
         Ok(all.iter().map(link).collect())
     }
 
-    /// Both ends of a cable, in one message: names, bridge, peer's namespace, MACs, MTU, up.
+    /// Both ends of a cable, in one message: names, bridge, peer's namespace, MACs, MTU, host end
+    /// up. The inner end cannot be up before it has a peer (ENOTCONN).
     pub fn add_cable(
         &self,
         handle: &Handle,
@@ -147,8 +152,7 @@ impl Netlink {
         let mut peer = LinkMessageBuilder::<LinkUnspec>::default()
             .name(cable.inner.clone())
             .address(cable.mac.0.to_vec())
-            .setns_by_fd(namespace.as_raw_fd())
-            .up();
+            .setns_by_fd(namespace.as_raw_fd());
         let mut host = LinkMessageBuilder::<LinkVeth>::new(&cable.host, &cable.inner)
             .address(host_mac(cable.mac).0.to_vec())
             .up();
@@ -166,7 +170,12 @@ impl Netlink {
     }
 
     /// Marks a link; not possible in the message that makes it.
-    pub fn set_alias(&self, handle: &Handle, name: &str, alias: &str) -> std::result::Result<(), Errno> {
+    pub fn set_alias(
+        &self,
+        handle: &Handle,
+        name: &str,
+        alias: &str,
+    ) -> std::result::Result<(), Errno> {
         let message = LinkUnspec::new_with_name(name).alias(alias).build();
         self.wait(handle.link().set(message).execute())
     }
@@ -179,8 +188,16 @@ impl Netlink {
 
     /// Takes a link down and off its bridge and gives it another name, so that its own is free at
     /// once. Down first: before Linux 6.2 a link that is up cannot be renamed.
-    pub fn discard(&self, handle: &Handle, index: u32, name: &str) -> std::result::Result<(), Errno> {
-        let down = LinkUnspec::new_with_index(index).down().nocontroller().build();
+    pub fn discard(
+        &self,
+        handle: &Handle,
+        index: u32,
+        name: &str,
+    ) -> std::result::Result<(), Errno> {
+        let down = LinkUnspec::new_with_index(index)
+            .down()
+            .nocontroller()
+            .build();
         self.wait(handle.link().set(down).execute())?;
         let renamed = LinkUnspec::new_with_index(index).name(name).build();
         self.wait(handle.link().set(renamed).execute())
@@ -193,7 +210,12 @@ impl Netlink {
 
     /// Gives a link an address. No duplicate detection: a service must be able to bind to it at
     /// once, and the address is the administrator's choice.
-    pub fn add_address(&self, handle: &Handle, index: u32, cidr: Cidr) -> std::result::Result<(), Errno> {
+    pub fn add_address(
+        &self,
+        handle: &Handle,
+        index: u32,
+        cidr: Cidr,
+    ) -> std::result::Result<(), Errno> {
         use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
         let mut request = handle.address().add(index, cidr.address, cidr.prefix);
         if cidr.address.is_ipv6() {
@@ -216,14 +238,22 @@ impl Netlink {
         let message = match gateway {
             IpAddr::V4(gateway) => {
                 let mut route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway);
-                if let Some(Cidr { address: IpAddr::V4(net), prefix }) = to {
+                if let Some(Cidr {
+                    address: IpAddr::V4(net),
+                    prefix,
+                }) = to
+                {
                     route = route.destination_prefix(net, prefix);
                 }
                 route.build()
             }
             IpAddr::V6(gateway) => {
                 let mut route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway);
-                if let Some(Cidr { address: IpAddr::V6(net), prefix }) = to {
+                if let Some(Cidr {
+                    address: IpAddr::V6(net),
+                    prefix,
+                }) = to
+                {
                     route = route.destination_prefix(net, prefix);
                 }
                 route.build()
@@ -236,7 +266,10 @@ impl Netlink {
     }
 
     /// The gateways of all routes, with the destination.
-    pub fn routes(&self, handle: &Handle) -> std::result::Result<Vec<(Option<IpAddr>, u8, IpAddr)>, Errno> {
+    pub fn routes(
+        &self,
+        handle: &Handle,
+    ) -> std::result::Result<Vec<(Option<IpAddr>, u8, IpAddr)>, Errno> {
         let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut ask = RouteMessage::default();
@@ -247,7 +280,6 @@ impl Netlink {
         }
         Ok(found)
     }
-
 }
 
 /// The host end's address: high, so that a bridge, which takes the lowest of its members', does

@@ -94,7 +94,13 @@ pub fn make(name: &str) -> Result<OwnedFd> {
             unshare(CloneFlags::CLONE_NEWNET)?;
             // Not /proc/self: that is another thread's.
             let own = "/proc/thread-self/ns/net";
-            mount(Some(own), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            mount(
+                Some(own),
+                &path,
+                None::<&str>,
+                MsFlags::MS_BIND,
+                None::<&str>,
+            )
         });
         thread.join().unwrap_or(Err(Errno::EIO))
     });
@@ -146,25 +152,30 @@ pub fn open(name: &str) -> Result<OwnedFd> {
             format!("join the network namespace {}", shown(name)),
             Errno::ENOENT,
         )
-        .hint(format!("ip netns add {}, or bring up the subhost that has it", shown(name)))),
+        .hint(format!(
+            "ip netns add {}, or bring up the subhost that has it",
+            shown(name)
+        ))),
         Found::Other => Err(Error::sys(
             format!("join the network namespace {}", shown(name)),
             Errno::EINVAL,
         )
-        .hint(format!("{} is a plain file: no namespace is mounted on it", path(name).display()))),
+        .hint(format!(
+            "{} is a plain file: no namespace is mounted on it",
+            path(name).display()
+        ))),
     }
 }
 
 /// The owner of `/run/netns/NAME` as a stranger's, in words.
 pub fn describe(name: &str) -> String {
     let path = path(name);
-    let what = std::fs::symlink_metadata(&path).map_or("something", |meta| {
-        match meta.file_type() {
+    let what =
+        std::fs::symlink_metadata(&path).map_or("something", |meta| match meta.file_type() {
             t if t.is_symlink() => "a link",
             t if t.is_dir() => "a directory",
             _ if meta.size() == 0 => "an empty file",
             _ => "a file",
-        }
-    });
+        });
     format!("{} is {what}, not a network namespace", path.display())
 }

@@ -33,7 +33,9 @@ pub fn up(step: &Step) -> Vec<String> {
             lines.push(format!("ip -n {netns} link set {inner} up"));
             for cidr in &cable.addresses {
                 let nodad = if cidr.address.is_ipv6() { " nodad" } else { "" };
-                lines.push(format!("ip -n {netns} address add {cidr} dev {inner}{nodad}"));
+                lines.push(format!(
+                    "ip -n {netns} address add {cidr} dev {inner}{nodad}"
+                ));
             }
             lines
         }
@@ -42,8 +44,12 @@ pub fn up(step: &Step) -> Vec<String> {
             gateways,
             routes,
         } => {
-            let defaults = gateways.iter().map(|gateway| ("default".to_owned(), gateway));
-            let others = routes.iter().map(|(net, gateway)| (net.to_string(), gateway));
+            let defaults = gateways
+                .iter()
+                .map(|gateway| ("default".to_owned(), gateway));
+            let others = routes
+                .iter()
+                .map(|(net, gateway)| (net.to_string(), gateway));
             let line = |(net, gateway): (String, _)| {
                 format!("ip -n {} route add {net} via {gateway}", quote(netns))
             };

@@ -37,7 +37,11 @@ pub(super) fn check(
 
 /// Opens the file without following a link in its last part; a FIFO or device is refused.
 fn open(file: &Path, read_only: bool) -> Result<File> {
-    let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
+    let access = if read_only {
+        OFlags::RDONLY
+    } else {
+        OFlags::RDWR
+    };
     let real = std::fs::canonicalize(file).doing(|| format!("use the image {}", shown(file)))?;
     let opened: OwnedFd = openat2(
         CWD,
@@ -68,7 +72,12 @@ struct Found {
     fstype: String,
 }
 
-fn found(file: &Path, opened: &File, partition: Option<u32>, fstype: Option<&str>) -> Result<Found> {
+fn found(
+    file: &Path,
+    opened: &File,
+    partition: Option<u32>,
+    fstype: Option<&str>,
+) -> Result<Found> {
     let (offset, size) = match partition {
         None => (0, 0),
         Some(number) => partitions(opened)
@@ -103,7 +112,10 @@ fn unknown(file: &Path, opened: &File, partition: Option<u32>) -> Error {
     );
     let parts = partitions(opened);
     if partition.is_none() && !parts.is_empty() {
-        return error.hint(format!("it is partitioned: set IMAGE_PARTITION, {}", listed(&parts)));
+        return error.hint(format!(
+            "it is partitioned: set IMAGE_PARTITION, {}",
+            listed(&parts)
+        ));
     }
     error.hint("make one, such as mkfs.ext4, or set IMAGE_FSTYPE")
 }
@@ -130,7 +142,8 @@ const SUPERBLOCKS: &[(&str, u64, &[u8])] = &[
 fn superblock(file: &File, offset: u64) -> Option<&'static str> {
     SUPERBLOCKS.iter().find_map(|(fstype, at, magic)| {
         let mut bytes = vec![0; magic.len()];
-        file.read_exact_at(&mut bytes, offset.checked_add(*at)?).ok()?;
+        file.read_exact_at(&mut bytes, offset.checked_add(*at)?)
+            .ok()?;
         (bytes == *magic).then_some(*fstype)
     })
 }
@@ -148,7 +161,12 @@ struct Partition {
 fn partitions(file: &File) -> Vec<Partition> {
     let length = file.metadata().map_or(0, |meta| meta.len());
     let inside = |part: &Partition| {
-        part.size > 0 && part.start > 0 && part.start.checked_add(part.size).is_some_and(|end| end <= length)
+        part.size > 0
+            && part.start > 0
+            && part
+                .start
+                .checked_add(part.size)
+                .is_some_and(|end| end <= length)
     };
     let mut mbr = [0; 512];
     if file.read_exact_at(&mut mbr, 0).is_err() || mbr[510..] != [0x55, 0xaa] {
@@ -204,7 +222,11 @@ fn gpt(file: &File) -> Option<Vec<Partition>> {
 }
 
 fn le32(bytes: &[u8]) -> u32 {
-    bytes.iter().take(4).rev().fold(0, |sum, b| sum << 8 | u32::from(*b))
+    bytes
+        .iter()
+        .take(4)
+        .rev()
+        .fold(0, |sum, b| sum << 8 | u32::from(*b))
 }
 
 fn le64(bytes: &[u8]) -> u64 {
@@ -232,7 +254,11 @@ pub(super) fn mount(
         // A journal is not replayed through a read-only device.
         let separator = if data.is_empty() { "" } else { "," };
         data += separator;
-        data += if found.fstype == "xfs" { "norecovery,nouuid" } else { "noload" };
+        data += if found.fstype == "xfs" {
+            "norecovery,nouuid"
+        } else {
+            "noload"
+        };
     }
     let mut builder = sys_mount::Mount::builder()
         .fstype(FilesystemType::Manual(&found.fstype))
@@ -304,7 +330,11 @@ pub(super) fn backs(mount: &Mount, file: &Path) -> bool {
 /// Detaches devices that a killed run attached to our claimed image and did not mount.
 pub(super) fn detach_leftovers(file: &Path, table: &Table) -> Result<()> {
     for path in attached_to(file) {
-        if table.all().iter().any(|mount| Path::new(&mount.source) == path) {
+        if table
+            .all()
+            .iter()
+            .any(|mount| Path::new(&mount.source) == path)
+        {
             continue;
         }
         LoopDevice::open(&path)

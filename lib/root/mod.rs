@@ -12,12 +12,13 @@ use crate::holders;
 use crate::plan::{Presence, Step};
 use crate::sys;
 use mountinfo::{Mount, Table};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use nix::mount::{MntFlags, umount2};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use sys_mount::{FilesystemType, MountFlags, UnmountFlags};
+use sys_mount::{FilesystemType, MountFlags};
 
 /// The steps that make a subhost's root. Layers that are files are mounted below `state`, the
 /// subhost's directory in /run.
@@ -48,7 +49,10 @@ pub fn steps(config: &Config, state: &Path) -> Vec<Step> {
         if !root.lowers.is_empty() && !read_only {
             inside.push(&root.work);
         }
-        for path in inside.into_iter().filter(|path| path.starts_with(&image.at)) {
+        for path in inside
+            .into_iter()
+            .filter(|path| path.starts_with(&image.at))
+        {
             steps.push(Step::Within {
                 at: image.at.clone(),
                 path: path.clone(),
@@ -141,9 +145,7 @@ pub fn present(step: &Step, table: &Table) -> Result<Presence> {
             ..
         } => (
             at,
-            Box::new(|mount| {
-                image::backs(mount, file) && (!*read_only || mount.is_read_only())
-            }),
+            Box::new(|mount| image::backs(mount, file) && (!*read_only || mount.is_read_only())),
         ),
         Step::Tmpfs { at } => (
             at,
@@ -217,9 +219,10 @@ pub fn check(step: &Step, table: &Table, pending: &[&Path]) -> Result<()> {
             overlay::check(lowers, upper.as_ref(), table, pending)
         }
         Step::Rbind { source, .. } if is_pending(source, pending) => Ok(()),
-        Step::Rbind { source, .. } => {
-            directory(source, "the root is never made silently: make it, or set UPPER or LOWER")
-        }
+        Step::Rbind { source, .. } => directory(
+            source,
+            "the root is never made silently: make it, or set UPPER or LOWER",
+        ),
         Step::Claim { path } => match std::fs::symlink_metadata(path) {
             Ok(_) => Ok(()),
             Err(e) => Err(e).doing(|| format!("use {}", shown(path))),
@@ -295,7 +298,9 @@ pub fn act(step: &Step) -> Result<()> {
             at,
             read_only,
         } => rbind(source, at, *read_only),
-        Step::Claim { .. } | Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => Ok(()),
+        Step::Claim { .. } | Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
+            Ok(())
+        }
     }
 }
 
@@ -355,13 +360,13 @@ pub fn undo(step: &Step, detach: bool) -> Result<()> {
 fn unmount(at: &Path, detach: bool) -> Result<()> {
     let mut waits = [1u64, 2, 4, 8, 16, 32].iter();
     loop {
-        let errno = match sys_mount::unmount(at, UnmountFlags::NOFOLLOW) {
-            Ok(()) => return Ok(()),
-            Err(e) => e.into_errno(),
+        // Not by sys-mount: its NOFOLLOW is open(2)'s flag, which umount2(2) refuses.
+        let Err(errno) = umount2(at, MntFlags::UMOUNT_NOFOLLOW) else {
+            return Ok(());
         };
         match errno {
             // Already gone, as the propagation of an earlier one took it along.
-            Errno::EINVAL | Errno::ENOENT => return Ok(()),
+            Errno::EINVAL | Errno::ENOENT if Table::read()?.at(at).is_none() => return Ok(()),
             Errno::EBUSY => {
                 // The last process inside may still be on its way out of the kernel.
                 if let Some(wait) = waits.next() {
@@ -373,9 +378,10 @@ fn unmount(at: &Path, detach: bool) -> Result<()> {
                     let error = Error::sys(format!("unmount {}", shown(at)), errno);
                     return Err(error.hint(holders::told(&held)));
                 }
-                sys_mount::unmount(at, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
+                umount2(at, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH)
                     .doing(|| format!("detach {}", shown(at)))?;
-                eprintln!("detached {}, still held: {}", shown(at), holders::told(&held));
+                let what = format!("detached {}, {}", shown(at), holders::told(&held));
+                crate::cli::warn(None, &what);
                 return Ok(());
             }
             _ => return Err(Error::sys(format!("unmount {}", shown(at)), errno)),
@@ -419,15 +425,21 @@ fn within(at: &Path, path: &Path) -> Result<()> {
     let no_such = |errno: Errno| {
         let error = Error::sys(format!("use {}", shown(path)), errno);
         match errno {
-            Errno::ELOOP | Errno::EXDEV => error.hint("an image's own directories must not be links"),
+            Errno::ELOOP | Errno::EXDEV => {
+                error.hint("an image's own directories must not be links")
+            }
             _ => error.hint(format!(
                 "the image must hold the directories /root and /work: mount it and make /{}",
                 shown(inner)
             )),
         }
     };
-    let dir = rustix::fs::open(at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|e| no_such(e.into_errno()))?;
+    let dir = rustix::fs::open(
+        at,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|e| no_such(e.into_errno()))?;
     openat2(
         &dir,
         inner,

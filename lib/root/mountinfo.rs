@@ -145,7 +145,11 @@ impl Mount {
     /// In words, for messages about something that is in our way.
     pub fn describe(&self) -> String {
         let source = crate::error::shown(&self.source);
-        format!("{} mounted from {source} ({})", self.fstype, crate::error::shown(&self.options))
+        format!(
+            "{} mounted from {source} ({})",
+            self.fstype,
+            crate::error::shown(&self.options)
+        )
     }
 
     /// Is the mount read-only?
@@ -253,7 +257,13 @@ garbage
 
     #[test]
     fn hostile_lines_do_no_harm() {
-        for text in [&b"1 2"[..], b"\\", b"- - - -", b"1 1 0:1 / / rw - a b c", b"\xff\xfe \\9"] {
+        for text in [
+            &b"1 2"[..],
+            b"\\",
+            b"- - - -",
+            b"1 1 0:1 / / rw - a b c",
+            b"\xff\xfe \\9",
+        ] {
             Table::parse(text).below(1);
         }
     }

@@ -25,14 +25,20 @@ pub(super) fn check(
 ) -> Result<()> {
     for lower in lowers {
         if !is_pending(lower, pending) {
-            directory(lower, "LOWER names directories or image files, topmost first")?;
+            directory(
+                lower,
+                "LOWER names directories or image files, topmost first",
+            )?;
         }
     }
     let Some((upper, work)) = upper else {
         return Ok(());
     };
     if !is_pending(upper, pending) {
-        directory(upper, "the writable layer is never made silently: mkdir it, or set UPPER")?;
+        directory(
+            upper,
+            "the writable layer is never made silently: mkdir it, or set UPPER",
+        )?;
     }
     for mount in table.all().iter().filter(|mount| mount.fstype == "overlay") {
         let (_, other_upper, other_work) = mount.overlay_layers();
@@ -184,9 +190,10 @@ fn set_path(
         return fsconfig_set_string(fs, key, path).map_err(IntoErrno::into_errno);
     }
     // Longer than a text may be: by descriptor (6.13).
-    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    let dir = rustix::fs::open(path, flags, rustix::fs::Mode::empty())
-        .map_err(IntoErrno::into_errno)?;
+    let flags =
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let dir =
+        rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(IntoErrno::into_errno)?;
     fsconfig_set_fd(fs, key, dir.as_fd()).map_err(IntoErrno::into_errno)
 }
 

@@ -31,14 +31,20 @@ pub fn up(step: &Step) -> Vec<String> {
             *read_only,
         ),
         Step::Within { path, .. } => vec![format!("[ -d {0} ] && [ ! -L {0} ]", word(path))],
-        Step::Tmpfs { at } => vec![format!("mount -t tmpfs -o mode=0755 {TMPFS_SOURCE} {}", word(at))],
+        Step::Tmpfs { at } => vec![format!(
+            "mount -t tmpfs -o mode=0755 {TMPFS_SOURCE} {}",
+            word(at)
+        )],
         Step::Overlay { lowers, upper, at } => {
             let data = plain_options(lowers, upper.as_ref())
                 .unwrap_or_else(|| escaped_options(lowers, upper.as_ref()));
             let read_only = if upper.is_none() { "ro," } else { "" };
             // -i and -o with everything: mount(8) must not look for helpers or into fstab.
             let options = quote(&format!("{read_only}{data}"));
-            vec![format!("mount -t overlay -o {options} overlay {}", word(at))]
+            vec![format!(
+                "mount -t overlay -o {options} overlay {}",
+                word(at)
+            )]
         }
         Step::Rbind {
             source,
@@ -58,7 +64,9 @@ pub fn up(step: &Step) -> Vec<String> {
             }
             lines
         }
-        Step::Claim { .. } | Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => vec![],
+        Step::Claim { .. } | Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
+            vec![]
+        }
     }
 }
 
@@ -79,7 +87,11 @@ fn image(
     let fstype = fstype.map_or(String::new(), |t| format!(" -t {}", quote(t)));
     let Some(number) = partition else {
         let all = quote(&format!("loop,{mode}{options}"));
-        return vec![format!("mount{fstype} -o {all} {} {}", word(file), word(at))];
+        return vec![format!(
+            "mount{fstype} -o {all} {} {}",
+            word(file),
+            word(at)
+        )];
     };
     let line = format!(
         "partx -bgo START,SECTORS -n {number} {} | {{ read -r start size; mount{fstype} -o {},offset=$((start * 512)),sizelimit=$((size * 512)) {} {}; }}",

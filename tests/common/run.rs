@@ -119,7 +119,7 @@ impl Run {
     /// Starts it and returns.
     #[track_caller]
     pub fn start(mut self) -> Background {
-        let line = format!("{:?}", self.command).replace("env -i ", "");
+        let line = format!("{:?}", self.command).replacen("env -i ", "", 1);
         let stdin = match self.input {
             Some(_) => Stdio::piped(),
             None => Stdio::null(),

@@ -274,6 +274,13 @@ impl Sandbox {
             .unwrap_or_else(|_| panic!("{name} has no pid but '{pid}'"))
     }
 
+    /// Does a process with these words in its command line run, ours not counted?
+    pub fn runs(&self, words: &str) -> bool {
+        super::world::processes(&self.base)
+            .iter()
+            .any(|(_, command)| command.contains(words) && !command.contains("subhost-"))
+    }
+
     /// What a command prints inside: `subhost-enter NAME -- sh -c SCRIPT`, trimmed.
     #[track_caller]
     pub fn inside(&self, name: &str, script: &str) -> String {
