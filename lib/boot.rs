@@ -122,6 +122,7 @@ pub fn boot(
         stop: config.run.stop.clone(),
         stop_timeout: config.run.stop_timeout,
         env: config.run.env.clone(),
+        console: None,
     };
     let up = state.record(&record).and_then(|()| {
         let memfd = memfd(&spec)?;
@@ -131,7 +132,13 @@ pub fn boot(
         booted.wait_until_up(is_init)
     });
     let up = up.and_then(|()| match (&log, booted.master.take()) {
-        (Some(log), Some(master)) if is_init => console(&master, log, &last, &booted.pidfd),
+        (Some(log), Some(master)) if is_init => {
+            let console = console(&master, log, &last, &booted.pidfd)?;
+            state.record(&Init {
+                console: Some(console),
+                ..record
+            })
+        }
         (_, master) => {
             booted.master = master;
             Ok(())
@@ -339,7 +346,7 @@ fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>) -> Result<Child> {
 }
 
 /// Leaves a process behind that writes an init's console to the log.
-fn console(master: &OwnedFd, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> Result<()> {
+fn console(master: &OwnedFd, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> Result<Identity> {
     let (socket, theirs) = socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,
@@ -348,7 +355,7 @@ fn console(master: &OwnedFd, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> Res
     )
     .doing(|| "open a socket to the console's logger")?;
     fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
-    Command::new(sibling("subhost-init")?)
+    let child = Command::new(sibling("subhost-init")?)
         .args(["--console", &theirs.as_raw_fd().to_string()])
         .env_clear()
         .current_dir("/")
@@ -357,13 +364,15 @@ fn console(master: &OwnedFd, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> Res
         .stderr(Stdio::null())
         .spawn()
         .doing(|| "start the console's logger")?;
+    let identity = Identity::of(child.id() as i32).doing(|| "watch the console's logger")?;
     let fds = [
         master.as_raw_fd(),
         log.as_raw_fd(),
         last.as_raw_fd(),
         pidfd.as_raw_fd(),
     ];
-    send(&socket, &Go, &fds)
+    send(&socket, &Go, &fds)?;
+    Ok(identity.0)
 }
 
 impl Booted {

@@ -20,7 +20,7 @@ pub fn run(plan: &Plan, phase: Phase) -> Result<()> {
     let Some((program, args)) = plan.hooks.get(&phase).and_then(|argv| argv.split_first()) else {
         return Ok(());
     };
-    let hook = || format!("the {} hook {}", phase.as_str(), shown(program));
+    let hook = || format!("the {} hook {}", phase.key(), shown(program));
     let out = std::io::stderr();
     let out = std::os::fd::AsFd::as_fd(&out).try_clone_to_owned();
     let mut command = Command::new(program);

@@ -45,7 +45,9 @@ pub enum Step {
     },
     /// A check: the directory `path` exists below `at` and no link leads to it.
     Within {
-        /// The mounted image.
+        /// The image.
+        file: PathBuf,
+        /// Where it is mounted.
         at: PathBuf,
         /// The directory.
         path: PathBuf,

@@ -180,7 +180,10 @@ fn addresses(plan: Option<&Plan>, config: Option<&Config>) -> Vec<String> {
         (None, None) => return Vec::new(),
     };
     let of = |step: &Step| match step {
-        Step::Cable { cable, .. } => cable.addresses.iter().map(ToString::to_string).collect(),
+        Step::Cable { cable, .. } => {
+            let addresses = cable.addresses.iter();
+            addresses.map(|cidr| cidr.address.to_string()).collect()
+        }
         _ => Vec::new(),
     };
     steps.iter().flat_map(of).collect()

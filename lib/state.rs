@@ -33,7 +33,7 @@ pub struct State {
 /// The exclusive right to change a subhost. Ends with the value, or with the process.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Who booted a subhost.
@@ -64,6 +64,8 @@ pub struct Init {
     pub stop_timeout: Duration,
     /// What `ENV_*` said.
     pub env: BTreeMap<String, String>,
+    /// The process that logs the console of an init in the background.
+    pub console: Option<Identity>,
 }
 
 /// How a run ended.
@@ -184,7 +186,7 @@ impl State {
         let who = format!("{} {}\n", std::process::id(), crate::cli::program());
         let _ = file.set_len(0).and_then(|()| file.rewind());
         let _ = file.write_all(who.as_bytes());
-        Ok(Some(Lock { _file: file }))
+        Ok(Some(Lock { file }))
     }
 
     fn busy(&self, wait: Duration) -> Error {
@@ -219,6 +221,8 @@ impl State {
                 let _ = std::fs::remove_dir(dir);
             }
         }
+        // Nobody holds it any more.
+        let _ = lock.file.set_len(0);
         drop(lock);
     }
 

@@ -188,7 +188,10 @@ impl Subhost {
     }
 
     /// There is a subhost of this name: a config, or something that is up.
-    fn must_exist(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// `NoSubhost`; its state cannot be read.
+    pub fn must_exist(&self) -> Result<()> {
         let up = self.state.running().is_some()
             || self.state.plan(Half::Root)?.is_some()
             || self.state.plan(Half::Net)?.is_some();
@@ -429,9 +432,18 @@ impl Subhost {
             }
         };
         // A namespace that somebody holds outlives its name: its cables must go explicitly.
-        let wait = how.sync || !holders.is_empty();
+        // So does one that is not ours to remove.
+        let removed = steps.iter().any(|step| matches!(step, Step::Netns { .. }));
+        let wait = how.sync || !holders.is_empty() || !removed;
+        let mut stays = false;
         let undone = undo_all(&steps, |step| {
-            self.undo(step, &mut network, how.detach, wait)
+            // What is still mounted still uses what it claimed.
+            if stays && matches!(step, Step::Claim { .. }) {
+                return Ok(());
+            }
+            let undone = self.undo(step, &mut network, how.detach, wait);
+            stays |= undone.is_err();
+            undone
         });
         if undone.is_ok() {
             self.state.thaw(half);
@@ -499,11 +511,15 @@ impl Subhost {
         let booted = self
             .bring_up(&config, main, wiring)
             .map_err(|(mut error, _)| {
-                if how == StartHow::Background {
-                    error.exit = match error.exit {
-                        Exit::CannotRun | Exit::NotFound | Exit::Own => Exit::Failed,
-                        other => other,
+                let inside = [Exit::CannotRun, Exit::NotFound, Exit::Own];
+                if how == StartHow::Background && inside.contains(&error.exit) {
+                    let key = if config.run.init.is_empty() {
+                        "RUN"
+                    } else {
+                        "INIT"
                     };
+                    error.what = format!("{key}: {}", error.what);
+                    error.exit = Exit::Failed;
                 }
                 error
             })?;
@@ -685,6 +701,10 @@ impl Subhost {
         if let Some(running) = self.state.running() {
             // Nothing can be taken from under a process that will not end.
             self.end(&running, how.kill)?;
+            // What logs its console ends by itself when it has written the rest.
+            if let Some(logger) = running.init.console.and_then(|console| console.alive()) {
+                proc::wait(&logger, Some(Duration::from_secs(2)));
+            }
         }
         self.state.forget();
         if how.keep {

@@ -188,10 +188,21 @@ pub fn new_session_keyring() {
     }
 }
 
-/// Sets a signal to its default action. KILL, STOP and the two that libc keeps refuse, as they may.
+/// Sets a signal to its default action (`rt_sigaction(2)`), the two that libc keeps for itself and
+/// would refuse as well. KILL and STOP refuse, as they may.
 pub fn default_signal(number: i32) {
-    // SAFETY: SIG_DFL is no function of ours that could run.
-    unsafe { nix::libc::signal(number, nix::libc::SIG_DFL) };
+    // The kernel's struct sigaction: handler SIG_DFL, no flags, no restorer, empty mask.
+    let action = [0u64; 4];
+    // SAFETY: SIG_DFL is no function that could run; the mask has the 8 bytes that are named.
+    unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_rt_sigaction,
+            number,
+            action.as_ptr(),
+            std::ptr::null_mut::<u64>(),
+            8usize,
+        );
+    }
 }
 
 /// `kill(2)` with any signal number, real-time ones too.

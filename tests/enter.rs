@@ -217,7 +217,8 @@ fn job_control_works() {
         pty.expect("Stopped");
         pty.line("jobs; kill -9 %1; wait; echo after-$((40+2))");
         pty.expect("after-42");
-        pty.keys("\x04");
+        pty.line("exit");
+        pty.line("exit"); // The first may say that there were jobs.
         pty.wait();
         pty.restored();
     });
@@ -435,32 +436,40 @@ fn entering_never_runs_run() {
 fn no_descriptor_comes_along() {
     in_each_state(|s| {
         let out = s
-            .sh("exec 7</etc/passwd 8>/dev/null 9</; subhost-enter w -- ls -l /proc/self/fd </dev/null")
+            .sh("exec 7</etc/passwd 8>/dev/null 9</; subhost-enter w -- ls /proc/self/fd </dev/null")
             .ok();
-        let open = out.stdout.matches(" -> ").count();
-        assert_eq!(open, 4, "0, 1, 2 and what ls itself opens: {out}");
-        lacks(&out.stdout, &["passwd", s.base.to_str().unwrap()]);
+        assert_eq!(out.stdout, "0\n1\n2\n3\n", "3 is what ls itself opens");
         // Neither has PID 1 anything of the host's.
         let out = s.inside("w", "ls -l /proc/1/fd");
         lacks(&out, &["passwd", s.base.to_str().unwrap()]);
     });
 }
 
+/// The signals that a process inside ignores or blocks, started from a script with `before`. Not by way
+/// of a shell inside: busybox's ignores QUIT by itself.
+fn odd_signals(s: &Sandbox, before: &str, enter: &str) -> u64 {
+    let out = s
+        .sh(&format!(
+            "{before} {enter} w -- grep -E 'SigIgn|SigBlk' /proc/self/status"
+        ))
+        .ok();
+    assert_eq!(out.stdout.lines().count(), 2, "{out}");
+    let masks = out.stdout.lines().map(|line| {
+        let (_, mask) = line.split_once('\t').unwrap();
+        u64::from_str_radix(mask, 16).unwrap()
+    });
+    // 32 and 33 are the C library's own: its posix_spawn(3) ignores them in every child.
+    masks.fold(0, |all, mask| all | mask) & !0x1_8000_0000
+}
+
 #[test]
 fn umask_and_signals_are_those_of_a_login() {
     in_each_state(|s| {
-        let script = "umask 077; trap '' PIPE INT QUIT TERM HUP CHLD USR1; \
-                      exec subhost-enter w -- sh -c 'umask; grep -E \"SigIgn|SigBlk\" /proc/self/status'";
-        let out = s.sh(script).ok();
-        has(&out.stdout, &["0022"]);
-        for line in out.stdout.lines().skip(1) {
-            assert!(line.ends_with("\t0000000000000000"), "{out}");
-        }
-        assert_eq!(out.stdout.lines().count(), 3, "{out}");
-        let out = s
-            .sh("nohup subhost-enter w -- sh -c 'grep SigIgn /proc/self/status' 2>/dev/null")
-            .ok();
-        has(&out.stdout, &["SigIgn:\t0000000000000000"]);
+        let trap = "trap '' PIPE INT QUIT TERM HUP CHLD USR1;";
+        assert_eq!(odd_signals(s, trap, "exec subhost-enter"), 0);
+        assert_eq!(odd_signals(s, "", "nohup subhost-enter"), 0);
+        let out = s.sh("umask 077; subhost-enter w -- sh -c umask").ok();
+        assert_eq!(out.text(), "0022");
     });
 }
 

@@ -155,7 +155,7 @@ fn options_may_be_longer_than_a_page() {
 
 #[test]
 fn subhosts_may_lie_in_a_directory_of_any_name() {
-    for config in ["LOWER=\"$SUBHOST/layers/base\"\n", ""] {
+    for config in ["LOWER=\"'$SUBHOST/layers/base'\"\n", ""] {
         sandbox(move |s| {
             let odd = s.base.join("a b,c:d\\e");
             let base = s.layer("base");

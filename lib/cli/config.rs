@@ -63,7 +63,7 @@ impl Tool for ConfigTool {
             let lines = config
                 .settings
                 .iter()
-                .map(|(key, value)| format!("{key}={}\n", quote(value)));
+                .map(|(key, value)| format!("{key}={}\n", quoted(value)));
             print(&lines.collect::<String>())?;
             return Ok(0);
         };
@@ -79,6 +79,14 @@ impl Tool for ConfigTool {
                 }))
             }
         }
+    }
+}
+
+/// Always in quotes, so that lines can be told apart by eye and by `grep`.
+fn quoted(value: &str) -> String {
+    match quote(value) {
+        bare if bare == value => format!("'{bare}'"),
+        quoted => quoted,
     }
 }
 

@@ -27,8 +27,7 @@ use std::collections::BTreeMap;
   tar c . | subhost-enter -w /srv web -- tar x
 
 Status: that of the command; 128+N if signal N ended it; 125 our own failure and usage, 126 the
-command cannot be run, 127 it was not found, 3 not running (with -j), 4 no such subhost, 5 invalid
-config or state, 75 busy."
+command cannot be run, 127 it was not found; 3 not running (with -j)."
 )]
 pub struct EnterTool {
     /// Only if it is running (status 3 else)
@@ -58,6 +57,14 @@ pub struct EnterTool {
     /// Command and arguments [default: a login shell]
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// A failure's status where the status is a command's: all that is ours is 125.
+pub(super) fn foreground(exit: Exit) -> u8 {
+    match exit {
+        Exit::NotRunning | Exit::CannotRun | Exit::NotFound => exit as u8,
+        _ => Exit::Own as u8,
+    }
 }
 
 impl Tool for EnterTool {
@@ -95,10 +102,7 @@ impl Tool for EnterTool {
         let subhost = self.common.subhost(&self.name)?;
         subhost.enter(&join, self.join).or_else(|error| {
             super::report(Some(subhost.name()), &error);
-            Ok(match error.exit {
-                Exit::Failed | Exit::Usage => Exit::Own as u8,
-                exit => exit as u8,
-            })
+            Ok(foreground(error.exit))
         })
     }
 }

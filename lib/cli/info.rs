@@ -48,14 +48,12 @@ impl Tool for InfoTool {
         for text in &self.names {
             let name = Name::new(text)?;
             let subhost = self.common.subhost(text)?;
-            let known = tree.join(text).join("config").exists() || subhost.state().dir().exists();
-            let status = match known {
-                false => {
-                    let error = crate::error::Error::new(Exit::NoSubhost, "no such subhost");
+            let status = match subhost.must_exist() {
+                Err(error) => {
                     super::report(Some(&name), &error);
-                    Exit::NoSubhost as u8
+                    error.exit as u8
                 }
-                true => {
+                Ok(()) => {
                     let found = rows(&tree, Some(&[name]))?;
                     let running = found.iter().all(|row| row.pid.is_some());
                     all.extend(found);

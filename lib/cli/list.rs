@@ -89,13 +89,11 @@ impl Tool for ListTool {
         let mut names = Vec::new();
         for name in &self.names {
             let subhost = self.common.subhost(name)?;
-            let known = tree.join(name).join("config").exists() || subhost.state().dir().exists();
-            match known {
-                true => names.push(Name::new(name)?),
-                false => {
-                    let error = Error::new(Exit::NoSubhost, "no such subhost");
+            match subhost.must_exist() {
+                Ok(()) => names.push(Name::new(name)?),
+                Err(error) => {
                     super::report(Some(subhost.name()), &error);
-                    status = Exit::NoSubhost as u8;
+                    status = error.exit as u8;
                 }
             }
         }

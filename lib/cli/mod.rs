@@ -139,9 +139,9 @@ pub fn main<T: Tool + CommandFactory>() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             report(None, &error);
-            ExitCode::from(match (error.exit, T::OWN) {
-                (Exit::Failed | Exit::Usage, Exit::Own) => Exit::Own as u8,
-                (exit, _) => exit as u8,
+            ExitCode::from(match T::OWN {
+                Exit::Own => enter::foreground(error.exit),
+                _ => error.exit as u8,
             })
         }
     }

@@ -68,10 +68,7 @@ impl Tool for StartTool {
             let started = subhost.start(how, Some(Wiring::new(Wish::AsFound)));
             return started.or_else(|error| {
                 super::report(Some(subhost.name()), &error);
-                Ok(match error.exit {
-                    Exit::Failed => Exit::Own as u8,
-                    exit => exit as u8,
-                })
+                Ok(super::enter::foreground(error.exit))
             });
         }
         let mut broken = 0;

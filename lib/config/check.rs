@@ -313,9 +313,8 @@ impl Checker<'_> {
                 .bad(
                     "LINK",
                     format!(
-                        "the host end of cable {index} would be {host}: {} bytes of name, {} too many for an interface",
-                        host.len(),
-                        host.len() - IFNAME_MAX
+                        "the host end of cable {index} would be {host}: {} bytes, and the name of an interface holds {IFNAME_MAX}",
+                        host.len()
                     ),
                 )
                 .hint(format!("set LINK to a name of at most {room} bytes")));

@@ -250,6 +250,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// The key that sets its hook.
+    pub fn key(self) -> String {
+        self.as_str().to_uppercase()
+    }
+
     /// As PHASE says it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 
 /// How long everything else has to end after the command has.
 const REST: Duration = Duration::from_secs(10);
+/// Interactive shells take no notice of TERM but of HUP. Not at once: of two signals that wait,
+/// HUP would be delivered first.
+const TERM_TO_HUP: Duration = Duration::from_millis(100);
 
 /// `subhost-init N`: N is the socket to the tool that boots. `subhost-init --console N`: logs an
 /// init's console.
@@ -159,8 +162,10 @@ struct Reaper<'a> {
     status: Option<u8>,
     /// Stopping: until when.
     stopping: Option<Instant>,
-    /// Everything has been told to end.
-    told: bool,
+    /// Everything has been told to end: when.
+    told: Option<Instant>,
+    /// It has been told in the terms of terminals as well.
+    hung_up: bool,
 }
 
 impl<'a> Reaper<'a> {
@@ -178,7 +183,8 @@ impl<'a> Reaper<'a> {
             command: None,
             status: None,
             stopping: None,
-            told: false,
+            told: None,
+            hung_up: false,
         })
     }
 
@@ -209,12 +215,16 @@ impl<'a> Reaper<'a> {
                 return Ok(self.status.unwrap_or(0));
             }
             if let Some(until) = self.stopping {
-                if self.command.is_none() && !self.told {
+                if self.command.is_none() && self.told.is_none() {
                     self.tell_all();
                     continue;
                 }
-                if (self.told && !has_children()) || Instant::now() >= until {
+                if (self.told.is_some() && !has_children()) || Instant::now() >= until {
                     return Ok(self.status.unwrap_or(0));
+                }
+                if !self.hung_up && self.told.is_some_and(|told| told.elapsed() >= TERM_TO_HUP) {
+                    self.hung_up = true;
+                    let _ = sys::kill(-1, Signal::SIGHUP as i32);
                 }
             }
             let mut fds = [
@@ -246,7 +256,12 @@ impl<'a> Reaper<'a> {
             return PollTimeout::NONE;
         };
         let left = until.saturating_duration_since(Instant::now());
-        let millis = left.as_millis().clamp(1, 1000) as u16;
+        let longest = if self.hung_up {
+            1000
+        } else {
+            TERM_TO_HUP.as_millis()
+        };
+        let millis = left.as_millis().clamp(1, longest) as u16;
         PollTimeout::from(millis)
     }
 
@@ -276,8 +291,8 @@ impl<'a> Reaper<'a> {
 
     /// The command has ended by itself or on request: the rest is asked to.
     fn tell_all(&mut self) {
-        self.told = true;
-        for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCONT] {
+        self.told = Some(Instant::now());
+        for signal in [Signal::SIGTERM, Signal::SIGCONT] {
             let _ = sys::kill(-1, signal as i32);
         }
         let soon = Instant::now() + REST;

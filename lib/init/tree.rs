@@ -91,6 +91,15 @@ const SAFE: MountAttrFlags =
 /// Binds of the host as detached mounts, with all submounts.
 fn pick_up(spec: &Spec) -> Result<Vec<Picked>> {
     let mut picked = Vec::new();
+    for (source, target, make) in &spec.texts {
+        picked.push(Picked {
+            mount: clone_of(source, true).doing(|| format!("bind {}", shown(source)))?,
+            target: target.clone(),
+            directory: false,
+            make: *make,
+        });
+    }
+    // After our texts, so that a BIND on the same file wins.
     for bind in &spec.binds {
         let doing = || format!("bind {}", shown(&bind.source));
         let directory = std::fs::metadata(&bind.source).doing(doing)?.is_dir();
@@ -99,14 +108,6 @@ fn pick_up(spec: &Spec) -> Result<Vec<Picked>> {
             target: bind.target.clone(),
             directory,
             make: true,
-        });
-    }
-    for (source, target, make) in &spec.texts {
-        picked.push(Picked {
-            mount: clone_of(source, true).doing(|| format!("bind {}", shown(source)))?,
-            target: target.clone(),
-            directory: false,
-            make: *make,
         });
     }
     Ok(picked)

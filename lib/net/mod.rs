@@ -81,11 +81,8 @@ impl Network {
     fn netns_present(&mut self, name: &str, all: &[Step], frozen: bool) -> Result<Presence> {
         let namespace = match netns::find(name)? {
             Found::Nothing => return Ok(Presence::Absent),
-            Found::Other if frozen => {
-                // A kill between making the file and mounting the namespace on it.
-                netns::remove(name)?;
-                return Ok(Presence::Absent);
-            }
+            // A kill between making the file and mounting the namespace on it.
+            Found::Other if netns::is_leftover(name) => return Ok(Presence::Absent),
             Found::Other => return Ok(Presence::Foreign(netns::describe(name))),
             Found::Namespace(_) if frozen => return Ok(Presence::Ours),
             Found::Namespace(namespace) => namespace,
@@ -103,7 +100,7 @@ impl Network {
             .collect();
         there.sort_unstable();
         planned.sort_unstable();
-        if there == planned {
+        if there == planned || self.is_begun(all, &there, &planned)? {
             return Ok(Presence::Ours);
         }
         Ok(Presence::Foreign(format!(
@@ -111,6 +108,26 @@ impl Network {
             netns::path(name).display(),
             shown(there.join(" "))
         )))
+    }
+
+    /// A script of `-n` that failed half-way: nothing but ours is in the namespace, and at least one
+    /// cable is.
+    fn is_begun(&mut self, all: &[Step], there: &[&str], planned: &[&str]) -> Result<bool> {
+        if !there.iter().all(|link| planned.contains(link)) {
+            return Ok(false);
+        }
+        for step in all {
+            if let Step::Cable {
+                netns,
+                alias,
+                cable,
+            } = step
+                && self.cable_present(netns, alias, cable)? == Presence::Ours
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn cable_present(&mut self, netns: &str, alias: &str, cable: &Cable) -> Result<Presence> {

@@ -83,6 +83,9 @@ fn lock() -> Result<File> {
 pub fn make(name: &str) -> Result<OwnedFd> {
     let path = path(name);
     let _lock = lock()?;
+    if matches!(find(name)?, Found::Other) && is_leftover(name) {
+        std::fs::remove_file(&path).doing(|| format!("remove {}", path.display()))?;
+    }
     File::options()
         .write(true)
         .create_new(true)
@@ -139,6 +142,12 @@ pub fn remove(name: &str) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Is the file what a kill leaves between making it and mounting a namespace on it?
+pub fn is_leftover(name: &str) -> bool {
+    std::fs::symlink_metadata(path(name))
+        .is_ok_and(|meta| meta.is_file() && meta.size() == 0 && meta.uid() == 0)
 }
 
 /// Opens a namespace of somebody else's, by NET=netns:NAME.

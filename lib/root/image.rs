@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use sys_mount::FilesystemType;
+use sys_mount::{FilesystemType, MountFlags};
 
 /// A sector of partition tables, bytes.
 const SECTOR: u64 = 512;
@@ -157,7 +157,7 @@ struct Partition {
     size: u64,
 }
 
-/// The partitions of a GPT (UEFI 5.3) or of an MBR's four primary entries that lie in the file.
+/// The partitions of a GPT (UEFI 5.3) or of an MBR that lie in the file.
 fn partitions(file: &File) -> Vec<Partition> {
     let length = file.metadata().map_or(0, |meta| meta.len());
     let inside = |part: &Partition| {
@@ -173,23 +173,62 @@ fn partitions(file: &File) -> Vec<Partition> {
         return Vec::new();
     }
     gpt(file)
-        .unwrap_or_else(|| primary(&mbr))
+        .unwrap_or_else(|| primary(file, &mbr))
         .into_iter()
         .filter(inside)
         .collect()
 }
 
-fn primary(mbr: &[u8; 512]) -> Vec<Partition> {
-    let entry = |number: u32| {
-        let at = 446 + 16 * (number as usize - 1);
-        let word = |at: usize| u64::from(le32(&mbr[at..]));
-        Partition {
-            number,
-            start: word(at + 8) * SECTOR,
-            size: word(at + 12) * SECTOR,
-        }
+/// Types of the entry that holds further, logical partitions.
+const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
+
+/// Entry `number` (from 1) of a boot record, and its type.
+fn entry(record: &[u8; 512], number: u32) -> (Partition, u8) {
+    let at = 446 + 16 * (number as usize - 1);
+    let word = |at: usize| u64::from(le32(&record[at..]));
+    let partition = Partition {
+        number,
+        start: word(at + 8) * SECTOR,
+        size: word(at + 12) * SECTOR,
     };
-    (1..=4).map(entry).collect()
+    (partition, record[at + 4])
+}
+
+fn primary(file: &File, mbr: &[u8; 512]) -> Vec<Partition> {
+    let mut parts = Vec::new();
+    for (part, kind) in (1..=4).map(|number| entry(mbr, number)) {
+        if EXTENDED.contains(&kind) {
+            parts.extend(logical(file, part.start));
+        } else {
+            parts.push(part);
+        }
+    }
+    parts
+}
+
+/// The chain of extended boot records from `first` on: each holds one partition, by its distance
+/// from the record, and the next record, by its distance from the first. A chain may lie and go in
+/// circles: 60 links are more than any tool makes.
+fn logical(file: &File, first: u64) -> Vec<Partition> {
+    let mut parts = Vec::new();
+    let mut at = first;
+    for number in 5..65 {
+        let mut record = [0; 512];
+        if file.read_exact_at(&mut record, at).is_err() || record[510..] != [0x55, 0xaa] {
+            break;
+        }
+        let ((part, _), (next, _)) = (entry(&record, 1), entry(&record, 2));
+        parts.push(Partition {
+            number,
+            start: at + part.start,
+            size: part.size,
+        });
+        if next.start == 0 {
+            break;
+        }
+        at = first + next.start;
+    }
+    parts
 }
 
 fn gpt(file: &File) -> Option<Vec<Partition>> {
@@ -249,27 +288,55 @@ pub(super) fn mount(
     let path = device
         .path()
         .ok_or_else(|| Error::sys("tell the name of a loop device", Errno::ENODEV))?;
-    let mut data = options.map(str::to_owned).unwrap_or_default();
-    if read_only && matches!(found.fstype.as_str(), "ext4" | "xfs") {
-        // A journal is not replayed through a read-only device.
-        let separator = if data.is_empty() { "" } else { "," };
-        data += separator;
-        data += if found.fstype == "xfs" {
-            "norecovery,nouuid"
-        } else {
-            "noload"
-        };
-    }
+    let (flags, data) = parted(options.unwrap_or_default());
+    let flags = flags | read_only_flag(read_only);
+    let fail = |e: std::io::Error| {
+        let what = format!("{} ({})", shown(file), found.fstype);
+        let error = mount_error(&what, at, e.into_errno());
+        match error.errno {
+            Some(Errno::EROFS) => {
+                error.hint("its journal must be replayed: mount it writable once")
+            }
+            Some(Errno::EINVAL) if !data.is_empty() => {
+                error.hint("does the file system know all of IMAGE_OPTIONS?")
+            }
+            _ => error,
+        }
+    };
     let mut builder = sys_mount::Mount::builder()
         .fstype(FilesystemType::Manual(&found.fstype))
-        .flags(read_only_flag(read_only));
+        .flags(flags);
     if !data.is_empty() {
         builder = builder.data(&data);
     }
-    builder.mount(&path, at).map(drop).map_err(|e| {
-        let what = format!("{} ({})", shown(file), found.fstype);
-        mount_error(&what, at, e.into_errno())
-    })
+    builder.mount(&path, at).map(drop).map_err(fail)
+}
+
+/// Options of mount(8) as flags for all file systems (`mount(2)`) and the rest, which is the file
+/// system's own.
+fn parted(options: &str) -> (MountFlags, String) {
+    let mut flags = MountFlags::empty();
+    let mut rest = Vec::new();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        flags |= match option {
+            "ro" => MountFlags::RDONLY,
+            "nosuid" => MountFlags::NOSUID,
+            "nodev" => MountFlags::NODEV,
+            "noexec" => MountFlags::NOEXEC,
+            "sync" => MountFlags::SYNCHRONOUS,
+            "dirsync" => MountFlags::DIRSYNC,
+            "noatime" => MountFlags::NOATIME,
+            "nodiratime" => MountFlags::NODIRATIME,
+            "relatime" => MountFlags::RELATIME,
+            "strictatime" => MountFlags::STRICTATIME,
+            "defaults" | "rw" | "suid" | "dev" | "exec" | "async" | "atime" => MountFlags::empty(),
+            own => {
+                rest.push(own);
+                MountFlags::empty()
+            }
+        };
+    }
+    (flags, rest.join(","))
 }
 
 fn attach(file: &File, found: &Found, read_only: bool) -> std::io::Result<LoopDevice> {

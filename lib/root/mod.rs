@@ -54,6 +54,7 @@ pub fn steps(config: &Config, state: &Path) -> Vec<Step> {
             .filter(|path| path.starts_with(&image.at))
         {
             steps.push(Step::Within {
+                file: image.file.clone(),
                 at: image.at.clone(),
                 path: path.clone(),
             });
@@ -285,7 +286,7 @@ pub fn act(step: &Step) -> Result<()> {
             options.as_deref(),
             *read_only,
         ),
-        Step::Within { at, path } => within(at, path),
+        Step::Within { file, at, path } => within(file, at, path),
         Step::Tmpfs { at } => sys_mount::Mount::builder()
             .fstype(FilesystemType::Manual("tmpfs"))
             .data("mode=0755")
@@ -420,7 +421,7 @@ fn attach(tree: impl std::os::fd::AsFd, at: &Path) -> std::result::Result<(), Er
         .map_err(IntoErrno::into_errno)
 }
 
-fn within(at: &Path, path: &Path) -> Result<()> {
+fn within(file: &Path, at: &Path, path: &Path) -> Result<()> {
     let inner = path.strip_prefix(at).unwrap_or(path);
     let no_such = |errno: Errno| {
         let error = Error::sys(format!("use {}", shown(path)), errno);
@@ -429,7 +430,8 @@ fn within(at: &Path, path: &Path) -> Result<()> {
                 error.hint("an image's own directories must not be links")
             }
             _ => error.hint(format!(
-                "the image must hold the directories /root and /work: mount it and make /{}",
+                "the image {} must hold the directories /root and /work: mount it and make /{}",
+                shown(file),
                 shown(inner)
             )),
         }

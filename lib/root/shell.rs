@@ -14,7 +14,10 @@ fn word(path: &Path) -> String {
 /// The commands that do `step`.
 pub fn up(step: &Step) -> Vec<String> {
     match step {
-        Step::Directory { path, .. } => vec![format!("[ -d {0} ] || mkdir {0}", word(path))],
+        Step::Directory { path, keep: true } => {
+            vec![format!("[ -d {0} ] || mkdir {0}", word(path))]
+        }
+        Step::Directory { path, keep: false } => vec![format!("mkdir -p {}", word(path))],
         Step::Image {
             file,
             at,
@@ -39,7 +42,6 @@ pub fn up(step: &Step) -> Vec<String> {
             let data = plain_options(lowers, upper.as_ref())
                 .unwrap_or_else(|| escaped_options(lowers, upper.as_ref()));
             let read_only = if upper.is_none() { "ro," } else { "" };
-            // -i and -o with everything: mount(8) must not look for helpers or into fstab.
             let options = quote(&format!("{read_only}{data}"));
             vec![format!(
                 "mount -t overlay -o {options} overlay {}",
@@ -106,7 +108,13 @@ fn image(
 /// The commands that undo `step`.
 pub fn down(step: &Step) -> Vec<String> {
     match step {
-        Step::Directory { path, keep: false } => vec![format!("rmdir {}", word(path))],
+        Step::Directory { path, keep: false } => {
+            let line = format!(
+                "rmdir -p --ignore-fail-on-non-empty {} 2>/dev/null || :",
+                word(path)
+            );
+            vec![line]
+        }
         Step::Rbind { at, .. } => vec![
             // Else the host's own submounts would be unmounted as well.
             format!("mount --make-rslave {}", word(at)),

@@ -39,7 +39,11 @@ fn run(propagation: MsFlags, test: impl FnOnce(&Sandbox) + Send + 'static) {
         return skip("must be root");
     }
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let base = PathBuf::from(format!("/tmp/subhost-test.{}.{number}", std::process::id()));
+    // Of one length, so that none is the beginning of another.
+    let base = PathBuf::from(format!(
+        "/tmp/subhost-test.{}.{number:04}",
+        std::process::id()
+    ));
     fs::DirBuilder::new().mode(0o700).create(&base).unwrap();
     let inside = base.clone();
     let ended = std::thread::spawn(move || {

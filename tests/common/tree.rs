@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-const APPLETS: &str = "[ awk basename cat chmod chown chroot cp cut date df dirname dmesg env expr false \
+const APPLETS: &str = "[ awk basename cat chmod chown chroot cp cut date df dirname dmesg echo env expr false \
     find fold free grep halt head hostname httpd id ifconfig init ip kill killall ln ls mkdir \
     mknod mktemp mount mv nc netstat nohup nproc nsenter od pidof ping ping6 poweroff printf ps pwd \
     readlink reboot reset rm rmdir route sed seq setsid sh sha256sum sleep sort stat stty sync tail tee \

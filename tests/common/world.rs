@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// A snapshot: for each subject its lines.
@@ -157,7 +156,9 @@ impl World {
                 .join(" ")
                 .replace(",lowerdir+=", ":")
                 .replacen("rw:", "rw,lowerdir=", 1)
-                .replacen("ro:", "ro,lowerdir=", 1);
+                .replacen("ro:", "ro,lowerdir=", 1)
+                .replace(r"\134:", ":")
+                .replace(",uuid=on", ""); // Shown for a work directory's first mount only.
         }
         mounts.sort();
         for subject in ["state", "process", "loop", "run", "cgroup"] {
@@ -229,7 +230,7 @@ fn run() -> Vec<String> {
         .collect()
 }
 
-/// /run/subhost, with what is in its files.
+/// /run/subhost, with what is in its files. A lock file says who had it last, which is no difference.
 fn state() -> Vec<String> {
     let dir = PathBuf::from("/run/subhost");
     if !dir.exists() {
@@ -239,7 +240,7 @@ fn state() -> Vec<String> {
     for path in walk(&dir, &|_| true) {
         let plain = path
             .symlink_metadata()
-            .is_ok_and(|m| m.is_file() && !m.file_type().is_fifo());
+            .is_ok_and(|m| m.is_file() && path.file_name() != Some("lock".as_ref()));
         let text = if plain {
             String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned()
         } else {

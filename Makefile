@@ -1,0 +1,74 @@
+# subhost: build, check, demo, bench, install. Everything else is cargo.
+.POSIX:
+.SUFFIXES:
+
+PREFIX = /usr/local
+DESTDIR =
+CARGO = cargo
+SBIN = $(DESTDIR)$(PREFIX)/sbin
+SHARE = $(DESTDIR)$(PREFIX)/share
+
+TOOLS = subhost-mount subhost-net subhost-enter subhost-start subhost-stop \
+	subhost-list subhost-info subhost-config subhost-init
+# crt-static needs an explicit target, or proc-macros would not build.
+TARGET = $$($(CARGO) -vV | sed -n 's/^host: //p')
+BUILT = target/$$($(CARGO) -vV | sed -n 's/^host: //p')/release
+
+.PHONY: all build setup setup-check check demo bench doc pages install uninstall clean
+
+all: build
+
+# Static tools: they start in half the time, and PID 1 needs no loader.
+build:
+	RUSTFLAGS="$${RUSTFLAGS-} -C target-feature=+crt-static" $(CARGO) build --release --locked --target $(TARGET)
+
+# cargo where sudo's PATH does not have it.
+ENV = eval "$$(sh contrib/setup.sh env)" &&
+
+# libclang: loopdev-3 makes its bindings to <linux/loop.h> with bindgen, which loads it.
+setup:
+	sh contrib/setup.sh build
+
+setup-check:
+	sh contrib/setup.sh check
+
+# All tests, as root: they work in namespaces of their own. No skip counts as a success.
+check: setup-check
+	$(ENV) SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 $(CARGO) test --locked
+
+demo: setup
+	$(ENV) $(MAKE) build
+	$(ENV) sh contrib/demo.sh "$$PWD/$(BUILT)"
+
+bench: setup-check
+	$(ENV) $(MAKE) build
+	$(ENV) bash benches/cold-cycle.sh "$$PWD/$(BUILT)"
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+# Manual pages and completions, anew from the command lines' definitions.
+pages:
+	BLESS=1 $(CARGO) test --locked --test pages
+
+install:
+	install -d $(SBIN) $(SHARE)/man/man5 $(SHARE)/man/man7 $(SHARE)/man/man8
+	for tool in $(TOOLS); do install -m 755 $(BUILT)/$$tool $(SBIN)/ || exit 1; done
+	install -m 644 man/*.5 $(SHARE)/man/man5/
+	install -m 644 man/*.7 $(SHARE)/man/man7/
+	install -m 644 man/*.8 $(SHARE)/man/man8/
+	install -d $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -m 644 contrib/completions/bash/* $(SHARE)/bash-completion/completions/
+	install -m 644 contrib/completions/zsh/* $(SHARE)/zsh/site-functions/
+	install -m 644 contrib/completions/fish/* $(SHARE)/fish/vendor_completions.d/
+	install -d $(SHARE)/doc/subhost
+	cp -R README.md CHANGELOG.md subhosts.example contrib $(SHARE)/doc/subhost/
+
+uninstall:
+	for tool in $(TOOLS); do rm -f $(SBIN)/$$tool; done
+	rm -f $(SHARE)/man/man5/subhost.config.5 $(SHARE)/man/man7/subhost.7 $(SHARE)/man/man8/subhost-*.8
+	rm -f $(SHARE)/bash-completion/completions/subhost-* $(SHARE)/zsh/site-functions/_subhost-* $(SHARE)/fish/vendor_completions.d/subhost-*.fish
+	rm -rf $(SHARE)/doc/subhost
+
+clean:
+	$(CARGO) clean
