@@ -51,7 +51,10 @@ pub fn up(step: &Step) -> Vec<String> {
                 .iter()
                 .map(|(net, gateway)| (net.to_string(), gateway));
             let line = |(net, gateway): (String, _)| {
-                format!("ip -n {} route add {net} via {gateway}", quote(netns))
+                format!(
+                    "ip -n {} route add {net} via {gateway} proto static",
+                    quote(netns)
+                )
             };
             defaults.chain(others).map(line).collect()
         }

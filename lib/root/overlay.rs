@@ -186,8 +186,13 @@ fn set_path(
     key: &str,
     path: &Path,
 ) -> std::result::Result<(), Errno> {
-    if path.as_os_str().len() <= FSCONFIG_MAX {
-        return fsconfig_set_string(fs, key, path).map_err(IntoErrno::into_errno);
+    let mut text = path.to_string_lossy().into_owned();
+    if key != "lowerdir+" {
+        // These two are still unescaped as mount(2)'s are; lowerdir+ is taken as it is.
+        text = text.replace('\\', "\\\\");
+    }
+    if text.len() <= FSCONFIG_MAX {
+        return fsconfig_set_string(fs, key, text).map_err(IntoErrno::into_errno);
     }
     // Longer than a text may be: by descriptor (6.13).
     let flags =

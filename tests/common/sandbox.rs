@@ -310,13 +310,16 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         for _ in 0..200 {
             let left = super::world::processes(&self.base);
-            if left.is_empty() {
-                return;
+            for (pid, _) in &left {
+                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
             }
-            for (pid, _) in left {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            if left.is_empty() {
+                break;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        // Mounts are taken apart here, not left to the end of the namespace: the removal of `base` may
+        // come first and would keep them together, an image and the tmpfs that its file lies on, for ever.
+        let _ = umount2(&self.base, MntFlags::MNT_DETACH);
     }
 }

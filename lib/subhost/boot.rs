@@ -1,0 +1,223 @@
+//! Start and enter: both halves up, and a process inside.
+
+use super::{StartHow, StopHow, Subhost};
+use crate::boot::{self, Booted, Order};
+use crate::config::{Config, Net};
+use crate::enter::{self, Join};
+use crate::error::{Error, Exit, Result};
+use crate::init::spec::Main;
+use crate::login::Program;
+use crate::net::netns;
+use crate::plan::{Half, Plan};
+use crate::state::{Booter, Running, tty_of};
+use crate::terminal::{Signals, Wiring};
+use std::os::fd::OwnedFd;
+
+impl Subhost {
+    /// Boots it, or says why not.
+    ///
+    /// # Errors
+    /// `Busy` if somebody's enter booted it; why it is not up; what this run did is undone.
+    pub fn start(&self, how: StartHow, wiring: Option<Wiring>) -> Result<u8> {
+        let tied = how != StartHow::Background;
+        let lock = self.lock()?;
+        let booted = self.start_locked(how, wiring.filter(|_| tied));
+        self.state.unlock(lock);
+        match (booted?, wiring) {
+            (Some((booted, signals)), Some(wiring)) if tied => booted.attend(wiring, &signals),
+            _ => Ok(0),
+        }
+    }
+
+    fn start_locked(
+        &self,
+        how: StartHow,
+        wiring: Option<Wiring>,
+    ) -> Result<Option<(Booted, Signals)>> {
+        if let Some(running) = self.state.running() {
+            if running.init.by.pid.is_none() && how == StartHow::Background {
+                self.warn_if_changed();
+                return Ok(None);
+            }
+            return Err(Error::new(
+                Exit::Busy,
+                format!("it is running already ({})", booter(&running)),
+            ));
+        }
+        let config = self.config()?;
+        let main = match how {
+            StartHow::Shell => Main::Run(shell(&config, Vec::new())),
+            _ => boot::started(&config),
+        };
+        let signals = Signals::new_if(wiring.is_some())?;
+        let booted = self
+            .bring_up(&config, main, wiring)
+            .map_err(|(mut error, _)| {
+                let inside = [Exit::CannotRun, Exit::NotFound, Exit::Own];
+                if how == StartHow::Background && inside.contains(&error.exit) {
+                    let key = if config.run.init.is_empty() {
+                        "RUN"
+                    } else {
+                        "INIT"
+                    };
+                    error.what = format!("{key}: {}", error.what);
+                    error.exit = Exit::Failed;
+                }
+                error
+            })?;
+        Ok(signals.map(|signals| (booted.0, signals)))
+    }
+
+    /// Root, network, boot; what this call brought up is taken down if a later part fails. Gives
+    /// which halves it brought up.
+    fn bring_up(
+        &self,
+        config: &Config,
+        main: Main,
+        wiring: Option<Wiring>,
+    ) -> std::result::Result<(Booted, Vec<Half>), (Error, ())> {
+        let mut brought = Vec::new();
+        let result = self.bring_up_halves(config, main, wiring, &mut brought);
+        match result {
+            Ok(booted) => Ok((booted, brought)),
+            Err(error) => {
+                let left = self.down_halves(
+                    &brought,
+                    StopHow {
+                        sync: true,
+                        ..StopHow::default()
+                    },
+                );
+                Err((error.also(left.err()), ()))
+            }
+        }
+    }
+
+    fn bring_up_halves(
+        &self,
+        config: &Config,
+        main: Main,
+        wiring: Option<Wiring>,
+        brought: &mut Vec<Half>,
+    ) -> Result<Booted> {
+        let root = self.up(Half::Root)?;
+        brought.extend(root.brought.then_some(Half::Root));
+        let net = self.up(Half::Net)?;
+        brought.extend(net.brought.then_some(Half::Net));
+        if !root.brought || !net.brought {
+            self.warn_if_changed();
+        }
+        // What is up is what the frozen plans say.
+        let mut config = config.clone();
+        config.root.live.clone_from(&root.plan.live);
+        let network = self.network(&net.plan)?;
+        let order = Order {
+            main,
+            by: Booter {
+                tool: crate::cli::program(),
+                pid: wiring.map(|_| std::process::id() as i32),
+                tty: wiring.and_then(|_| tty_of(std::process::id() as i32)),
+            },
+            wiring,
+        };
+        boot::boot(&config, &self.state, network.as_ref(), order)
+    }
+
+    fn network(&self, plan: &Plan) -> Result<Option<OwnedFd>> {
+        match plan.netns.file_name().and_then(|name| name.to_str()) {
+            None => Ok(None),
+            Some(name) => netns::open(name).map(Some),
+        }
+    }
+
+    pub(super) fn warn_if_changed(&self) {
+        for half in self.changed().unwrap_or_default() {
+            crate::cli::warn(
+                Some(&self.name),
+                &format!(
+                    "the settings of its {} changed since it was made: they apply after a stop",
+                    half.as_str()
+                ),
+            );
+        }
+    }
+
+    /// Runs a command inside: joins a running subhost, else boots it for as long as the command
+    /// runs and takes down what that brought up. Gives the command's status.
+    ///
+    /// # Errors
+    /// `NotRunning` with `only_join`; our own failures with the statuses of `subhost-enter`.
+    pub fn enter(&self, join: &Join, only_join: bool) -> Result<u8> {
+        if let Some(running) = self.state.running() {
+            return enter::join(&self.name, &running, join);
+        }
+        self.must_exist()?;
+        if only_join {
+            return Err(Error::new(Exit::NotRunning, "it is not running")
+                .hint(format!("subhost-start {} starts it", self.name)));
+        }
+        let lock = self.lock()?;
+        // It may have come up while we waited.
+        if let Some(running) = self.state.running() {
+            self.state.unlock(lock);
+            return enter::join(&self.name, &running, join);
+        }
+        let booted = self.enter_locked(join);
+        self.state.unlock(lock);
+        let (booted, brought, signals) = booted?;
+        if join.wiring.interactive() && !join.quiet {
+            eprintln!(
+                "{}: you are its init: when you leave, all that runs inside ends",
+                self.name
+            );
+        }
+        let status = booted.attend(join.wiring, &signals);
+        let left = self.locked(|| {
+            // Somebody else may have started it since.
+            if self.state.running().is_some() {
+                return Ok(());
+            }
+            self.state.forget();
+            self.down_halves(&brought, StopHow::default())
+        });
+        if let Err(error) = left {
+            crate::cli::report(Some(&self.name), &error);
+        }
+        status
+    }
+
+    fn enter_locked(&self, join: &Join) -> Result<(Booted, Vec<Half>, Signals)> {
+        let config = self.config()?;
+        let mut program = shell(&config, join.argv.clone());
+        program.user.clone_from(&join.user);
+        program.dir.clone_from(&join.dir);
+        program.env.extend(join.env.clone());
+        program.term = join.term();
+        let signals = Signals::new()?;
+        let (booted, brought) = self
+            .bring_up(&config, Main::Run(program), Some(join.wiring))
+            .map_err(|(error, ())| error)?;
+        Ok((booted, brought, signals))
+    }
+}
+
+pub(super) fn booter(running: &Running) -> String {
+    let by = &running.init.by;
+    let pid = running.init.identity.pid;
+    match (by.pid, &by.tty) {
+        (None, _) => format!("pid {pid}"),
+        (Some(booter), None) => format!("booted by {} pid {booter}", by.tool),
+        (Some(booter), Some(tty)) => format!("booted by {} pid {booter} on {tty}", by.tool),
+    }
+}
+
+fn shell(config: &Config, argv: Vec<String>) -> Program {
+    Program {
+        argv,
+        user: "root".into(),
+        dir: String::new(),
+        env: config.run.env.clone(),
+        term: std::env::var("TERM").ok(),
+        own_network: matches!(config.net, Net::Private(_)),
+    }
+}

@@ -1,0 +1,297 @@
+//! One half of a subhost, root or network, up and down: check everything, freeze the plan, act; or
+//! undo what the frozen plan says.
+
+use super::boot::booter;
+use super::{StopHow, Subhost, Up, plan, title};
+use crate::config::{Config, Net, Phase, unreachable_by_others};
+use crate::error::{Doing, Error, Exit, Result, shown};
+use crate::holders::{self, Holder};
+use crate::hooks;
+use crate::net::{Network, netns};
+use crate::plan::{Half, Plan, Presence, Step, apply, undo_all};
+use crate::root::{self, mountinfo::Table};
+use std::io::Write;
+use std::time::Duration;
+
+impl Subhost {
+    /// Mounts the root.
+    ///
+    /// # Errors
+    /// Why not; the world is as before.
+    pub fn mount(&self) -> Result<()> {
+        self.locked(|| self.up(Half::Root).map(drop))
+    }
+
+    /// Makes the network.
+    ///
+    /// # Errors
+    /// Why not; the world is as before.
+    pub fn net(&self) -> Result<()> {
+        self.locked(|| self.up(Half::Net).map(drop))
+    }
+
+    /// Takes one half down; refused while it runs, as nothing in the kernel would stop it.
+    ///
+    /// # Errors
+    /// `Busy` if it runs; what is left.
+    pub fn take_down(&self, half: Half) -> Result<()> {
+        self.must_exist()?;
+        self.locked(|| {
+            if let Some(running) = self.state.running() {
+                return Err(Error::new(
+                    Exit::Busy,
+                    format!("it is running ({})", booter(&running)),
+                )
+                .hint("subhost-stop ends it first"));
+            }
+            self.down(half, StopHow::default())
+        })
+    }
+
+    pub(super) fn up(&self, half: Half) -> Result<Up> {
+        let table = Table::read()?;
+        let mut network = Network::new()?;
+        if let Some(plan) = self.frozen(half)? {
+            let steps = self.presences(&plan, true, &table, &mut network)?;
+            refuse_foreign(&steps)?;
+            self.act_all(&steps, &mut network)?;
+            return Ok(Up {
+                plan,
+                brought: false,
+            });
+        }
+        let config = self.config()?;
+        let plan = plan(&config, half, &self.state)?;
+        self.check_trees(&config, half)?;
+        let steps = self.presences(&plan, false, &table, &mut network)?;
+        refuse_foreign(&steps)?;
+        let pending = root::pending(&plan.steps);
+        for (step, presence) in &steps {
+            if *presence == Presence::Absent {
+                root::check(step, &table, &pending)?;
+                network.check(step)?;
+            }
+        }
+        if let (Half::Net, Net::Named(name)) = (half, &config.net) {
+            netns::open(name)?;
+        }
+        if plan.steps.is_empty() {
+            // The host's network or somebody else's: nothing of it is ours to keep or to remove.
+            return Ok(Up {
+                plan,
+                brought: false,
+            });
+        }
+        if half == Half::Net {
+            assign(&config)?;
+        }
+        self.state.freeze(&plan)?;
+        let (before, after) = match half {
+            Half::Root => (Phase::Premount, Phase::Postmount),
+            Half::Net => (Phase::Prenet, Phase::Postnet),
+        };
+        let made = hooks::run(&plan, before)
+            .and_then(|()| self.act_all(&steps, &mut network))
+            .and_then(|()| match hooks::run(&plan, after) {
+                Ok(()) => Ok(()),
+                Err(first) => {
+                    let undone = undo_all(&plan.steps, |step| {
+                        self.undo(step, &mut network, false, true)
+                    });
+                    Err(first.also(undone.err()))
+                }
+            });
+        drop(steps);
+        match made {
+            Ok(()) => Ok(Up {
+                plan,
+                brought: true,
+            }),
+            Err(error) => {
+                // What could not be undone is still what the frozen plan says.
+                if error.also.is_empty() {
+                    self.state.thaw(half);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn act_all(&self, steps: &[(&Step, Presence)], network: &mut Network) -> Result<()> {
+        let network = std::cell::RefCell::new(network);
+        let act = |step: &&Step| {
+            crate::cli::tell(Some(&self.name), || format!("making {}", title(step)));
+            match step {
+                Step::Claim { path } => self.state.claim(path),
+                Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
+                    network.borrow_mut().act(step)
+                }
+                other => root::act(other),
+            }
+        };
+        apply(steps, act, |step| {
+            self.undo(step, &mut network.borrow_mut(), false, true)
+        })
+        .map(drop)
+    }
+
+    pub(super) fn undo(
+        &self,
+        step: &Step,
+        network: &mut Network,
+        detach: bool,
+        wait: bool,
+    ) -> Result<()> {
+        crate::cli::tell(Some(&self.name), || format!("removing {}", title(step)));
+        match step {
+            Step::Claim { path } => {
+                self.state.unclaim(path);
+                Ok(())
+            }
+            Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
+                network.undo(step, wait)
+            }
+            other => root::undo(other, detach),
+        }
+    }
+
+    /// A setuid file inside must serve no user of the host.
+    fn check_trees(&self, config: &Config, half: Half) -> Result<()> {
+        if half == Half::Net {
+            return Ok(());
+        }
+        let root = &config.root;
+        unreachable_by_others(&config.dir, &config.dir)?;
+        let mut paths = vec![root.upper.as_path(), root.live.as_path()];
+        paths.extend(root.image.iter().map(|image| image.file.as_path()));
+        for path in paths {
+            let guard = match path.is_dir() {
+                true => path,
+                false => path.parent().unwrap_or(path),
+            };
+            unreachable_by_others(path, guard)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn down(&self, half: Half, how: StopHow) -> Result<()> {
+        let mut network = Network::new()?;
+        let frozen = self.frozen(half)?;
+        let (steps, holders) = match &frozen {
+            Some(plan) => (plan.steps.clone(), self.net_holders(plan)?),
+            None => {
+                // Perhaps `-n | sh` made it. What is exactly what we would make is ours.
+                let Ok(config) = self.config() else {
+                    return Ok(());
+                };
+                let plan = plan(&config, half, &self.state)?;
+                let table = Table::read()?;
+                let there = self.presences(&plan, false, &table, &mut network)?;
+                let ours = there
+                    .into_iter()
+                    .filter(|(_, presence)| *presence == Presence::Ours)
+                    .map(|(step, _)| step.clone())
+                    .collect();
+                (ours, self.net_holders(&plan)?)
+            }
+        };
+        // A namespace that somebody holds outlives its name: its cables must go explicitly.
+        // So does one that is not ours to remove.
+        let removed = steps.iter().any(|step| matches!(step, Step::Netns { .. }));
+        let wait = how.sync || !holders.is_empty() || !removed;
+        let mut stays = false;
+        let undone = undo_all(&steps, |step| {
+            // What is still mounted still uses what it claimed.
+            if stays && matches!(step, Step::Claim { .. }) {
+                return Ok(());
+            }
+            let undone = self.undo(step, &mut network, how.detach, wait);
+            stays |= undone.is_err();
+            undone
+        });
+        if undone.is_ok() {
+            self.state.thaw(half);
+        }
+        if how.sync && half == Half::Root {
+            wait_for_loops(&steps);
+        }
+        let held = match (half, holders.is_empty()) {
+            (Half::Net, false) => Err(Error::new(
+                Exit::Failed,
+                "its network namespace has lost its name and cables but lives on",
+            )
+            .hint(holders::told(&holders))),
+            _ => Ok(()),
+        };
+        Error::collect([undone.err(), held.err()].into_iter().flatten().collect())
+    }
+
+    pub(super) fn down_halves(&self, halves: &[Half], how: StopHow) -> Result<()> {
+        undo_all(halves, |half| self.down(*half, how))
+    }
+
+    pub(super) fn net_holders(&self, plan: &Plan) -> Result<Vec<Holder>> {
+        let Some(Step::Netns { name }) = plan.steps.first() else {
+            return Ok(Vec::new());
+        };
+        Ok(match netns::find(name)? {
+            netns::Found::Namespace(fd) => holders::of_netns(netns::inode(&fd)),
+            _ => Vec::new(),
+        })
+    }
+}
+
+/// The kernel lets go of a loop device a moment after its last mount.
+fn wait_for_loops(steps: &[Step]) {
+    for step in steps {
+        if let Step::Image { file, .. } = step {
+            for _ in 0..200 {
+                if root::loops(file).is_empty() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+/// Keeps the MACs of the cables in `assigned`, so that they stay when the tree moves to another
+/// host.
+fn assign(config: &Config) -> Result<()> {
+    let Net::Private(private) = &config.net else {
+        return Ok(());
+    };
+    let file = Config::assigned_file(&config.dir);
+    let mut text = std::fs::read_to_string(&file).unwrap_or_default();
+    let before = text.len();
+    for cable in &private.cables {
+        let key = format!("MAC{}=", cable.index);
+        if !text.lines().any(|line| line.starts_with(&key)) {
+            text += &format!("{key}{}\n", cable.mac);
+        }
+    }
+    if text.len() == before {
+        return Ok(());
+    }
+    use std::os::unix::fs::OpenOptionsExt;
+    let new = config.dir.join("assigned.new");
+    std::fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .and_then(|mut open| open.write_all(text.as_bytes()))
+        .and_then(|()| std::fs::rename(&new, &file))
+        .doing(|| format!("write {}", shown(&file)))
+}
+
+pub(super) fn refuse_foreign(steps: &[(&Step, Presence)]) -> Result<()> {
+    for (_, presence) in steps {
+        if let Presence::Foreign(what) = presence {
+            return Err(Error::new(Exit::Failed, format!("in the way: {what}"))
+                .hint("not made by us, so never touched: remove it, or use another name"));
+        }
+    }
+    Ok(())
+}

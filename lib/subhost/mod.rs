@@ -1,0 +1,322 @@
+//! The verbs: mount, net, boot, enter, stop, each under the subhost's lock and each the same way:
+//! check everything, freeze the plan, act; or take down what the frozen plan says.
+
+mod boot;
+mod halves;
+mod script;
+mod stop;
+
+use crate::config::{Config, Name, Net};
+use crate::error::{Error, Exit, Result, shown};
+use crate::net::{self, Network, netns};
+use crate::plan::{FORMAT, Half, Plan, Presence, Step};
+use crate::root::{self, mountinfo::Table};
+use crate::state::{Lock, State, boot_id};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long KILL may take: a process in an uninterruptible wait ends when its wait does.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One subhost, by name.
+#[derive(Debug, Clone)]
+pub struct Subhost {
+    tree: PathBuf,
+    name: Name,
+    state: State,
+    set: Vec<String>,
+    /// How long to wait for the lock.
+    wait: Option<Duration>,
+}
+
+/// What a subhost is at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing of it is up.
+    Stopped,
+    /// Root or network is up, no process.
+    Hibernating,
+    /// Its PID 1 lives.
+    Running,
+    /// Half built: what is missing, in words.
+    Broken(String),
+}
+
+impl Status {
+    /// In one word.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Status::Stopped => "stopped",
+            Status::Hibernating => "hibernating",
+            Status::Running => "running",
+            Status::Broken(_) => "broken",
+        }
+    }
+}
+
+/// How much a stop takes down, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StopHow {
+    /// Processes only.
+    pub keep: bool,
+    /// KILL at once.
+    pub kill: bool,
+    /// End processes of the host that hold tree or namespace.
+    pub kill_holders: bool,
+    /// Detach what stays busy.
+    pub detach: bool,
+    /// Wait until the kernel has done with everything.
+    pub sync: bool,
+}
+
+/// How a start stays with its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartHow {
+    /// Returns when it is up.
+    Background,
+    /// Stays until RUN or INIT ends.
+    Foreground,
+    /// Stays, with a shell instead of RUN.
+    Shell,
+}
+
+/// A half that is up, and whether this run brought it up.
+struct Up {
+    plan: Plan,
+    brought: bool,
+}
+
+impl Subhost {
+    /// The subhost `name` below `tree`; reads nothing. `set` are `KEY=VALUE` for this run.
+    pub fn new(tree: &Path, name: &Name, set: &[String]) -> Self {
+        Self {
+            tree: tree.to_owned(),
+            name: name.clone(),
+            state: State::of(name),
+            set: set.to_vec(),
+            wait: None,
+        }
+    }
+
+    /// Waits for the lock at most this long instead of STOP_TIMEOUT and 5 s.
+    #[must_use]
+    pub fn waiting(mut self, wait: Option<Duration>) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Its state in /run.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Its settings.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn config(&self) -> Result<Config> {
+        Config::load(&self.tree, &self.name, &self.set)
+    }
+
+    /// The plan of one half as the settings want it.
+    ///
+    /// # Errors
+    /// As [`Subhost::config`].
+    pub fn plan(&self, half: Half) -> Result<Plan> {
+        plan(&self.config()?, half, &self.state)
+    }
+
+    /// The plan of one half that is up; none if it is not.
+    ///
+    /// # Errors
+    /// It cannot be read, or another $SUBHOST has a subhost of this name up.
+    pub fn frozen(&self, half: Half) -> Result<Option<Plan>> {
+        let plan = self.state.plan(half)?;
+        match &plan {
+            Some(plan) if plan.tree != self.tree => Err(Error::new(
+                Exit::Invalid,
+                format!(
+                    "the {} of {}/{} is up under this name",
+                    half.as_str(),
+                    shown(&plan.tree),
+                    self.name
+                ),
+            )
+            .hint(format!(
+                "subhost-stop -S {} {}",
+                shown(&plan.tree),
+                self.name
+            ))),
+            _ => Ok(plan),
+        }
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        let wait = self.wait.unwrap_or_else(|| {
+            let running = self
+                .state
+                .running()
+                .map(|running| running.init.stop_timeout);
+            let configured = || self.config().map(|config| config.run.stop_timeout).ok();
+            running
+                .or_else(configured)
+                .unwrap_or(Duration::from_secs(30))
+                + Duration::from_secs(5)
+        });
+        self.state.lock(wait)
+    }
+
+    /// Does `work` under the lock.
+    fn locked<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let lock = self.lock()?;
+        let result = work();
+        self.state.unlock(lock);
+        result
+    }
+
+    /// There is a subhost of this name: a config, or something that is up.
+    ///
+    /// # Errors
+    /// `NoSubhost`; its state cannot be read.
+    pub fn must_exist(&self) -> Result<()> {
+        let up = self.state.running().is_some()
+            || self.state.plan(Half::Root)?.is_some()
+            || self.state.plan(Half::Net)?.is_some();
+        if up || self.tree.join(self.name.as_str()).join("config").exists() {
+            return Ok(());
+        }
+        self.config().map(drop)
+    }
+
+    /// What it is at the moment, asked of the kernel.
+    ///
+    /// # Errors
+    /// State or kernel cannot be read.
+    pub fn status(&self) -> Result<Status> {
+        self.status_with(&Table::read()?, &mut Network::new()?)
+    }
+
+    /// As [`Subhost::status`], for many subhosts with one look at the mount table.
+    ///
+    /// # Errors
+    /// State or kernel cannot be read.
+    pub fn status_with(&self, table: &Table, network: &mut Network) -> Result<Status> {
+        if self.state.running().is_some() {
+            return Ok(Status::Running);
+        }
+        let mut up = false;
+        for half in [Half::Root, Half::Net] {
+            let Some(plan) = self.frozen(half)? else {
+                continue;
+            };
+            up = true;
+            for (step, presence) in self.presences(&plan, true, table, network)? {
+                if presence != Presence::Ours && !matches!(step, Step::Within { .. }) {
+                    let what = match presence {
+                        Presence::Foreign(what) => what,
+                        _ => format!("missing: {}", title(step)),
+                    };
+                    return Ok(Status::Broken(what));
+                }
+            }
+        }
+        Ok(if up {
+            Status::Hibernating
+        } else {
+            Status::Stopped
+        })
+    }
+
+    fn presences<'a>(
+        &self,
+        plan: &'a Plan,
+        frozen: bool,
+        table: &Table,
+        network: &mut Network,
+    ) -> Result<Vec<(&'a Step, Presence)>> {
+        let one = |step: &'a Step| {
+            let presence = match step {
+                Step::Claim { path } if self.state.has_claim(path) => Presence::Ours,
+                Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
+                    network.present(step, &plan.steps, frozen)?
+                }
+                other => root::present(other, table)?,
+            };
+            Ok((step, presence))
+        };
+        plan.steps.iter().map(one).collect()
+    }
+
+    /// Which halves would now be made otherwise than they are up.
+    ///
+    /// # Errors
+    /// Config or state cannot be read.
+    pub fn changed(&self) -> Result<Vec<Half>> {
+        let mut changed = Vec::new();
+        for half in [Half::Root, Half::Net] {
+            if let Some(frozen) = self.frozen(half)?
+                && !frozen.makes_the_same(&self.plan(half)?)
+            {
+                changed.push(half);
+            }
+        }
+        Ok(changed)
+    }
+}
+
+/// A step in a few words.
+fn title(step: &Step) -> String {
+    match step {
+        Step::Directory { path, .. } | Step::Within { path, .. } => shown(path),
+        Step::Claim { path } => format!("the claim of {}", shown(path)),
+        Step::Image { at, .. }
+        | Step::Tmpfs { at }
+        | Step::Overlay { at, .. }
+        | Step::Rbind { at, .. } => {
+            format!("the mount on {}", shown(at))
+        }
+        Step::Netns { name } => format!("the network namespace {name}"),
+        Step::Cable { cable, .. } => format!("the cable {}", cable.host),
+        Step::Routes { netns, .. } => format!("routes in {netns}"),
+    }
+}
+
+fn plan(config: &Config, half: Half, state: &State) -> Result<Plan> {
+    let netns = match &config.net {
+        Net::Host => PathBuf::new(),
+        Net::Named(name) => netns::path(name),
+        Net::Private(_) => netns::path(config.name.as_str()),
+    };
+    let (kind, steps) = match half {
+        Half::Root => (config.kind().to_owned(), root::steps(config, state.dir())),
+        Half::Net => (config.settings["NET"].clone(), net::steps(config)),
+    };
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut hook_env: BTreeMap<String, String> = config.settings.clone();
+    hook_env.extend([
+        ("NAME".to_owned(), config.name.to_string()),
+        ("SUBHOST".to_owned(), text(&config.tree)),
+        ("LIVE".to_owned(), text(&config.root.live)),
+        ("NETNS".to_owned(), text(&netns)),
+    ]);
+    Ok(Plan {
+        format: FORMAT,
+        boot: boot_id()?,
+        tree: config.tree.clone(),
+        name: config.name.to_string(),
+        half,
+        kind,
+        steps,
+        live: config.root.live.clone(),
+        netns,
+        hooks: config.hooks.clone(),
+        hook_timeout: config.hook_timeout,
+        hook_env,
+    })
+}

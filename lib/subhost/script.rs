@@ -1,0 +1,113 @@
+//! The steps as a shell script, for `-n`.
+
+use super::Subhost;
+use super::halves::refuse_foreign;
+use crate::config::Phase;
+use crate::envfile::quote;
+use crate::error::Result;
+use crate::hooks;
+use crate::net::{self, Network};
+use crate::plan::{Half, Presence};
+use crate::root::{self, mountinfo::Table};
+
+impl Subhost {
+    /// The steps up as a shell script; what is there already is left out.
+    ///
+    /// # Errors
+    /// As the real thing, as far as can be told without doing it.
+    pub fn script_up(&self, half: Half) -> Result<String> {
+        let table = Table::read()?;
+        let mut network = Network::new()?;
+        let frozen = self.frozen(half)?;
+        let is_frozen = frozen.is_some();
+        let plan = match frozen {
+            Some(plan) => plan,
+            None => self.plan(half)?,
+        };
+        let steps = self.presences(&plan, is_frozen, &table, &mut network)?;
+        refuse_foreign(&steps)?;
+        let pending = root::pending(&plan.steps);
+        let mut lines = Vec::new();
+        for (step, presence) in &steps {
+            if *presence == Presence::Absent {
+                root::check(step, &table, &pending)?;
+                network.check(step)?;
+                lines.extend(root::shell::up(step));
+                lines.extend(net::shell::up(step));
+            }
+        }
+        let (before, after) = match half {
+            Half::Root => (Phase::Premount, Phase::Postmount),
+            Half::Net => (Phase::Prenet, Phase::Postnet),
+        };
+        if !lines.is_empty() && !is_frozen {
+            lines.splice(0..0, hooks::shell(&plan, before));
+            lines.extend(hooks::shell(&plan, after));
+        }
+        Ok(script(&lines))
+    }
+
+    /// The steps down as a shell script.
+    ///
+    /// # Errors
+    /// State or kernel cannot be read.
+    pub fn script_down(&self, halves: &[Half], processes: bool) -> Result<String> {
+        self.must_exist()?;
+        let mut lines = Vec::new();
+        let frozen = match self.frozen(Half::Root)? {
+            Some(plan) => Some(plan),
+            None => self.frozen(Half::Net)?,
+        };
+        let hook = |phase| frozen.as_ref().and_then(|plan| hooks::shell(plan, phase));
+        if processes {
+            lines.extend(hook(Phase::Prestop));
+            if let Some(running) = self.state.running() {
+                let pid = running.init.identity.pid;
+                lines.push(format!("kill -TERM {pid}"));
+                lines.push(format!("while [ -d /proc/{pid} ]; do sleep 0.1; done"));
+            }
+        }
+        let table = Table::read()?;
+        let mut network = Network::new()?;
+        for half in halves {
+            let (plan, is_frozen) = match self.frozen(*half)? {
+                Some(plan) => (plan, true),
+                None => match self.plan(*half) {
+                    Ok(plan) => (plan, false),
+                    Err(_) => continue,
+                },
+            };
+            for (step, presence) in self
+                .presences(&plan, is_frozen, &table, &mut network)?
+                .iter()
+                .rev()
+            {
+                if *presence == Presence::Ours {
+                    lines.extend(net::shell::down(step));
+                    lines.extend(root::shell::down(step));
+                }
+            }
+            if is_frozen {
+                let file = match half {
+                    Half::Root => "root.plan",
+                    Half::Net => "net.plan",
+                };
+                let file = self.state.dir().join(file);
+                lines.push(format!("rm -f {}", quote(&file.to_string_lossy())));
+            }
+        }
+        if processes {
+            lines.extend(hook(Phase::Poststop));
+        }
+        Ok(script(&lines))
+    }
+}
+
+fn script(lines: &[String]) -> String {
+    let mut text = String::from("set -e\n");
+    for line in lines {
+        text += line;
+        text.push('\n');
+    }
+    text
+}

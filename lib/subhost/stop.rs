@@ -1,0 +1,178 @@
+//! Stop: processes, network, root, whatever fails on the way.
+
+use super::{KILL_TIMEOUT, StopHow, Subhost};
+use crate::config::{Phase, Stop};
+use crate::enter;
+use crate::error::{Doing, Errno, Error, Exit, Result, shown};
+use crate::holders;
+use crate::init::usual_stop;
+use crate::plan::Half;
+use crate::state::{Last, Running, now};
+use crate::{hooks, proc, sys};
+use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
+
+impl Subhost {
+    /// Takes down processes, network and root, whatever fails on the way.
+    ///
+    /// # Errors
+    /// What is left, and who holds it.
+    pub fn stop(&self, how: StopHow) -> Result<()> {
+        self.must_exist()?;
+        self.locked(|| self.stop_locked(how))
+    }
+
+    fn stop_locked(&self, how: StopHow) -> Result<()> {
+        let mut errors = Vec::new();
+        let plan = match self.frozen(Half::Root) {
+            Ok(Some(plan)) => Some(plan),
+            Ok(None) => self.frozen(Half::Net)?,
+            Err(error) => return Err(error),
+        };
+        let hook = |phase| plan.as_ref().map_or(Ok(()), |plan| hooks::run(plan, phase));
+        if !how.keep {
+            errors.extend(hook(Phase::Prestop).err());
+        }
+        if let Some(running) = self.state.running() {
+            // Nothing can be taken from under a process that will not end.
+            self.end(&running, how.kill)?;
+            // What logs its console ends by itself when it has written the rest.
+            if let Some(logger) = running.init.console.and_then(|console| console.alive()) {
+                proc::wait(&logger, Some(Duration::from_secs(2)));
+            }
+        }
+        self.state.forget();
+        if how.keep {
+            return Error::collect(errors);
+        }
+        if how.kill_holders {
+            errors.extend(self.end_holders().err());
+        }
+        errors.extend(self.down(Half::Net, how).err());
+        errors.extend(self.down(Half::Root, how).err());
+        errors.extend(hook(Phase::Poststop).err());
+        Error::collect(errors)
+    }
+
+    /// Ends PID 1 and with it all processes inside.
+    fn end(&self, running: &Running, at_once: bool) -> Result<()> {
+        if !at_once {
+            self.ask(running);
+            // Our PID 1 keeps the time itself; an init that does not hear must not have forever.
+            let grace = running.init.stop_timeout + Duration::from_millis(500);
+            if proc::wait(&running.pidfd, Some(grace)) {
+                return Ok(());
+            }
+        }
+        sys::pidfd_kill(&running.pidfd, Signal::SIGKILL as i32)
+            .or_else(|errno| {
+                if errno == Errno::ESRCH {
+                    Ok(())
+                } else {
+                    Err(errno)
+                }
+            })
+            .doing(|| format!("kill PID 1 (pid {})", running.init.identity.pid))?;
+        if !proc::wait(&running.pidfd, Some(KILL_TIMEOUT)) {
+            return Err(Error::new(
+                Exit::TimedOut,
+                format!(
+                    "its PID 1 (pid {}) does not end on KILL",
+                    running.init.identity.pid
+                ),
+            )
+            .hint("it waits in the kernel, perhaps for a disk or a network file system"));
+        }
+        self.state.record_last(&Last {
+            when: now(),
+            exit: None,
+            signal: Some(Signal::SIGKILL as i32),
+        });
+        Ok(())
+    }
+
+    fn ask(&self, running: &Running) {
+        let (init, deadline) = (&running.init, Instant::now() + running.init.stop_timeout);
+        let term = Signal::SIGTERM as i32;
+        let command = match (&init.stop, init.own) {
+            (Stop::Command(argv), _) => Some(argv.clone()),
+            (Stop::Usual, true) if usual_stop(&executable(init.identity.pid)).is_none() => {
+                Some(vec!["/sbin/telinit".to_owned(), "0".to_owned()])
+            }
+            _ => None,
+        };
+        if let Some(argv) = command {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match enter::aside(&self.tree, &self.name, &argv, left) {
+                Ok(0) => return,
+                Ok(status) => crate::cli::warn(
+                    Some(&self.name),
+                    &format!(
+                        "{} inside gave {status}: sending TERM instead",
+                        shown(&argv[0])
+                    ),
+                ),
+                Err(error) => crate::cli::report(Some(&self.name), &error),
+            }
+        }
+        let signal = match (&init.stop, init.own) {
+            // Our PID 1 takes TERM as the order, whatever it then sends to RUN.
+            (_, false) => term,
+            (Stop::Signal(signal), true) => *signal,
+            (_, true) => usual_stop(&executable(init.identity.pid)).unwrap_or(term),
+        };
+        if init.own {
+            wait_for_handler(init.identity.pid, signal);
+        }
+        let _ = sys::pidfd_kill(&running.pidfd, signal);
+    }
+
+    fn end_holders(&self) -> Result<()> {
+        let mut held = Vec::new();
+        if let Some(plan) = self.frozen(Half::Net)? {
+            held.extend(self.net_holders(&plan)?);
+        }
+        if let Some(plan) = self.frozen(Half::Root)? {
+            held.extend(holders::of_mount(&plan.live));
+        }
+        let spared = holders::ancestors();
+        let mut pidfds = Vec::new();
+        for holder in held.iter().filter(|holder| !spared.contains(&holder.pid)) {
+            if let Ok(pidfd) = proc::open(holder.pid) {
+                let _ = sys::pidfd_kill(&pidfd, Signal::SIGTERM as i32);
+                let _ = sys::pidfd_kill(&pidfd, Signal::SIGHUP as i32);
+                pidfds.push(pidfd);
+            }
+        }
+        for pidfd in &pidfds {
+            if !proc::wait(pidfd, Some(Duration::from_secs(2))) {
+                let _ = sys::pidfd_kill(pidfd, Signal::SIGKILL as i32);
+                proc::wait(pidfd, Some(KILL_TIMEOUT));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn executable(pid: i32) -> String {
+    std::fs::read_link(format!("/proc/{pid}/exe"))
+        .map(|path| path.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// An init that has just been started has no handler yet, and PID 1 loses what it has none for.
+fn wait_for_handler(pid: i32, signal: i32) {
+    for _ in 0..200 {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let handled = ["SigCgt:", "SigBlk:"].iter().any(|field| {
+            let mask = status
+                .lines()
+                .find_map(|line| u64::from_str_radix(line.strip_prefix(field)?.trim(), 16).ok());
+            mask.unwrap_or(0) >> (signal - 1) & 1 == 1
+        });
+        if handled {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
