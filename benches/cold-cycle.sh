@@ -108,7 +108,7 @@ set_up() {
     else
         umount "$SUBHOST/probe/live"
     fi
-    where=$(stat -f -c %T "$SUBHOST")
+    where=$(findmnt -n -o FSTYPE -T "$SUBHOST")
 
     layer=$SUBHOST/layers/base
     mkdir -p "$layer"

@@ -2,6 +2,7 @@
 //! does anything, and told what to be. Everything else it takes itself, so that the tool stays on
 //! the host and can undo.
 
+use crate::cgroup;
 use crate::config::{Config, Layer, Net, Stop};
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send};
@@ -91,7 +92,12 @@ pub fn boot(
         Some(wiring) => wiring.slaves,
         None => [is_init; 3],
     };
-    let spec = spec(config, state, &order, slaves, network.is_some())?;
+    let cgroup = match is_init {
+        true => cgroup::make(&config.name)?,
+        false => None,
+    };
+    let mut spec = spec(config, state, &order, slaves, network.is_some())?;
+    spec.cgroup.clone_from(&cgroup);
     let log = match order.wiring {
         None => Some(open_log(config)?),
         Some(_) => None,
@@ -123,6 +129,7 @@ pub fn boot(
         stop_timeout: config.run.stop_timeout,
         env: config.run.env.clone(),
         console: None,
+        cgroup,
     };
     let up = state.record(&record).and_then(|()| {
         let memfd = memfd(&spec)?;
@@ -136,7 +143,7 @@ pub fn boot(
             let console = console(&master, log, &last, &booted.pidfd)?;
             state.record(&Init {
                 console: Some(console),
-                ..record
+                ..record.clone()
             })
         }
         (_, master) => {
@@ -146,7 +153,9 @@ pub fn boot(
     });
     if let Err(error) = up {
         booted.kill();
+        let left = record.cgroup.as_deref().map_or(Ok(()), cgroup::remove);
         state.forget();
+        let error = error.also(left.err());
         return Err(error);
     }
     Ok(booted)
@@ -186,6 +195,7 @@ fn spec(
     Ok(Spec {
         live: config.root.live.clone(),
         hostname: run.hostname.clone(),
+        cgroup: None,
         joins_network: joins,
         covers: covers(config),
         binds: run.binds.clone(),

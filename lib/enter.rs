@@ -9,6 +9,7 @@ use crate::terminal::{self, Signals, Wiring};
 use crate::{proc, sys};
 use nix::sched::{CloneFlags, setns};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -48,11 +49,20 @@ fn own(mut error: Error) -> Error {
     error
 }
 
+/// How a join went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// The command ran and ended with this status.
+    Ended(u8),
+    /// The subhost had ended before the command could be run.
+    TooLate,
+}
+
 /// Runs a command in a running subhost; gives its status as a shell would.
 ///
 /// # Errors
 /// `Own`, `CannotRun`, `NotFound`.
-pub fn join(name: &Name, running: &Running, join: &Join) -> Result<u8> {
+pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
     let signals = Signals::new().map_err(own)?;
     if join.wiring.interactive() && !join.quiet {
         eprintln!("{name}: joined (pid {})", running.init.identity.pid);
@@ -65,7 +75,29 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<u8> {
         term: join.term(),
         own_network: own_network(running),
     };
-    become_member(running).map_err(own)?;
+    let home = Home::new().map_err(own)?;
+    if !become_member(running).map_err(own)? {
+        return Ok(Joined::TooLate);
+    }
+    let spawned = spawn_inside(&program, join);
+    // Out again: what we hold would keep the subhost's network and mounts from going when it ends.
+    home.go().map_err(own)?;
+    let Some((master, mut child, pidfd)) = spawned? else {
+        return Ok(Joined::TooLate);
+    };
+    let pid = child.id() as i32;
+    let hand_on = |signal| {
+        let _ = sys::kill(pid, signal);
+    };
+    let carried = terminal::carry(join.wiring, master.as_ref(), &signals, &pidfd, hand_on);
+    carried.map_err(own)?;
+    status(&mut child).map(Joined::Ended).map_err(own)
+}
+
+/// The terminal's master if there is one, the command, its pidfd.
+type Spawned = (Option<OwnedFd>, Child, OwnedFd);
+
+fn spawn_inside(program: &Program, join: &Join) -> Result<Option<Spawned>> {
     let (master, slave) = match join.wiring.any() {
         true => {
             let (master, slave) = terminal::pair().map_err(own)?;
@@ -77,14 +109,30 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<u8> {
         .command(slave.as_ref(), join.wiring.slaves)
         .map_err(own)?;
     drop(slave);
-    let (mut child, pidfd) = spawn(command)?;
-    let pid = child.id() as i32;
-    let hand_on = |signal| {
-        let _ = sys::kill(pid, signal);
-    };
-    let carried = terminal::carry(join.wiring, master.as_ref(), &signals, &pidfd, hand_on);
-    carried.map_err(own)?;
-    status(&mut child).map_err(own)
+    let spawned = spawn(command)?;
+    Ok(spawned.map(|(child, pidfd)| (master, child, pidfd)))
+}
+
+/// The namespaces that we came from.
+struct Home(Vec<File>);
+
+impl Home {
+    fn new() -> Result<Self> {
+        let open = |kind: &str| File::open(format!("/proc/self/ns/{kind}"));
+        ["mnt", "net", "uts", "ipc", "cgroup", "pid"]
+            .into_iter()
+            .map(open)
+            .collect::<std::io::Result<_>>()
+            .map(Self)
+            .doing(|| "open our own namespaces")
+    }
+
+    fn go(&self) -> Result<()> {
+        for namespace in &self.0 {
+            setns(namespace, CloneFlags::empty()).doing(|| "return to our own namespaces")?;
+        }
+        Ok(())
+    }
 }
 
 fn merged(
@@ -103,8 +151,8 @@ fn own_network(running: &Running) -> bool {
 }
 
 /// Joins all namespaces of a subhost. Our children are in its pid namespace; we ourselves are not,
-/// and cannot be seen from inside.
-fn become_member(running: &Running) -> Result<()> {
+/// and cannot be seen from inside. False if it has just ended.
+fn become_member(running: &Running) -> Result<bool> {
     // Until exec, our child is a copy of us: nobody inside may look into it (CVE-2016-9962).
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .doing(|| "hide our memory")?;
@@ -114,24 +162,22 @@ fn become_member(running: &Running) -> Result<()> {
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWCGROUP;
-    setns(&running.pidfd, all).map_err(|errno| {
-        let error = Error::sys("join the namespaces", errno);
-        match errno {
-            Errno::ESRCH => error.hint("it has just ended"),
-            _ => error,
-        }
-    })
+    match setns(&running.pidfd, all) {
+        Err(Errno::ESRCH) => Ok(false),
+        other => other.doing(|| "join the namespaces").map(|()| true),
+    }
 }
 
-fn spawn(mut command: Command) -> Result<(Child, OwnedFd)> {
+fn spawn(mut command: Command) -> Result<Option<(Child, OwnedFd)>> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let child = command.spawn().map_err(|e| match e.into_errno() {
+    let child = match command.spawn().map_err(IntoErrno::into_errno) {
         // No process can be made in a pid namespace whose PID 1 has ended.
-        Errno::ENOMEM => Error::new(Exit::Own, "it ended before the command could be run"),
-        errno => cannot_run(&name, errno),
-    })?;
+        Err(Errno::ENOMEM) => return Ok(None),
+        Err(errno) => return Err(cannot_run(&name, errno)),
+        Ok(child) => child,
+    };
     let pidfd = proc::open(child.id() as i32).doing(|| format!("watch {}", shown(&name)));
-    Ok((child, pidfd.map_err(own)?))
+    Ok(Some((child, pidfd.map_err(own)?)))
 }
 
 fn status(child: &mut Child) -> Result<u8> {

@@ -3,8 +3,81 @@
 //! The tools `subhost-mount`, `subhost-net`, `subhost-enter`, `subhost-start`, `subhost-stop`,
 //! `subhost-list`, `subhost-info` and `subhost-config` parse their command lines and call this
 //! library. No daemon stands behind it: the kernel holds the state.
+//!
+//! # The flow
+//!
+//! One way, no loops:
+//!
+//! ```text
+//! config file -envfile-> pairs with lines -envy-> Raw -checks-> Config -root::steps, net::steps-> Plan
+//! Plan -> lock -> check everything (sources, bridges, nothing foreign in the way)
+//!      -> freeze the plan on disk -> act step by step
+//!   up:   present and ours: skip; fails: undo what this run did, return the first error
+//!   down: the frozen plan backwards, never stop at an error, collect, already gone is success
+//! ```
+//!
+//! Everything up to the plan is pure: it reads files, and changes nothing. What is up is what its
+//! frozen plan says, whatever became of the config since.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`envfile`], [`config`] | the grammar; settings and their meaning |
+//! | [`plan`] | steps, the frozen plan, the law of doing and undoing |
+//! | [`state`] | the lock, frozen plans, who is PID 1: the only user of /run/subhost |
+//! | [`root`], [`net`] | steps and the kernel: mounts; namespaces, cables, addresses, routes |
+//! | [`boot`], [`init`], [`enter`] | the parent's half of a boot; PID 1; joining |
+//! | [`login`], [`confine`], [`terminal`] | a process as a login has it; capabilities; terminals |
+//! | [`subhost`] | the verbs, made of all these |
+//! | [`report`], [`holders`], [`proc`] | what is there, and who holds it |
+//! | [`cli`], [`error`] | command lines, messages, statuses |
+//! | [`sys`] | the only `unsafe` |
+//!
+//! # A config and its plan
+//!
+//! ```
+//! use std::fs;
+//! use std::os::unix::fs::PermissionsExt;
+//! use subhost::{config::Name, plan::Half, subhost::Subhost};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let tree = std::env::temp_dir().join(format!("subhost-doc-{}", std::process::id()));
+//! # fs::create_dir_all(tree.join("web/root"))?;
+//! # fs::set_permissions(&tree, fs::Permissions::from_mode(0o700))?;
+//! fs::write(tree.join("web/config"), "LOWER=/\nHOSTNAME=www\n")?;
+//!
+//! let web = Subhost::new(&tree, &Name::new("web")?, &[]);
+//! assert_eq!(web.config()?.run.hostname, "www");
+//! for step in web.plan(Half::Root)?.steps {
+//!     println!("{step:?}");
+//! }
+//! # fs::remove_dir_all(tree)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Up and down
+//!
+//! Needs root; `subhost-init` must lie beside the program or in `/usr/local/sbin`. The process must
+//! have one thread.
+//!
+//! ```
+//! use std::path::Path;
+//! use subhost::{config::Name, subhost::{StartHow, Status, StopHow, Subhost}};
+//!
+//! fn restart(tree: &Path, name: &str) -> subhost::error::Result<()> {
+//!     let web = Subhost::new(tree, &Name::new(name)?, &[]);
+//!     web.stop(StopHow { keep: true, ..StopHow::default() })?;
+//!     web.start(StartHow::Background, None)?;
+//!     assert_eq!(web.status()?, Status::Running);
+//!     web.stop(StopHow::default())
+//! }
+//! # // There is no such subhost: the error says so and nothing happens.
+//! # let error = restart(Path::new("/nonexistent"), "web").unwrap_err();
+//! # assert_eq!(error.exit, subhost::error::Exit::NoSubhost);
+//! ```
 
 pub mod boot;
+pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod confine;

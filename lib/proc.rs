@@ -79,8 +79,8 @@ pub fn open(pid: i32) -> Result<OwnedFd, Errno> {
 
 fn inode(pidfd: &OwnedFd) -> u64 {
     // PID_FS_MAGIC; before 6.9 all pidfds share one anonymous inode.
-    const PID_FS: i64 = 0x5049_4446;
-    let on_pidfs = rustix::fs::fstatfs(pidfd).is_ok_and(|fs| fs.f_type as i64 == PID_FS);
+    const PID_FS: i128 = 0x5049_4446;
+    let on_pidfs = rustix::fs::fstatfs(pidfd).is_ok_and(|fs| i128::from(fs.f_type) == PID_FS);
     match rustix::fs::fstat(pidfd) {
         Ok(stat) if on_pidfs => stat.st_ino,
         _ => 0,

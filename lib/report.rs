@@ -92,7 +92,7 @@ pub fn rows(tree: &Path, names: Option<&[Name]>) -> Result<Vec<Row>> {
         }
     };
     let table = Table::read()?;
-    let mut network = Network::new()?;
+    let mut network = Network::new();
     let links = network.host_links()?;
     let mut rows = Vec::new();
     for name in &all {

@@ -66,6 +66,8 @@ pub struct Init {
     pub env: BTreeMap<String, String>,
     /// The process that logs the console of an init in the background.
     pub console: Option<Identity>,
+    /// Its cgroup.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// How a run ended.
@@ -307,9 +309,14 @@ impl State {
         self.write(&self.dir.join("init"), text.as_bytes())
     }
 
+    /// The record of PID 1, whether it lives or not.
+    pub fn init(&self) -> Option<Init> {
+        serde_json::from_str(&read(&self.dir.join("init"))?).ok()
+    }
+
     /// The record of PID 1 and a pidfd of it, if it lives.
     pub fn running(&self) -> Option<Running> {
-        let init: Init = serde_json::from_str(&read(&self.dir.join("init"))?).ok()?;
+        let init = self.init()?;
         let pidfd = init.identity.alive()?;
         Some(Running { init, pidfd })
     }
@@ -451,7 +458,7 @@ pub fn tty_of(pid: i32) -> Option<String> {
 
 /// A small file of text; none if it is not there or is no such file.
 fn read(file: &Path) -> Option<String> {
-    let mut text = String::new();
+    let mut text = String::with_capacity(8192);
     File::options()
         .read(true)
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)

@@ -17,7 +17,12 @@ const MAX: u64 = 1 << 20;
 /// can be written by nobody else.
 pub(super) fn read(file: &Path) -> Result<Vec<u8>> {
     let real = std::fs::canonicalize(file).doing(|| format!("read {}", shown(file)))?;
-    for path in [file, &real] {
+    let ways = if real == file {
+        vec![file]
+    } else {
+        vec![file, real.as_path()]
+    };
+    for path in ways {
         for dir in path.ancestors().skip(1) {
             let meta = std::fs::metadata(dir).doing(|| format!("look at {}", shown(dir)))?;
             // In a sticky directory (/tmp) others can add but not replace.
@@ -40,7 +45,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>> {
         ));
     }
     written_by_us(file, &meta, false)?;
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(meta.len().min(MAX) as usize + 1);
     opened
         .take(MAX + 1)
         .read_to_end(&mut text)

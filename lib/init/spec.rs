@@ -21,6 +21,8 @@ pub struct Spec {
     pub live: PathBuf,
     /// Host name.
     pub hostname: String,
+    /// The cgroup that it is to be in, and to have as /sys/fs/cgroup.
+    pub cgroup: Option<PathBuf>,
     /// A network namespace comes with this.
     pub joins_network: bool,
     /// Directories inside that are covered, because they show the host's $SUBHOST.

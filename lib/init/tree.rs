@@ -44,6 +44,10 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
     if let Some(network) = network {
         setns(network, CloneFlags::CLONE_NEWNET).doing(|| "join the network namespace")?;
     }
+    // Before its cgroup namespace is made: it becomes the root of that.
+    if let Some(cgroup) = &spec.cgroup {
+        crate::cgroup::join(cgroup)?;
+    }
     unshare(
         CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWUTS
@@ -64,6 +68,15 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
         let size = spec.ram_size.to_string();
         let run = detached("tmpfs", &[("mode", "0755"), ("size", &size)], SAFE)?;
         cover("run", &run)?;
+    }
+    if spec.cgroup.is_some() {
+        // What an init would mount itself, if it could.
+        let noexec = SAFE | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        cover("sys/fs/cgroup", &detached("cgroup2", &[], noexec)?)?;
+        if spec.ram_size > 0 {
+            let lock = detached("tmpfs", &[("mode", "1777"), ("size", "5m")], noexec)?;
+            put(&lock, "/run/lock", true, true)?;
+        }
     }
     for (target, bytes) in &spec.tmpfs {
         let size = bytes.map(|bytes| bytes.to_string());

@@ -2,7 +2,7 @@
 //! that knows rtnetlink and its runtime, which has no thread of its own.
 
 use crate::config::{Cable, Cidr, Mac};
-use crate::error::{Doing, Errno, IntoErrno, Result};
+use crate::error::{Doing, Errno, Error, IntoErrno, Result};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{
@@ -35,8 +35,9 @@ pub struct Link {
 }
 
 /// Sockets to the host's namespace and to those of subhosts.
+#[derive(Default)]
 pub struct Netlink {
-    runtime: Runtime,
+    runtime: Option<Runtime>,
     host: Option<Handle>,
     inner: BTreeMap<String, Handle>,
 }
@@ -55,20 +56,14 @@ impl IntoErrno for rtnetlink::Error {
 }
 
 impl Netlink {
-    /// No socket is opened yet.
-    ///
-    /// # Errors
-    /// No descriptors are left.
-    pub fn new() -> Result<Self> {
-        let runtime = Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .doing(|| "open an event queue")?;
-        Ok(Self {
-            runtime,
-            host: None,
-            inner: BTreeMap::new(),
-        })
+    fn runtime(&mut self) -> Result<&Runtime> {
+        if self.runtime.is_none() {
+            let runtime = Builder::new_current_thread().enable_io().build();
+            self.runtime = Some(runtime.doing(|| "open an event queue")?);
+        }
+        self.runtime
+            .as_ref()
+            .ok_or_else(|| Error::sys("open an event queue", Errno::EIO))
     }
 
     /// The socket to the namespace that we are in.
@@ -76,9 +71,10 @@ impl Netlink {
         if let Some(handle) = &self.host {
             return Ok(handle.clone());
         }
-        let _runtime = self.runtime.enter();
+        let runtime = self.runtime()?;
+        let _entered = runtime.enter();
         let (connection, handle, _) = new_connection().doing(|| "open a netlink socket")?;
-        self.runtime.spawn(connection);
+        runtime.spawn(connection);
         self.host = Some(handle.clone());
         Ok(handle)
     }
@@ -89,27 +85,29 @@ impl Netlink {
         if let Some(handle) = self.inner.get(name) {
             return Ok(handle.clone());
         }
-        let runtime = &self.runtime;
+        let runtime = self.runtime()?;
         let opened = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
-                let _runtime = runtime.enter();
+                let _entered = runtime.enter();
                 new_connection().map_err(IntoErrno::into_errno)
             });
             thread.join().unwrap_or(Err(Errno::EIO))
         });
         let (connection, handle, _) =
             opened.doing(|| format!("open a netlink socket in the namespace {name}"))?;
-        self.runtime.spawn(connection);
+        runtime.spawn(connection);
         self.inner.insert(name.to_owned(), handle.clone());
         Ok(handle)
     }
 
     /// Forgets the socket to `name`: it would keep the namespace alive.
     pub fn close(&mut self, name: &str) {
-        if self.inner.remove(name).is_some() {
+        if self.inner.remove(name).is_some()
+            && let Some(runtime) = &self.runtime
+        {
             // The connection ends when its handle is gone, at the runtime's next turn.
-            self.runtime.block_on(async {
+            runtime.block_on(async {
                 for _ in 0..4 {
                     tokio::task::yield_now().await;
                 }
@@ -118,9 +116,8 @@ impl Netlink {
     }
 
     fn wait<T>(&self, request: impl Future<Output = Answer<T>>) -> std::result::Result<T, Errno> {
-        self.runtime
-            .block_on(request)
-            .map_err(IntoErrno::into_errno)
+        let runtime = self.runtime.as_ref().ok_or(Errno::ENOTCONN)?;
+        runtime.block_on(request).map_err(IntoErrno::into_errno)
     }
 
     /// The link `name`; none if there is none.

@@ -32,9 +32,13 @@ pub fn up(step: &Step) -> Vec<String> {
             lines.push(format!("ip link set {host} up"));
             lines.push(format!("ip -n {netns} link set {inner} up"));
             for cidr in &cable.addresses {
-                let nodad = if cidr.address.is_ipv6() { " nodad" } else { "" };
+                let more = match (cidr.address.is_ipv6(), cidr.prefix) {
+                    (true, _) => " nodad",
+                    (false, 32) => "",
+                    (false, _) => " brd +",
+                };
                 lines.push(format!(
-                    "ip -n {netns} address add {cidr} dev {inner}{nodad}"
+                    "ip -n {netns} address add {cidr}{more} dev {inner}"
                 ));
             }
             lines

@@ -131,7 +131,7 @@ pub fn steps(config: &Config, state: &Path) -> Vec<Step> {
 /// # Errors
 /// The kernel could not be asked.
 pub fn present(step: &Step, table: &Table) -> Result<Presence> {
-    let (at, ours): (&Path, Box<dyn Fn(&Mount) -> bool>) = match step {
+    let at = match step {
         Step::Directory { path, .. } => {
             return Ok(match std::fs::symlink_metadata(path) {
                 Ok(meta) if meta.is_dir() => Presence::Ours,
@@ -139,61 +139,54 @@ pub fn present(step: &Step, table: &Table) -> Result<Presence> {
                 Err(_) => Presence::Absent,
             });
         }
-        Step::Image {
-            file,
-            at,
-            read_only,
-            ..
-        } => (
-            at,
-            Box::new(|mount| image::backs(mount, file) && (!*read_only || mount.is_read_only())),
-        ),
-        Step::Tmpfs { at } => (
-            at,
-            Box::new(|mount| mount.fstype == "tmpfs" && mount.source == TMPFS_SOURCE),
-        ),
-        Step::Overlay { lowers, upper, at } => (
-            at,
-            Box::new(move |mount| {
-                let (is_lowers, is_upper, is_work) = mount.overlay_layers();
-                let (upper, work) = upper.clone().unzip();
-                mount.fstype == "overlay"
-                    && is_lowers == *lowers
-                    && is_upper == upper
-                    && is_work == work
-            }),
-        ),
-        Step::Rbind {
-            source,
-            at,
-            read_only,
-        } => (
-            at,
-            Box::new(move |mount| {
-                table.holding(source).is_some_and(|holding| {
-                    let below = source.strip_prefix(&holding.at).unwrap_or(Path::new(""));
-                    let root: PathBuf = holding.root.join(below).components().collect();
-                    mount.device == holding.device
-                        && mount.root == root
-                        && (!*read_only || mount.is_read_only())
-                })
-            }),
-        ),
-        // A check leaves nothing that could be there.
-        Step::Within { .. } => return Ok(Presence::Absent),
-        Step::Claim { .. } | Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
-            return Ok(Presence::Absent);
-        }
+        Step::Image { at, .. }
+        | Step::Tmpfs { at }
+        | Step::Overlay { at, .. }
+        | Step::Rbind { at, .. } => at,
+        // A check leaves nothing that could be there; the others are no mounts.
+        Step::Within { .. }
+        | Step::Claim { .. }
+        | Step::Netns { .. }
+        | Step::Cable { .. }
+        | Step::Routes { .. } => return Ok(Presence::Absent),
     };
     Ok(match table.at(at) {
         None => Presence::Absent,
-        Some(mount) if ours(mount) => Presence::Ours,
+        Some(mount) if makes(step, mount, table) => Presence::Ours,
         Some(mount) => Presence::Foreign(format!(
             "{} is already a mount point: {}",
             shown(at),
             mount.describe()
         )),
     })
+}
+
+/// Is `mount` exactly what the step makes?
+fn makes(step: &Step, mount: &Mount, table: &Table) -> bool {
+    match step {
+        Step::Image {
+            file, read_only, ..
+        } => image::backs(mount, file) && (!read_only || mount.is_read_only()),
+        Step::Tmpfs { .. } => mount.fstype == "tmpfs" && mount.source == TMPFS_SOURCE,
+        Step::Overlay { lowers, upper, .. } => {
+            let (is_lowers, is_upper, is_work) = mount.overlay_layers();
+            let (upper, work) = upper.clone().unzip();
+            mount.fstype == "overlay"
+                && is_lowers == *lowers
+                && is_upper == upper
+                && is_work == work
+        }
+        Step::Rbind {
+            source, read_only, ..
+        } => table.holding(source).is_some_and(|holding| {
+            let below = source.strip_prefix(&holding.at).unwrap_or(Path::new(""));
+            let root: PathBuf = holding.root.join(below).components().collect();
+            mount.device == holding.device
+                && mount.root == root
+                && (!read_only || mount.is_read_only())
+        }),
+        _ => false,
+    }
 }
 
 /// The source that our tmpfs mounts show, so that they can be told from others'.

@@ -1,14 +1,15 @@
 //! Start and enter: both halves up, and a process inside.
 
-use super::{StartHow, StopHow, Subhost};
+use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost};
 use crate::boot::{self, Booted, Order};
 use crate::config::{Config, Net};
-use crate::enter::{self, Join};
+use crate::enter::{self, Join, Joined};
 use crate::error::{Error, Exit, Result};
 use crate::init::spec::Main;
 use crate::login::Program;
 use crate::net::netns;
 use crate::plan::{Half, Plan};
+use crate::proc;
 use crate::state::{Booter, Running, tty_of};
 use crate::terminal::{Signals, Wiring};
 use std::os::fd::OwnedFd;
@@ -148,8 +149,8 @@ impl Subhost {
     /// # Errors
     /// `NotRunning` with `only_join`; our own failures with the statuses of `subhost-enter`.
     pub fn enter(&self, join: &Join, only_join: bool) -> Result<u8> {
-        if let Some(running) = self.state.running() {
-            return enter::join(&self.name, &running, join);
+        if let Some(status) = self.join(join)? {
+            return Ok(status);
         }
         self.must_exist()?;
         if only_join {
@@ -158,9 +159,9 @@ impl Subhost {
         }
         let lock = self.lock()?;
         // It may have come up while we waited.
-        if let Some(running) = self.state.running() {
+        if self.state.running().is_some() {
             self.state.unlock(lock);
-            return enter::join(&self.name, &running, join);
+            return self.enter(join, only_join);
         }
         let booted = self.enter_locked(join);
         self.state.unlock(lock);
@@ -184,6 +185,21 @@ impl Subhost {
             crate::cli::report(Some(&self.name), &error);
         }
         status
+    }
+
+    /// Joins it if it runs; the command's status.
+    fn join(&self, join: &Join) -> Result<Option<u8>> {
+        let Some(running) = self.state.running() else {
+            return Ok(None);
+        };
+        match enter::join(&self.name, &running, join)? {
+            Joined::Ended(status) => Ok(Some(status)),
+            Joined::TooLate => {
+                // Its PID 1 is on its way out: gone, it is like any that does not run.
+                proc::wait(&running.pidfd, Some(KILL_TIMEOUT));
+                Ok(None)
+            }
+        }
     }
 
     fn enter_locked(&self, join: &Join) -> Result<(Booted, Vec<Half>, Signals)> {

@@ -50,7 +50,7 @@ impl Subhost {
 
     pub(super) fn up(&self, half: Half) -> Result<Up> {
         let table = Table::read()?;
-        let mut network = Network::new()?;
+        let mut network = Network::new();
         if let Some(plan) = self.frozen(half)? {
             let steps = self.presences(&plan, true, &table, &mut network)?;
             refuse_foreign(&steps)?;
@@ -175,7 +175,7 @@ impl Subhost {
     }
 
     pub(super) fn down(&self, half: Half, how: StopHow) -> Result<()> {
-        let mut network = Network::new()?;
+        let mut network = Network::new();
         let frozen = self.frozen(half)?;
         let (steps, holders) = match &frozen {
             Some(plan) => (plan.steps.clone(), self.net_holders(plan)?),

@@ -199,7 +199,7 @@ impl Subhost {
     /// # Errors
     /// State or kernel cannot be read.
     pub fn status(&self) -> Result<Status> {
-        self.status_with(&Table::read()?, &mut Network::new()?)
+        self.status_with(&Table::read()?, &mut Network::new())
     }
 
     /// As [`Subhost::status`], for many subhosts with one look at the mount table.

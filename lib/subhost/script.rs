@@ -17,7 +17,7 @@ impl Subhost {
     /// As the real thing, as far as can be told without doing it.
     pub fn script_up(&self, half: Half) -> Result<String> {
         let table = Table::read()?;
-        let mut network = Network::new()?;
+        let mut network = Network::new();
         let frozen = self.frozen(half)?;
         let is_frozen = frozen.is_some();
         let plan = match frozen {
@@ -68,7 +68,7 @@ impl Subhost {
             }
         }
         let table = Table::read()?;
-        let mut network = Network::new()?;
+        let mut network = Network::new();
         for half in halves {
             let (plan, is_frozen) = match self.frozen(*half)? {
                 Some(plan) => (plan, true),

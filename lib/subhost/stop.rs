@@ -8,7 +8,7 @@ use crate::holders;
 use crate::init::usual_stop;
 use crate::plan::Half;
 use crate::state::{Last, Running, now};
-use crate::{hooks, proc, sys};
+use crate::{cgroup, hooks, proc, sys};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,9 @@ impl Subhost {
             if let Some(logger) = running.init.console.and_then(|console| console.alive()) {
                 proc::wait(&logger, Some(Duration::from_secs(2)));
             }
+        }
+        if let Some(cgroup) = self.state.init().and_then(|init| init.cgroup) {
+            errors.extend(cgroup::remove(&cgroup).err());
         }
         self.state.forget();
         if how.keep {

@@ -1,0 +1,70 @@
+//! A cgroup of its own for a subhost with an INIT: systemd and its like want to manage one. In the
+//! v2 hierarchy, which on a hybrid host is there as well, without controllers.
+
+use crate::config::Name;
+use crate::error::{Doing, Result, shown};
+use crate::root::mountinfo::Table;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Makes the cgroup and gives its directory; none where there is no v2 hierarchy.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make(name: &Name) -> Result<Option<PathBuf>> {
+    let table = Table::read()?;
+    let Some(mount) = table
+        .all()
+        .iter()
+        .rev()
+        .find(|mount| mount.fstype == "cgroup2")
+    else {
+        return Ok(None);
+    };
+    let dir = mount.at.join(format!("subhost.{name}"));
+    match std::fs::create_dir(&dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(Some(dir)),
+        other => other
+            .doing(|| format!("make the cgroup {}", shown(&dir)))
+            .map(|()| Some(dir)),
+    }
+}
+
+/// Moves the calling process into it.
+///
+/// # Errors
+/// It has been removed.
+pub fn join(dir: &Path) -> Result<()> {
+    std::fs::write(dir.join("cgroup.procs"), "0")
+        .doing(|| format!("join the cgroup {}", shown(dir)))
+}
+
+/// Removes the cgroup with those that were made in it; no process is in them any more.
+///
+/// # Errors
+/// One is busy.
+pub fn remove(dir: &Path) -> Result<()> {
+    let mut waits = [1u64, 5, 20, 50, 100].iter();
+    loop {
+        match remove_tree(dir) {
+            Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) => match waits.next() {
+                // The last one is still leaving.
+                Some(wait) => std::thread::sleep(Duration::from_millis(*wait)),
+                None => return Err(e).doing(|| format!("remove the cgroup {}", shown(dir))),
+            },
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => return other.doing(|| format!("remove the cgroup {}", shown(dir))),
+        }
+    }
+}
+
+/// By rmdir alone: what is in a cgroup's directory is the kernel's.
+fn remove_tree(dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    std::fs::remove_dir(dir)
+}
