@@ -10,7 +10,7 @@ use crate::init::usual_stop;
 use crate::login::{PATH, Program};
 use crate::proc::{self, Identity};
 use crate::state::{Booter, Init, State, now};
-use crate::terminal::{self, Signals, Wiring};
+use crate::terminal::{self, Signals, Terminal, Wiring};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -47,7 +47,7 @@ pub struct Order {
 pub struct Booted {
     child: Child,
     socket: OwnedFd,
-    master: Option<OwnedFd>,
+    terminal: Option<Terminal>,
     pidfd: OwnedFd,
 }
 
@@ -117,7 +117,7 @@ pub fn boot(
     let mut booted = Booted {
         child,
         socket,
-        master: None,
+        terminal: None,
         pidfd,
     };
     let record = Init {
@@ -138,16 +138,16 @@ pub fn boot(
         send(&booted.socket, &Go, &fds)?;
         booted.wait_until_up(is_init)
     });
-    let up = up.and_then(|()| match (&log, booted.master.take()) {
-        (Some(log), Some(master)) if is_init => {
-            let console = console(&master, log, &last, &booted.pidfd)?;
+    let up = up.and_then(|()| match (&log, booted.terminal.take()) {
+        (Some(log), Some(terminal)) if is_init => {
+            let console = console(&terminal, log, &last, &booted.pidfd)?;
             state.record(&Init {
                 console: Some(console),
                 ..record.clone()
             })
         }
-        (_, master) => {
-            booted.master = master;
+        (_, terminal) => {
+            booted.terminal = terminal;
             Ok(())
         }
     });
@@ -356,7 +356,7 @@ fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>) -> Result<Child> {
 }
 
 /// Leaves a process behind that writes an init's console to the log.
-fn console(master: &OwnedFd, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> Result<Identity> {
+fn console(terminal: &Terminal, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> Result<Identity> {
     let (socket, theirs) = socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,
@@ -376,7 +376,8 @@ fn console(master: &OwnedFd, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> Res
         .doing(|| "start the console's logger")?;
     let identity = Identity::of(child.id() as i32).doing(|| "watch the console's logger")?;
     let fds = [
-        master.as_raw_fd(),
+        terminal.master.as_raw_fd(),
+        terminal.slave.as_raw_fd(),
         log.as_raw_fd(),
         last.as_raw_fd(),
         pidfd.as_raw_fd(),
@@ -390,7 +391,10 @@ impl Booted {
         loop {
             self.wait_for_report()?;
             match receive::<Report>(&self.socket)? {
-                Some((Report::Terminal, fds)) => self.master = fds.into_iter().next(),
+                Some((Report::Terminal, fds)) => {
+                    let pair = <[OwnedFd; 2]>::try_from(fds).ok();
+                    self.terminal = pair.map(|[master, slave]| Terminal { master, slave });
+                }
                 Some((Report::Up, _)) => return Ok(()),
                 Some((report, _)) => {
                     return Err(report.error().unwrap_or_else(terminal::lost));
@@ -433,7 +437,13 @@ impl Booted {
                 let _ = crate::sys::pidfd_kill(&self.pidfd, signal);
             }
         };
-        terminal::carry(wiring, self.master.as_ref(), signals, &self.pidfd, hand_on)?;
+        terminal::carry(
+            wiring,
+            self.terminal.as_ref(),
+            signals,
+            &self.pidfd,
+            hand_on,
+        )?;
         let status = self.child.wait().map_err(IntoErrno::into_errno);
         let status = status.doing(|| "wait for PID 1")?;
         Ok(match (status.code(), status.signal()) {

@@ -5,7 +5,7 @@ use crate::config::Name;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::login::{Program, cannot_run};
 use crate::state::Running;
-use crate::terminal::{self, Signals, Wiring};
+use crate::terminal::{self, Signals, Terminal, Wiring};
 use crate::{proc, sys};
 use nix::sched::{CloneFlags, setns};
 use std::collections::BTreeMap;
@@ -82,35 +82,30 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
     let spawned = spawn_inside(&program, join);
     // Out again: what we hold would keep the subhost's network and mounts from going when it ends.
     home.go().map_err(own)?;
-    let Some((master, mut child, pidfd)) = spawned? else {
+    let Some((terminal, mut child, pidfd)) = spawned? else {
         return Ok(Joined::TooLate);
     };
     let pid = child.id() as i32;
     let hand_on = |signal| {
         let _ = sys::kill(pid, signal);
     };
-    let carried = terminal::carry(join.wiring, master.as_ref(), &signals, &pidfd, hand_on);
+    let carried = terminal::carry(join.wiring, terminal.as_ref(), &signals, &pidfd, hand_on);
     carried.map_err(own)?;
     status(&mut child).map(Joined::Ended).map_err(own)
 }
 
-/// The terminal's master if there is one, the command, its pidfd.
-type Spawned = (Option<OwnedFd>, Child, OwnedFd);
+/// The terminal if there is one, the command, its pidfd.
+type Spawned = (Option<Terminal>, Child, OwnedFd);
 
 fn spawn_inside(program: &Program, join: &Join) -> Result<Option<Spawned>> {
-    let (master, slave) = match join.wiring.any() {
-        true => {
-            let (master, slave) = terminal::pair().map_err(own)?;
-            (Some(master), Some(slave))
-        }
-        false => (None, None),
+    let terminal = match join.wiring.any() {
+        true => Some(terminal::pair().map_err(own)?),
+        false => None,
     };
-    let command = program
-        .command(slave.as_ref(), join.wiring.slaves)
-        .map_err(own)?;
-    drop(slave);
+    let slave = terminal.as_ref().map(|terminal| &terminal.slave);
+    let command = program.command(slave, join.wiring.slaves).map_err(own)?;
     let spawned = spawn(command)?;
-    Ok(spawned.map(|(child, pidfd)| (master, child, pidfd)))
+    Ok(spawned.map(|(child, pidfd)| (terminal, child, pidfd)))
 }
 
 /// The namespaces that we came from.

@@ -10,7 +10,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::fs::{CWD, Mode, OFlags, fstat, fstatfs, openat};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 /// DEVPTS_SUPER_MAGIC of `statfs(2)`.
 const DEVPTS: i64 = 0x1cd1;
@@ -77,14 +76,24 @@ impl Wiring {
     }
 }
 
+/// A terminal of the subhost's own.
+#[derive(Debug)]
+pub struct Terminal {
+    /// Our side.
+    pub master: OwnedFd,
+    /// The inside's. Kept open here as well: an inside that closes its last descriptor and opens
+    /// the terminal again must not look like one that has ended.
+    pub slave: OwnedFd,
+}
+
 /// A pair in the devpts that is mounted here, that is in the subhost whose root is ours. What lies
 /// at the path is the subhost's and may be anything (CVE-2025-52565): it is checked.
 ///
 /// # Errors
 /// There is no devpts, or something else in its place.
-pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+pub fn pair() -> Result<Terminal> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let open = || -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
+    let open = || -> std::result::Result<Terminal, Errno> {
         let master =
             openat(CWD, "/dev/pts/ptmx", flags, Mode::empty()).map_err(IntoErrno::into_errno)?;
         let stat = fstat(&master).map_err(IntoErrno::into_errno)?;
@@ -98,7 +107,7 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
         }
         sys::pty_unlock(&master)?;
         let slave = sys::pty_peer(&master)?;
-        Ok((master, slave))
+        Ok(Terminal { master, slave })
     };
     open().doing(|| "open a terminal inside")
 }
@@ -173,11 +182,12 @@ impl Signals {
 /// The wait itself failed.
 pub fn carry(
     wiring: Wiring,
-    master: Option<&OwnedFd>,
+    terminal: Option<&Terminal>,
     signals: &Signals,
     child: &OwnedFd,
     hand_on: impl Fn(i32),
 ) -> Result<()> {
+    let master = terminal.map(|terminal| &terminal.master);
     let raw = match (wiring.reads, master) {
         (true, Some(_)) => Raw::new(),
         _ => None,
@@ -207,7 +217,6 @@ pub fn carry(
             fds.push(PollFd::new(standard(0), PollFlags::POLLIN));
             fds.len() - 1
         });
-        // A background process that keeps the terminal open must not make us spin on POLLHUP.
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             other => other.doing(|| "wait for the command inside")?,
@@ -237,8 +246,9 @@ pub fn carry(
         }
     }
     if let Some(master) = master {
-        // What was written before the end is still in the terminal.
-        while output.open && output.pass(master) {}
+        // What was written before the end is still in the terminal; what a process in the
+        // background goes on writing has no end.
+        let _ = (0..REST).all(|_| output.pass(master));
     }
     drop(raw);
     Ok(())
@@ -253,6 +263,9 @@ fn resize(master: Option<&OwnedFd>, wiring: Wiring) {
         let _ = sys::set_window_size(master, &size);
     }
 }
+
+/// How many buffers are taken from the terminal after the end: more than the kernel's (64 KiB).
+const REST: usize = 16;
 
 /// From the inside's terminal to the caller.
 struct Output {
@@ -277,9 +290,8 @@ impl Output {
                 write_all(standard(self.to), &buffer[..count]);
                 return true;
             }
-            // Every slave is closed. One may be opened again, but not by the command that ended.
-            Err(rustix::io::Errno::IO) => self.open = false,
-            Err(_) => {}
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(_) => self.open = false,
         }
         false
     }
@@ -366,17 +378,11 @@ pub fn log_console(master: &OwnedFd, log: &OwnedFd, init: &OwnedFd) -> Result<()
                 write_all(log.as_fd(), &buffer[..count]);
                 continue;
             }
-            // Nobody has the console open at the moment; init may open it again.
-            Err(rustix::io::Errno::IO) if proc::wait(init, Some(Duration::from_millis(200))) => {
-                break;
-            }
-            _ => {}
-        }
-        if proc::has_ended(init) {
-            break;
+            _ if proc::has_ended(init) => return Ok(()),
+            Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e).doing(|| "read the console"),
         }
     }
-    Ok(())
 }
 
 /// The failure of a child that could not say why.

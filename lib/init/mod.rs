@@ -76,10 +76,11 @@ fn boot(socket: &OwnedFd) -> Result<u8> {
     tree::assemble(&spec, network.as_ref())?;
     drop(network);
     let terminal = if spec.slaves.contains(&true) {
-        let (master, slave) = terminal::pair()?;
-        tree::console(&slave)?;
-        send(socket, &Report::Terminal, &[master.as_raw_fd()])?;
-        Some(slave)
+        let pair = terminal::pair()?;
+        tree::console(&pair.slave)?;
+        let fds = [pair.master.as_raw_fd(), pair.slave.as_raw_fd()];
+        send(socket, &Report::Terminal, &fds)?;
+        Some(pair.slave)
     } else {
         None
     };
@@ -359,7 +360,7 @@ fn log(socket: &OwnedFd) -> ExitCode {
         let Some((Go, fds)) = received else {
             return Ok(());
         };
-        let Ok([master, log, last, init]) = <[OwnedFd; 4]>::try_from(fds) else {
+        let Ok([master, _slave, log, last, init]) = <[OwnedFd; 5]>::try_from(fds) else {
             return Ok(());
         };
         terminal::log_console(&master, &log, &init)?;
