@@ -92,6 +92,10 @@ pub fn boot(
         Some(wiring) => wiring.slaves,
         None => [is_init; 3],
     };
+    // An init that ended by itself left its own behind.
+    if let Some(old) = state.init().and_then(|init| init.cgroup) {
+        cgroup::remove(&old)?;
+    }
     let cgroup = match is_init {
         true => cgroup::make(&config.name)?,
         false => None,

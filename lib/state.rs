@@ -132,11 +132,16 @@ impl State {
         &self.dir
     }
 
-    /// Takes the subhost's lock, waiting for it at most `wait`.
+    /// Takes the subhost's lock, waiting for it at most `wait`, which is asked for only if somebody
+    /// else has it.
     ///
     /// # Errors
     /// `Busy` with the holder; a directory cannot be made.
-    pub fn lock(&self, wait: Duration) -> Result<Lock> {
+    pub fn lock(&self, wait: impl FnOnce() -> Duration) -> Result<Lock> {
+        if let Some(lock) = self.try_lock()? {
+            return Ok(lock);
+        }
+        let wait = wait();
         let deadline = Instant::now() + wait;
         let mut pause = Duration::from_millis(1);
         loop {

@@ -37,7 +37,10 @@ impl Subhost {
     ) -> Result<Option<(Booted, Signals)>> {
         if let Some(running) = self.state.running() {
             if running.init.by.pid.is_none() && how == StartHow::Background {
-                self.warn_if_changed();
+                // It runs on whatever became of its config.
+                if let Ok(config) = self.config() {
+                    self.warn_if_changed(&config);
+                }
                 return Ok(None);
             }
             return Err(Error::new(
@@ -101,12 +104,12 @@ impl Subhost {
         wiring: Option<Wiring>,
         brought: &mut Vec<Half>,
     ) -> Result<Booted> {
-        let root = self.up(Half::Root)?;
+        let root = self.up(Half::Root, Some(config))?;
         brought.extend(root.brought.then_some(Half::Root));
-        let net = self.up(Half::Net)?;
+        let net = self.up(Half::Net, Some(config))?;
         brought.extend(net.brought.then_some(Half::Net));
         if !root.brought || !net.brought {
-            self.warn_if_changed();
+            self.warn_if_changed(config);
         }
         // What is up is what the frozen plans say.
         let mut config = config.clone();
@@ -131,8 +134,8 @@ impl Subhost {
         }
     }
 
-    pub(super) fn warn_if_changed(&self) {
-        for half in self.changed().unwrap_or_default() {
+    fn warn_if_changed(&self, config: &Config) {
+        for half in self.changed_from(config).unwrap_or_default() {
             crate::cli::warn(
                 Some(&self.name),
                 &format!(

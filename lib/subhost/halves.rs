@@ -19,7 +19,7 @@ impl Subhost {
     /// # Errors
     /// Why not; the world is as before.
     pub fn mount(&self) -> Result<()> {
-        self.locked(|| self.up(Half::Root).map(drop))
+        self.locked(|| self.up(Half::Root, None).map(drop))
     }
 
     /// Makes the network.
@@ -27,7 +27,7 @@ impl Subhost {
     /// # Errors
     /// Why not; the world is as before.
     pub fn net(&self) -> Result<()> {
-        self.locked(|| self.up(Half::Net).map(drop))
+        self.locked(|| self.up(Half::Net, None).map(drop))
     }
 
     /// Takes one half down; refused while it runs, as nothing in the kernel would stop it.
@@ -48,7 +48,8 @@ impl Subhost {
         })
     }
 
-    pub(super) fn up(&self, half: Half) -> Result<Up> {
+    /// `config` saves reading it again.
+    pub(super) fn up(&self, half: Half, config: Option<&Config>) -> Result<Up> {
         let table = Table::read()?;
         let mut network = Network::new();
         if let Some(plan) = self.frozen(half)? {
@@ -60,9 +61,16 @@ impl Subhost {
                 brought: false,
             });
         }
-        let config = self.config()?;
-        let plan = plan(&config, half, &self.state)?;
-        self.check_trees(&config, half)?;
+        let read;
+        let config = match config {
+            Some(config) => config,
+            None => {
+                read = self.config()?;
+                &read
+            }
+        };
+        let plan = plan(config, half, &self.state)?;
+        self.check_trees(config, half)?;
         let steps = self.presences(&plan, false, &table, &mut network)?;
         refuse_foreign(&steps)?;
         let pending = root::pending(&plan.steps);
@@ -83,7 +91,7 @@ impl Subhost {
             });
         }
         if half == Half::Net {
-            assign(&config)?;
+            assign(config)?;
         }
         self.state.freeze(&plan)?;
         let (before, after) = match half {

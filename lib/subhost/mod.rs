@@ -158,7 +158,7 @@ impl Subhost {
     }
 
     fn lock(&self) -> Result<Lock> {
-        let wait = self.wait.unwrap_or_else(|| {
+        let usual = || {
             let running = self
                 .state
                 .running()
@@ -168,8 +168,8 @@ impl Subhost {
                 .or_else(configured)
                 .unwrap_or(Duration::from_secs(30))
                 + Duration::from_secs(5)
-        });
-        self.state.lock(wait)
+        };
+        self.state.lock(|| self.wait.unwrap_or_else(usual))
     }
 
     /// Does `work` under the lock.
@@ -258,10 +258,14 @@ impl Subhost {
     /// # Errors
     /// Config or state cannot be read.
     pub fn changed(&self) -> Result<Vec<Half>> {
+        self.changed_from(&self.config()?)
+    }
+
+    fn changed_from(&self, config: &Config) -> Result<Vec<Half>> {
         let mut changed = Vec::new();
         for half in [Half::Root, Half::Net] {
             if let Some(frozen) = self.frozen(half)?
-                && !frozen.makes_the_same(&self.plan(half)?)
+                && !frozen.makes_the_same(&plan(config, half, &self.state)?)
             {
                 changed.push(half);
             }
