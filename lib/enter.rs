@@ -8,6 +8,7 @@ use crate::state::Running;
 use crate::terminal::{self, Signals, Terminal, Wiring};
 use crate::{proc, sys};
 use nix::sched::{CloneFlags, setns};
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -108,25 +109,33 @@ fn spawn_inside(program: &Program, join: &Join) -> Result<Option<Spawned>> {
     Ok(spawned.map(|(child, pidfd)| (terminal, child, pidfd)))
 }
 
-/// The namespaces that we came from.
-struct Home(Vec<File>);
+/// The namespaces that we came from, and our root in them: joining a mount namespace leaves a
+/// chroot.
+struct Home {
+    namespaces: Vec<File>,
+    root: OwnedFd,
+}
 
 impl Home {
     fn new() -> Result<Self> {
         let open = |kind: &str| File::open(format!("/proc/self/ns/{kind}"));
-        ["mnt", "net", "uts", "ipc", "cgroup", "pid"]
+        let namespaces = ["mnt", "net", "uts", "ipc", "cgroup", "pid"]
             .into_iter()
             .map(open)
             .collect::<std::io::Result<_>>()
-            .map(Self)
-            .doing(|| "open our own namespaces")
+            .doing(|| "open our own namespaces")?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", flags, Mode::empty()).doing(|| "open our root")?;
+        Ok(Self { namespaces, root })
     }
 
     fn go(&self) -> Result<()> {
-        for namespace in &self.0 {
+        for namespace in &self.namespaces {
             setns(namespace, CloneFlags::empty()).doing(|| "return to our own namespaces")?;
         }
-        Ok(())
+        nix::unistd::fchdir(&self.root)
+            .and_then(|()| nix::unistd::chroot("."))
+            .doing(|| "return to our own root")
     }
 }
 

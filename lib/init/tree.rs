@@ -16,6 +16,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -55,12 +56,22 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
             | CloneFlags::CLONE_NEWCGROUP,
     )
     .doing(|| "make namespaces")?;
-    // Slave, not private: a private copy would pin what the host unmounts.
+    // Our caller may be in a chroot; the mount namespace's own root is what is to be changed, as
+    // joining a mount namespace leads there. Joining the one that one is in does, too.
+    let namespace = File::open("/proc/self/ns/mnt").doing(|| "open our mount namespace")?;
+    let called_in = directory(Path::new("/")).doing(|| "open our root")?;
+    to_true_root(&namespace)?;
+    // Slave, not private: a private copy would pin what the host unmounts. All of it: what stayed
+    // shared would be unmounted on the host when we let go of it.
     let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
         .doing(|| "make our mounts slaves of the host's")?;
+    // The paths that we were given are those of our caller.
+    nix::unistd::fchdir(&called_in)
+        .and_then(|()| nix::unistd::chroot("."))
+        .doing(|| "return to our caller's root")?;
     let picked = pick_up(spec)?;
-    change_root(&spec.live)?;
+    change_root(&spec.live, &namespace)?;
     nix::unistd::sethostname(&spec.hostname)
         .doing(|| format!("set the host name {}", spec.hostname))?;
     kernel_file_systems()?;
@@ -136,12 +147,20 @@ fn clone_of(path: &Path, read_only: bool) -> std::result::Result<OwnedFd, Errno>
     Ok(tree)
 }
 
+fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+fn to_true_root(namespace: &File) -> Result<()> {
+    setns(namespace, CloneFlags::CLONE_NEWNS).doing(|| "go to the root of our mount namespace")
+}
+
 /// pivot_root onto itself and detach what was the root (`pivot_root(2)`, notes): with a mere
 /// chroot, `nsenter -t 1 -m` inside would be on the host.
-fn change_root(live: &Path) -> Result<()> {
+fn change_root(live: &Path, namespace: &File) -> Result<()> {
     let doing = || format!("make {} the root", shown(live));
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let root = rustix::fs::open(live, flags, Mode::empty()).doing(doing)?;
+    let root = directory(live).doing(doing)?;
     sys::mount_setattr_tree(&root, sys::NODEV, 0).map_err(|errno| {
         let error = Error::sys(doing(), errno);
         match errno {
@@ -149,6 +168,7 @@ fn change_root(live: &Path) -> Result<()> {
             _ => error,
         }
     })?;
+    to_true_root(namespace)?;
     nix::unistd::fchdir(&root).doing(doing)?;
     nix::unistd::pivot_root(".", ".").doing(doing)?;
     umount2(".", MntFlags::MNT_DETACH).doing(|| "let go of the host's root")?;
@@ -333,7 +353,7 @@ fn make_missing(path: &Path, directory: bool) -> std::io::Result<()> {
 pub fn console(slave: &OwnedFd) -> Result<()> {
     let bind = || -> std::result::Result<(), Errno> {
         let path = Path::new("/dev/console");
-        std::fs::File::create_new(path).map_err(IntoErrno::into_errno)?;
+        File::create_new(path).map_err(IntoErrno::into_errno)?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_EMPTY_PATH;
