@@ -4,9 +4,12 @@
 mod image;
 pub mod mountinfo;
 mod overlay;
+mod partitions;
 pub mod shell;
+mod steps;
 
-use crate::config::{Config, Layer};
+pub use steps::steps;
+
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::holders;
 use crate::plan::{Presence, Step};
@@ -19,112 +22,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use sys_mount::{FilesystemType, MountFlags};
-
-/// The steps that make a subhost's root. Layers that are files are mounted below `state`, the
-/// subhost's directory in /run.
-pub fn steps(config: &Config, state: &Path) -> Vec<Step> {
-    let root = &config.root;
-    let directory = |path: &Path| Step::Directory {
-        path: path.to_owned(),
-        keep: true,
-    };
-    let mut steps = vec![directory(&root.live)];
-    if let Some(image) = &root.image {
-        let read_only = root.read_only || root.volatile;
-        if !read_only {
-            steps.push(Step::Claim {
-                path: image.file.clone(),
-            });
-        }
-        steps.push(directory(&image.at));
-        steps.push(Step::Image {
-            file: image.file.clone(),
-            at: image.at.clone(),
-            partition: image.partition,
-            fstype: image.fstype.clone(),
-            options: image.options.clone(),
-            read_only,
-        });
-        let mut inside = vec![&root.upper];
-        if !root.lowers.is_empty() && !read_only {
-            inside.push(&root.work);
-        }
-        for path in inside
-            .into_iter()
-            .filter(|path| path.starts_with(&image.at))
-        {
-            steps.push(Step::Within {
-                file: image.file.clone(),
-                at: image.at.clone(),
-                path: path.clone(),
-            });
-        }
-    }
-    let mut lowers = Vec::new();
-    for (index, layer) in root.lowers.iter().enumerate() {
-        match layer {
-            Layer::Directory(path) => lowers.push(path.clone()),
-            Layer::Image(file) => {
-                let at = state.join(format!("lower{index}"));
-                steps.push(Step::Directory {
-                    path: at.clone(),
-                    keep: false,
-                });
-                steps.push(Step::Image {
-                    file: file.clone(),
-                    at: at.clone(),
-                    partition: None,
-                    fstype: None,
-                    options: None,
-                    read_only: true,
-                });
-                lowers.push(at);
-            }
-        }
-    }
-    let at = root.live.clone();
-    if root.volatile {
-        lowers.insert(0, root.upper.clone());
-        let (upper, work) = (root.work.join("upper"), root.work.join("work"));
-        steps.push(directory(&root.work));
-        steps.push(Step::Tmpfs {
-            at: root.work.clone(),
-        });
-        steps.push(directory(&upper));
-        steps.push(directory(&work));
-        steps.push(Step::Overlay {
-            lowers,
-            upper: Some((upper, work)),
-            at,
-        });
-    } else if lowers.is_empty() {
-        steps.push(Step::Rbind {
-            source: root.upper.clone(),
-            at,
-            read_only: root.read_only,
-        });
-    } else if root.read_only {
-        lowers.insert(0, root.upper.clone());
-        steps.push(Step::Overlay {
-            lowers,
-            upper: None,
-            at,
-        });
-    } else {
-        if root.image.is_none() {
-            steps.push(directory(&root.work));
-            steps.push(Step::Claim {
-                path: root.upper.clone(),
-            });
-        }
-        steps.push(Step::Overlay {
-            lowers,
-            upper: Some((root.upper.clone(), root.work.clone())),
-            at,
-        });
-    }
-    steps
-}
 
 /// Is what `step` makes there? Steps that are no mounts are answered for by their callers.
 ///

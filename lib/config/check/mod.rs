@@ -2,20 +2,17 @@
 //! is the image in use) is not asked here; only whether a LOWER or the image is a file, since
 //! that decides what the words mean.
 
+mod net;
+
 use super::values::{Checked, duration, size, words, yes_no};
 use super::{
-    Bind, Cable, Cidr, Config, Image, Layer, Mac, Name, Net, Origin, Phase, Private, Root, Run,
-    Settings, Stop, invalid, keys, read_trusted, signal_number,
+    Bind, Config, Image, Layer, Name, Origin, Phase, Root, Run, Settings, Stop, invalid, keys,
+    signal_number,
 };
 use crate::error::{Error, Result};
-use crate::net::mac;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
-
-/// Bytes of an interface's name without the final NUL (IFNAMSIZ, `netdevice(7)`).
-const IFNAME_MAX: usize = 15;
 
 struct Checker<'a> {
     tree: &'a Path,
@@ -197,201 +194,6 @@ impl Checker<'_> {
             read_only,
             volatile,
         })
-    }
-
-    fn net(&self, raw: &keys::Raw) -> Result<Net> {
-        let bridges = self.value("BRIDGES", words(&raw.bridges))?;
-        let shared = match raw.net.as_str() {
-            "private" | "" => None,
-            "host" => Some(Net::Host),
-            other => match other.strip_prefix("netns:") {
-                Some(name) if usable_file_name(name) => Some(Net::Named(name.to_owned())),
-                _ => {
-                    return Err(self.bad(
-                        "NET",
-                        format!("'{other}' is none of private, host, netns:NAME"),
-                    ));
-                }
-            },
-        };
-        if let Some(net) = shared {
-            for (key, text) in [
-                ("BRIDGES", &raw.bridges),
-                ("GATEWAY", &raw.gateway),
-                ("ROUTES", &raw.routes),
-            ] {
-                if !text.is_empty() {
-                    return Err(self.bad(
-                        key,
-                        format!("with NET={} there are no cables of its own", raw.net),
-                    ));
-                }
-            }
-            return self.no_cable_beyond(0).map(|()| net);
-        }
-        self.no_cable_beyond(bridges.len())?;
-        let assigned = self.assigned()?;
-        let mut cables = Vec::new();
-        for (index, word) in bridges.iter().enumerate() {
-            cables.push(self.cable(index, word, &raw.link, &assigned)?);
-        }
-        let addresses: Vec<Cidr> = cables.iter().flat_map(|c| c.addresses.clone()).collect();
-        Ok(Net::Private(Private {
-            gateways: self.gateways(&raw.gateway, &addresses)?,
-            routes: self.routes(&raw.routes)?,
-            cables,
-        }))
-    }
-
-    /// ADDR3 of a subhost with two cables is a typo, not a wish.
-    fn no_cable_beyond(&self, count: usize) -> Result<()> {
-        for key in self.settings.keys() {
-            if let Ok(keys::Kind::Numbered(index)) = keys::kind(key)
-                && index >= count
-            {
-                return Err(self.bad(
-                    key,
-                    format!("there is no cable {index}: BRIDGES has {count} words"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn assigned(&self) -> Result<BTreeMap<String, Mac>> {
-        let file = Config::assigned_file(&self.dir);
-        let mut macs = BTreeMap::new();
-        if file.exists() {
-            for pair in read_trusted(&file, self.tree, self.name)? {
-                let origin = Origin::File(file.clone(), pair.line);
-                let mac: Mac = pair
-                    .value
-                    .parse()
-                    .map_err(|why: String| invalid(&origin, &pair.key, why))?;
-                macs.insert(pair.key, mac);
-            }
-        }
-        Ok(macs)
-    }
-
-    fn cable(
-        &self,
-        index: usize,
-        word: &str,
-        link: &str,
-        assigned: &BTreeMap<String, Mac>,
-    ) -> Result<Cable> {
-        let (bridge, mac) = word.split_once('=').unwrap_or((word, ""));
-        let bridge = match bridge {
-            "" => None,
-            name if usable_file_name(name) && name.len() <= IFNAME_MAX => Some(name.to_owned()),
-            name => {
-                return Err(self.bad(
-                    "BRIDGES",
-                    format!("'{name}' cannot be the name of a bridge"),
-                ));
-            }
-        };
-        let mac = if mac.is_empty() {
-            match assigned.get(&format!("MAC{index}")) {
-                Some(mac) => *mac,
-                None => mac::derived(self.name.as_str(), index),
-            }
-        } else {
-            self.value("BRIDGES", mac.parse())?
-        };
-        let host = format!("{link}{index}");
-        if !usable_file_name(link) || link.contains(':') || link.contains(char::is_whitespace) {
-            return Err(self.bad(
-                "LINK",
-                format!("'{link}' cannot begin the name of an interface"),
-            ));
-        }
-        if host.len() > IFNAME_MAX {
-            let room = IFNAME_MAX - index.to_string().len();
-            return Err(self
-                .bad(
-                    "LINK",
-                    format!(
-                        "the host end of cable {index} would be {host}: {} bytes, and the name of an interface holds {IFNAME_MAX}",
-                        host.len()
-                    ),
-                )
-                .hint(format!("set LINK to a name of at most {room} bytes")));
-        }
-        let mtu_key = format!("MTU{index}");
-        let mtu = match self.settings.get(&mtu_key) {
-            None => None,
-            Some(setting) => match setting.value.parse::<u32>() {
-                Ok(mtu @ 68..=65535) => Some(mtu),
-                _ => {
-                    return Err(self.bad(
-                        &mtu_key,
-                        format!("'{}' is no number from 68 to 65535", setting.value),
-                    ));
-                }
-            },
-        };
-        let address_key = format!("ADDR{index}");
-        let addresses = match self.settings.get(&address_key) {
-            None => Vec::new(),
-            Some(setting) => self.list(&address_key, &setting.value)?,
-        };
-        Ok(Cable {
-            index,
-            host,
-            inner: format!("eth{index}"),
-            bridge,
-            mac,
-            mtu,
-            addresses,
-        })
-    }
-
-    fn list<T: std::str::FromStr<Err = String>>(&self, key: &str, text: &str) -> Result<Vec<T>> {
-        self.value(key, words(text))?
-            .iter()
-            .map(|word| self.value(key, word.parse()))
-            .collect()
-    }
-
-    fn ip(&self, key: &str, word: &str) -> Result<IpAddr> {
-        word.parse()
-            .map_err(|_| self.bad(key, format!("'{word}' is not an IP address")))
-    }
-
-    fn gateways(&self, text: &str, addresses: &[Cidr]) -> Result<Vec<IpAddr>> {
-        let mut gateways: Vec<IpAddr> = Vec::new();
-        for word in self.value("GATEWAY", words(text))? {
-            let gateway = self.ip("GATEWAY", &word)?;
-            if gateways.iter().any(|g| g.is_ipv4() == gateway.is_ipv4()) {
-                return Err(self.bad("GATEWAY", "names two gateways of one family"));
-            }
-            if !addresses.iter().any(|a| a.contains(gateway)) {
-                return Err(self.bad(
-                    "GATEWAY",
-                    format!("{gateway} is in the network of no address (ADDR0, ...): it could not be reached"),
-                ));
-            }
-            gateways.push(gateway);
-        }
-        Ok(gateways)
-    }
-
-    fn routes(&self, text: &str) -> Result<Vec<(Cidr, IpAddr)>> {
-        let mut routes = Vec::new();
-        for word in self.value("ROUTES", words(text))? {
-            let (net, gateway) = word
-                .split_once('=')
-                .ok_or_else(|| self.bad("ROUTES", format!("'{word}' is not NET=GATEWAY")))?;
-            let net: Cidr = self.value("ROUTES", net.parse())?;
-            let gateway = self.ip("ROUTES", gateway)?;
-            if net.address.is_ipv4() != gateway.is_ipv4() {
-                return Err(self.bad("ROUTES", format!("'{word}' mixes the families")));
-            }
-            routes.push((net, gateway));
-        }
-        Ok(routes)
     }
 
     fn run(&self, raw: &keys::Raw) -> Result<Run> {

@@ -2,8 +2,10 @@
 //! who is its PID 1, how the last run ended, and which layers are in use. The only reader and
 //! writer of that directory; gone at reboot, as is all that it speaks of.
 
+mod claims;
+
 use crate::config::{Name, Stop};
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::plan::{Half, Plan};
 use crate::proc::Identity;
 use rustix::fs::{FlockOperation, flock};
@@ -18,8 +20,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where state lives.
 pub const RUN: &str = "/run/subhost";
-/// Claims of writable layers and images, by device and inode.
-const CLAIMS: &str = "/run/subhost/.in-use";
 /// State is small; whatever is larger is damaged.
 const MAX: u64 = 4 << 20;
 
@@ -223,7 +223,7 @@ impl State {
             for file in files {
                 let _ = std::fs::remove_file(self.dir.join(file));
             }
-            for dir in [&self.dir, Path::new(CLAIMS), Path::new(RUN)] {
+            for dir in [&self.dir, Path::new(claims::CLAIMS), Path::new(RUN)] {
                 // Not empty: it still serves somebody.
                 let _ = std::fs::remove_dir(dir);
             }
@@ -364,80 +364,6 @@ impl State {
         };
         Ok((open("alive")?, open("last")?))
     }
-
-    /// Claims a writable layer or image for this subhost.
-    ///
-    /// # Errors
-    /// `Failed` with the subhost that uses it.
-    pub fn claim(&self, path: &Path) -> Result<()> {
-        let link = claim_link(path)?;
-        for _ in 0..8 {
-            match std::fs::create_dir(CLAIMS) {
-                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                    return Err(e).doing(|| format!("make the directory {CLAIMS}"));
-                }
-                _ => {}
-            }
-            match std::os::unix::fs::symlink(self.name.as_str(), &link) {
-                Ok(()) => return Ok(()),
-                Err(e) => match e.into_errno() {
-                    Errno::EEXIST => {}
-                    // The last claim of another subhost went, and the directory with it.
-                    Errno::ENOENT => continue,
-                    errno => return Err(Error::sys(format!("claim {}", shown(path)), errno)),
-                },
-            }
-            match self.claimant(&link) {
-                Some(name) if name == self.name.as_str() => return Ok(()),
-                Some(name) => {
-                    return Err(Error::new(
-                        Exit::Failed,
-                        format!("{} is in use by the subhost {name}", shown(path)),
-                    )
-                    .hint("two overlays or loop devices that write to one place destroy it"));
-                }
-                // Of a subhost that is no longer up.
-                None => drop(std::fs::remove_file(&link)),
-            }
-        }
-        Err(Error::sys(format!("claim {}", shown(path)), Errno::EAGAIN))
-    }
-
-    /// The living subhost that a claim names.
-    fn claimant(&self, link: &Path) -> Option<String> {
-        let target = std::fs::read_link(link).ok()?;
-        let name = Name::new(target.to_str()?).ok()?;
-        let up = name == self.name || State::of(&name).plan_file(Half::Root).exists();
-        up.then(|| name.to_string())
-    }
-
-    /// Does this subhost hold the claim of `path`?
-    pub fn has_claim(&self, path: &Path) -> bool {
-        claim_link(path).is_ok_and(|link| {
-            std::fs::read_link(link).is_ok_and(|target| target == Path::new(self.name.as_str()))
-        })
-    }
-
-    /// Gives up the claim of `path`; if that is gone, all claims.
-    pub fn unclaim(&self, path: &Path) {
-        let all = || std::fs::read_dir(CLAIMS).into_iter().flatten();
-        let links: Vec<PathBuf> = match claim_link(path) {
-            Ok(link) => vec![link],
-            Err(_) => all().filter_map(|e| Some(e.ok()?.path())).collect(),
-        };
-        for link in links {
-            if std::fs::read_link(&link).is_ok_and(|t| t == Path::new(self.name.as_str())) {
-                let _ = std::fs::remove_file(link);
-            }
-        }
-    }
-}
-
-fn claim_link(path: &Path) -> Result<PathBuf> {
-    let meta = std::fs::metadata(path).doing(|| format!("use {}", shown(path)))?;
-    let (dev, ino) = (meta.dev(), meta.ino());
-    let (major, minor) = (nix::libc::major(dev), nix::libc::minor(dev));
-    Ok(Path::new(CLAIMS).join(format!("{major}:{minor}:{ino}")))
 }
 
 /// `PID TOOL` of a lock file as words, with the terminal of the process.

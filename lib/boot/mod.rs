@@ -2,6 +2,8 @@
 //! does anything, and told what to be. Everything else it takes itself, so that the tool stays on
 //! the host and can undo.
 
+mod texts;
+
 use crate::cgroup;
 use crate::config::{Config, Layer, Net, Stop};
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
@@ -16,10 +18,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use rustix::fs::{MemfdFlags, Mode, OFlags, ResolveFlags, memfd_create, openat2};
+use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::net::IpAddr;
+use std::io::{Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
@@ -180,14 +181,14 @@ fn spec(
     )];
     if matches!(config.net, Net::Private(_)) {
         texts.push((
-            state.write_text("hosts", &hosts(config))?,
+            state.write_text("hosts", &texts::hosts(config))?,
             "/etc/hosts".into(),
             true,
         ));
     }
     if !run.dns.is_empty() || !run.search.is_empty() {
         texts.push((
-            state.write_text("resolv.conf", &resolv_conf(config))?,
+            state.write_text("resolv.conf", &texts::resolv_conf(config))?,
             "/etc/resolv.conf".into(),
             true,
         ));
@@ -231,59 +232,6 @@ fn covers(config: &Config) -> Vec<String> {
         .filter(|path| path.parent().is_some())
         .map(|path| path.to_string_lossy().into_owned())
         .collect()
-}
-
-fn resolv_conf(config: &Config) -> String {
-    let mut text = String::new();
-    if !config.run.search.is_empty() {
-        text += &format!("search {}\n", config.run.search.join(" "));
-    }
-    for server in &config.run.dns {
-        text += &format!("nameserver {server}\n");
-    }
-    text
-}
-
-/// Its own names and addresses, then what the tree's file says.
-fn hosts(config: &Config) -> String {
-    let name = &config.run.hostname;
-    let mut text =
-        String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    let Net::Private(private) = &config.net else {
-        return text;
-    };
-    let addresses: Vec<IpAddr> = private
-        .cables
-        .iter()
-        .flat_map(|cable| cable.addresses.iter().map(|cidr| cidr.address))
-        .collect();
-    if addresses.is_empty() {
-        text += &format!("127.0.1.1\t{name}\n");
-    }
-    for address in addresses {
-        text += &format!("{address}\t{name}\n");
-    }
-    text + &own_hosts(&config.root.live).unwrap_or_default()
-}
-
-/// The tree's /etc/hosts, read so that no link in it leads out of the tree.
-fn own_hosts(live: &Path) -> Option<String> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(live, flags, Mode::empty()).ok()?;
-    let file = openat2(
-        &root,
-        "etc/hosts",
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    );
-    let file = File::from(file.ok()?);
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    file.take(1 << 20).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn open_log(config: &Config) -> Result<OwnedFd> {

@@ -1,0 +1,62 @@
+//! Texts that appear inside in the places of a tree's own: /etc/hosts, /etc/resolv.conf.
+
+use crate::config::{Config, Net};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use std::fs::File;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// /etc/resolv.conf by DNS and SEARCH.
+pub(super) fn resolv_conf(config: &Config) -> String {
+    let mut text = String::new();
+    if !config.run.search.is_empty() {
+        text += &format!("search {}\n", config.run.search.join(" "));
+    }
+    for server in &config.run.dns {
+        text += &format!("nameserver {server}\n");
+    }
+    text
+}
+
+/// Its own names and addresses, then what the tree's file says.
+pub(super) fn hosts(config: &Config) -> String {
+    let name = &config.run.hostname;
+    let mut text =
+        String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let Net::Private(private) = &config.net else {
+        return text;
+    };
+    let addresses: Vec<IpAddr> = private
+        .cables
+        .iter()
+        .flat_map(|cable| cable.addresses.iter().map(|cidr| cidr.address))
+        .collect();
+    if addresses.is_empty() {
+        text += &format!("127.0.1.1\t{name}\n");
+    }
+    for address in addresses {
+        text += &format!("{address}\t{name}\n");
+    }
+    text + &own_hosts(&config.root.live).unwrap_or_default()
+}
+
+/// The tree's /etc/hosts, read so that no link in it leads out of the tree.
+fn own_hosts(live: &Path) -> Option<String> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(live, flags, Mode::empty()).ok()?;
+    let file = openat2(
+        &root,
+        "etc/hosts",
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    );
+    let file = File::from(file.ok()?);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(1 << 20).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,88 @@
+//! Claims of writable layers and images, by device and inode: two overlays or loop devices that
+//! write to one place destroy it, and the kernel says so only in its log.
+
+use super::State;
+use crate::config::Name;
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::plan::Half;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Where they are: links named by device and inode, to the name of the subhost.
+pub(super) const CLAIMS: &str = "/run/subhost/.in-use";
+
+impl State {
+    /// Claims a writable layer or image for this subhost.
+    ///
+    /// # Errors
+    /// `Failed` with the subhost that uses it.
+    pub fn claim(&self, path: &Path) -> Result<()> {
+        let link = claim_link(path)?;
+        for _ in 0..8 {
+            match std::fs::create_dir(CLAIMS) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(e).doing(|| format!("make the directory {CLAIMS}"));
+                }
+                _ => {}
+            }
+            match std::os::unix::fs::symlink(self.name.as_str(), &link) {
+                Ok(()) => return Ok(()),
+                Err(e) => match e.into_errno() {
+                    Errno::EEXIST => {}
+                    // The last claim of another subhost went, and the directory with it.
+                    Errno::ENOENT => continue,
+                    errno => return Err(Error::sys(format!("claim {}", shown(path)), errno)),
+                },
+            }
+            match self.claimant(&link) {
+                Some(name) if name == self.name.as_str() => return Ok(()),
+                Some(name) => {
+                    return Err(Error::new(
+                        Exit::Failed,
+                        format!("{} is in use by the subhost {name}", shown(path)),
+                    )
+                    .hint("two overlays or loop devices that write to one place destroy it"));
+                }
+                // Of a subhost that is no longer up.
+                None => drop(std::fs::remove_file(&link)),
+            }
+        }
+        Err(Error::sys(format!("claim {}", shown(path)), Errno::EAGAIN))
+    }
+
+    /// The living subhost that a claim names.
+    fn claimant(&self, link: &Path) -> Option<String> {
+        let target = std::fs::read_link(link).ok()?;
+        let name = Name::new(target.to_str()?).ok()?;
+        let up = name == self.name || State::of(&name).plan_file(Half::Root).exists();
+        up.then(|| name.to_string())
+    }
+
+    /// Does this subhost hold the claim of `path`?
+    pub fn has_claim(&self, path: &Path) -> bool {
+        claim_link(path).is_ok_and(|link| {
+            std::fs::read_link(link).is_ok_and(|target| target == Path::new(self.name.as_str()))
+        })
+    }
+
+    /// Gives up the claim of `path`; if that is gone, all claims.
+    pub fn unclaim(&self, path: &Path) {
+        let all = || std::fs::read_dir(CLAIMS).into_iter().flatten();
+        let links: Vec<PathBuf> = match claim_link(path) {
+            Ok(link) => vec![link],
+            Err(_) => all().filter_map(|e| Some(e.ok()?.path())).collect(),
+        };
+        for link in links {
+            if std::fs::read_link(&link).is_ok_and(|t| t == Path::new(self.name.as_str())) {
+                let _ = std::fs::remove_file(link);
+            }
+        }
+    }
+}
+
+fn claim_link(path: &Path) -> Result<PathBuf> {
+    let meta = std::fs::metadata(path).doing(|| format!("use {}", shown(path)))?;
+    let (dev, ino) = (meta.dev(), meta.ino());
+    let (major, minor) = (nix::libc::major(dev), nix::libc::minor(dev));
+    Ok(Path::new(CLAIMS).join(format!("{major}:{minor}:{ino}")))
+}
