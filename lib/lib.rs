@@ -57,8 +57,8 @@
 //!
 //! # Up and down
 //!
-//! Needs root; `subhost-init` must lie beside the program or in `/usr/local/sbin`. The process must
-//! have one thread.
+//! Needs root; [`boot::tools_in`] says where `subhost-init` is, if it lies neither beside the program
+//! nor in `/usr/local/sbin`. The process should have one thread.
 //!
 //! ```
 //! use std::path::Path;

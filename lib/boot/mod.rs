@@ -26,6 +26,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 /// Where the consoles of started subhosts are kept.
 pub const LOGS: &str = "/var/log/subhost";
@@ -264,20 +265,30 @@ fn memfd(spec: &Spec) -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Another of our tools: beside us, or, for a program that uses the library from
-/// target/debug/deps or elsewhere, a directory above.
+/// Where the tools are, for a program that uses the library and does not lie beside them.
+static TOOLS: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says where the tools, `subhost-init` above all, are to be found; the first call counts.
+pub fn tools_in(dir: &Path) {
+    TOOLS.get_or_init(|| dir.to_owned());
+}
+
+/// Another of our tools: where it was said to be, beside us, or where it is installed.
 ///
 /// # Errors
 /// It is not there.
 pub fn sibling(tool: &str) -> Result<PathBuf> {
     let us = std::env::current_exe().doing(|| "tell where our own program is")?;
-    let near = us.ancestors().skip(1).take(3).map(|dir| dir.join(tool));
-    let installed = ["/usr/local/sbin", "/usr/sbin"].map(|dir| Path::new(dir).join(tool));
-    near.chain(installed)
+    let installed = ["/usr/local/sbin", "/usr/sbin"].map(Path::new);
+    let dirs = [TOOLS.get().map(PathBuf::as_path), us.parent()];
+    dirs.into_iter()
+        .flatten()
+        .chain(installed)
+        .map(|dir| dir.join(tool))
         .find(|path| path.is_file())
         .ok_or_else(|| {
-            Error::sys(format!("find {tool} beside {}", shown(&us)), Errno::ENOENT)
-                .hint("install the tools together")
+            let what = format!("find {tool} beside {}", shown(&us));
+            Error::sys(what, Errno::ENOENT).hint("install the tools together")
         })
 }
 
