@@ -7,21 +7,33 @@ use crate::root::mountinfo::Table;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Makes the cgroup and gives its directory; none where there is no v2 hierarchy.
+/// Makes the cgroup, below our own, so that whoever accounts for us accounts for it, and gives its
+/// directory; none where there is no v2 hierarchy.
 ///
 /// # Errors
 /// It cannot be made.
 pub fn make(name: &Name) -> Result<Option<PathBuf>> {
     let table = Table::read()?;
-    let Some(mount) = table
+    let ours = std::fs::read_to_string("/proc/self/cgroup").doing(|| "read our cgroup")?;
+    let Some(path) = ours.lines().find_map(|line| line.strip_prefix("0::")) else {
+        return Ok(None);
+    };
+    // A mount may show a part of the hierarchy only.
+    let dir = table
         .all()
         .iter()
         .rev()
-        .find(|mount| mount.fstype == "cgroup2")
-    else {
+        .filter(|mount| mount.fstype == "cgroup2")
+        .find_map(|mount| {
+            Some(
+                mount
+                    .at
+                    .join(Path::new(path).strip_prefix(&mount.root).ok()?),
+            )
+        });
+    let Some(dir) = dir.map(|dir| dir.join(format!("subhost.{name}"))) else {
         return Ok(None);
     };
-    let dir = mount.at.join(format!("subhost.{name}"));
     match std::fs::create_dir(&dir) {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(Some(dir)),
         other => other

@@ -130,7 +130,7 @@ fn row(
     };
     let frozen = |half| subhost.frozen(half).ok().flatten();
     let (root, net) = (frozen(Half::Root), frozen(Half::Net));
-    let running = subhost.state().running();
+    let running = subhost.running().ok().flatten();
     let init = running.as_ref().map(|running| &running.init);
     let any_up = root.is_some() || net.is_some();
     let addresses = addresses(net.as_ref(), config.as_ref().ok());

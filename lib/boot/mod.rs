@@ -98,9 +98,14 @@ pub fn boot(
     if let Some(old) = state.init().and_then(|init| init.cgroup) {
         cgroup::remove(&old)?;
     }
-    let cgroup = match is_init {
-        true => cgroup::make(&config.name)?,
-        false => None,
+    let cgroup = match is_init.then(|| cgroup::make(&config.name)) {
+        Some(Err(error)) => {
+            // An init that cannot do without says so itself.
+            crate::cli::report(Some(&config.name), &error);
+            None
+        }
+        Some(Ok(made)) => made,
+        None => None,
     };
     let mut spec = spec(config, state, &order, slaves, network.is_some())?;
     spec.cgroup.clone_from(&cgroup);
@@ -127,6 +132,7 @@ pub fn boot(
         pidfd,
     };
     let record = Init {
+        tree: config.tree.clone(),
         identity,
         by: order.by,
         since: now(),

@@ -107,11 +107,6 @@ fn warnings(config: &Config) -> Vec<String> {
     if config.net == Net::Host {
         warnings.push("NET=host: the inside can listen and connect as the host".into());
     }
-    if !config.run.init.is_empty() && config.root.lowers.is_empty() && config.root.image.is_none() {
-        warnings.push(
-            "INIT on a bind of the host's own file system: prefer an overlay or an image".into(),
-        );
-    }
     for bind in &config.run.binds {
         if !bind.source.exists() {
             warnings.push(format!("BIND: there is no {}", shown(&bind.source)));

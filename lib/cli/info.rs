@@ -46,14 +46,16 @@ impl Tool for InfoTool {
         let mut all = Vec::new();
         let tree = self.common.tree()?;
         for text in &self.names {
-            let name = Name::new(text)?;
-            let subhost = self.common.subhost(text)?;
-            let status = match subhost.must_exist() {
+            let known = self.common.subhost(text).and_then(|subhost| {
+                subhost.must_exist()?;
+                Ok(subhost.name().clone())
+            });
+            let status = match known {
                 Err(error) => {
-                    super::report(Some(&name), &error);
+                    super::report(Name::new(text).ok().as_ref(), &error);
                     error.exit as u8
                 }
-                Ok(()) => {
+                Ok(name) => {
                     let found = rows(&tree, Some(&[name]))?;
                     let running = found.iter().all(|row| row.pid.is_some());
                     all.extend(found);

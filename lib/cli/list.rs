@@ -88,12 +88,17 @@ impl Tool for ListTool {
         let mut status = 0;
         let mut names = Vec::new();
         for name in &self.names {
-            let subhost = self.common.subhost(name)?;
-            match subhost.must_exist() {
-                Ok(()) => names.push(Name::new(name)?),
+            let known = self.common.subhost(name).and_then(|subhost| {
+                subhost.must_exist()?;
+                Ok(subhost.name().clone())
+            });
+            match known {
+                Ok(name) => names.push(name),
                 Err(error) => {
-                    super::report(Some(subhost.name()), &error);
-                    status = error.exit as u8;
+                    super::report(Name::new(name).ok().as_ref(), &error);
+                    if status == 0 {
+                        status = error.exit as u8;
+                    }
                 }
             }
         }

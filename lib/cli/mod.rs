@@ -117,6 +117,8 @@ pub trait Tool: Parser {
 
 /// The main of every tool.
 pub fn main<T: Tool + CommandFactory>() -> ExitCode {
+    // What is made on the way must not depend on who called.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     // What our caller left open is not for hooks and not for the inside.
     let _ = crate::sys::cloexec_from(3);
     let tool = match T::try_parse() {

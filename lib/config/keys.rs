@@ -114,10 +114,10 @@ pub fn kind(key: &str) -> std::result::Result<Kind, Option<String>> {
     if KEYS.iter().any(|(known, _)| *known == key) {
         return Ok(Kind::Fixed);
     }
-    if PREFIXES
-        .iter()
-        .any(|p| key.len() > p.len() && key.starts_with(p))
-    {
+    if PREFIXES.iter().any(|p| {
+        key.strip_prefix(p)
+            .is_some_and(|name| !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty())
+    }) {
         return Ok(Kind::Prefixed);
     }
     for name in NUMBERED {

@@ -26,8 +26,6 @@ use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How long everything else has to end after the command has.
-const REST: Duration = Duration::from_secs(10);
 /// Interactive shells take no notice of TERM but of HUP. Not at once: of two signals that wait,
 /// HUP would be delivered first.
 const TERM_TO_HUP: Duration = Duration::from_millis(100);
@@ -48,6 +46,7 @@ pub fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let _ = sys::cloexec_from(3);
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     // What cron or init thought of killing first is not for us to inherit.
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
     if console {
@@ -272,6 +271,10 @@ impl<'a> Reaper<'a> {
             match Signal::try_from(number) {
                 Ok(Signal::SIGCHLD) => {}
                 Ok(Signal::SIGTERM) => self.stop(),
+                // The command has been asked to end by other means.
+                Ok(Signal::SIGPWR) => {
+                    self.begin_stop();
+                }
                 _ => self.hand_on(number),
             }
         }
@@ -284,10 +287,18 @@ impl<'a> Reaper<'a> {
     }
 
     fn stop(&mut self) {
-        if self.stopping.is_none() {
-            self.stopping = Some(Instant::now() + self.spec.stop_timeout);
+        if self.begin_stop() {
             self.hand_on(self.spec.stop_signal);
         }
+    }
+
+    /// False if it is stopping already.
+    fn begin_stop(&mut self) -> bool {
+        let begins = self.stopping.is_none();
+        if begins {
+            self.stopping = Some(Instant::now() + self.spec.stop_timeout);
+        }
+        begins
     }
 
     /// The command has ended by itself or on request: the rest is asked to.
@@ -296,8 +307,6 @@ impl<'a> Reaper<'a> {
         for signal in [Signal::SIGTERM, Signal::SIGCONT] {
             let _ = sys::kill(-1, signal as i32);
         }
-        let soon = Instant::now() + REST;
-        self.stopping = self.stopping.map(|until| until.min(soon));
     }
 
     fn reap(&mut self, has_command: bool) {

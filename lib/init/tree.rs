@@ -320,7 +320,15 @@ fn put(mount: &OwnedFd, target: &str, directory: bool, make: bool) -> Result<()>
         other => other,
     };
     let found = found.doing(doing)?;
-    attach(mount, &found).doing(doing)
+    attach(mount, &found).map_err(|errno| {
+        let error = Error::sys(doing(), errno);
+        match errno {
+            Errno::EINVAL | Errno::ENOTDIR => {
+                error.hint("a directory goes on a directory, a file on a file")
+            }
+            _ => error,
+        }
+    })
 }
 
 fn make_missing(path: &Path, directory: bool) -> std::io::Result<()> {

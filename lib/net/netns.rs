@@ -2,6 +2,7 @@
 //! an nsfs mounted on it. `ip netns exec NAME` works on ours, and NET=netns:NAME on theirs.
 
 use crate::error::{Doing, Errno, Error, Result, shown};
+use crate::root::mountinfo::Table;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
@@ -72,17 +73,33 @@ fn lock() -> Result<File> {
     Ok(dir)
 }
 
+/// Where mounts are private, as on hosts without systemd, /run/netns becomes a shared mount of its
+/// own, which stays. `ip netns add` does that too, and would leave the namespaces that are there
+/// already mounted twice: once in sight and once below, where nobody can unmount them.
+fn share() -> Result<()> {
+    let shared = Table::read()?
+        .holding(Path::new(DIR))
+        .is_some_and(|mount| mount.shared || mount.at == Path::new(DIR));
+    if shared {
+        return Ok(());
+    }
+    let recursive = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(DIR), DIR, None::<&str>, recursive, None::<&str>)
+        .and_then(|()| {
+            let shared = MsFlags::MS_SHARED | MsFlags::MS_REC;
+            mount(None::<&str>, DIR, None::<&str>, shared, None::<&str>)
+        })
+        .doing(|| format!("make {DIR} a shared mount"))
+}
+
 /// Makes the namespace `name`: the file first, exclusively, and the mount on it last, so that a
 /// name with a namespace is complete.
-///
-/// `ip netns add` also makes /run/netns a shared mount of its own. We leave that to it: removing
-/// the file takes the mount away in every mount namespace all the same.
-///
 /// # Errors
 /// EEXIST if the name is taken; the failed call.
 pub fn make(name: &str) -> Result<OwnedFd> {
     let path = path(name);
     let _lock = lock()?;
+    share()?;
     if matches!(find(name)?, Found::Other) && is_leftover(name) {
         std::fs::remove_file(&path).doing(|| format!("remove {}", path.display()))?;
     }

@@ -21,6 +21,8 @@ pub struct Mount {
     pub at: PathBuf,
     /// Options of the mount.
     pub options: String,
+    /// What is mounted or unmounted on it is so in its copies as well.
+    pub shared: bool,
     /// File system type.
     pub fstype: String,
     /// What was mounted.
@@ -95,7 +97,13 @@ fn line(line: &[u8]) -> Option<Mount> {
     let at = path(next()?);
     let options = text(next()?);
     // Optional fields end with a lone hyphen.
-    while next()? != b"-" {}
+    let mut shared = false;
+    loop {
+        match next()? {
+            b"-" => break,
+            field => shared |= field.starts_with(b"shared:"),
+        }
+    }
     Some(Mount {
         id,
         parent,
@@ -103,6 +111,7 @@ fn line(line: &[u8]) -> Option<Mount> {
         root,
         at,
         options,
+        shared,
         fstype: text(next()?),
         source: text(&unescape(next()?)),
         super_options: text(next()?),

@@ -70,11 +70,18 @@ pub(super) fn mount(
     }
     // The previous overlay on this upper may still be on its way out of the kernel.
     let mut waits = [1u64, 2, 4, 8, 16, 32, 64].iter();
+    let mut index = "on";
     loop {
-        let errno = match try_mount(lowers, upper, at) {
+        let errno = match try_mount(lowers, upper, at, index) {
             Ok(()) => return Ok(()),
             Err(errno) => errno,
         };
+        // The index knows which layers it was made over. With others, as after LOWER changed or
+        // the tree was copied, the overlay is right without it.
+        if errno == Errno::ESTALE && index == "on" && upper.is_some() {
+            index = "off";
+            continue;
+        }
         if errno == Errno::EBUSY
             && let Some(wait) = waits.next()
         {
@@ -102,10 +109,8 @@ fn explained(
             "{} is in use by another overlay, perhaps in another mount namespace",
             shown(upper)
         )),
-        (Errno::ESTALE, Some((upper, work))) => error.hint(format!(
-            "{0} was used with other layers, or copied: if that is meant, remove {1}/index and \
-             setfattr -x trusted.overlay.origin {0}",
-            shown(upper),
+        (Errno::ESTALE, Some((_, work))) => error.hint(format!(
+            "the work directory {} is another layer's: empty it",
             shown(work)
         )),
         (Errno::EXDEV | Errno::EINVAL, Some((upper, work))) => error.hint(format!(
@@ -121,20 +126,23 @@ fn explained(
 
 /// `index=on`: the kernel itself then refuses an upper that another mount uses, in whatever mount
 /// namespace. `metacopy=off`: what a layer holds does not depend on the distribution's default.
-const WITH_UPPER: [(&str, &str); 2] = [("index", "on"), ("metacopy", "off")];
+fn with_upper(index: &str) -> [(&'static str, &str); 2] {
+    [("index", index), ("metacopy", "off")]
+}
 
 fn try_mount(
     lowers: &[PathBuf],
     upper: Option<&(PathBuf, PathBuf)>,
     at: &Path,
+    index: &str,
 ) -> std::result::Result<(), Errno> {
-    if let Some(data) = plain_options(lowers, upper) {
+    if let Some(data) = plain_with(lowers, upper, index) {
         return classic(&data, upper.is_none(), at);
     }
-    match by_descriptor(lowers, upper, at) {
+    match by_descriptor(lowers, upper, at, index) {
         // Before 6.5 there is no lowerdir+: escape for mount(2), if it fits.
         Err(Errno::EINVAL) => {
-            let data = options(lowers, upper, &escaped);
+            let data = options(lowers, upper, index, &escaped);
             if data.len() > MOUNT_DATA_MAX {
                 return Err(Errno::E2BIG);
             }
@@ -158,6 +166,7 @@ fn by_descriptor(
     lowers: &[PathBuf],
     upper: Option<&(PathBuf, PathBuf)>,
     at: &Path,
+    index: &str,
 ) -> std::result::Result<(), Errno> {
     let fail = IntoErrno::into_errno;
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(fail)?;
@@ -168,7 +177,7 @@ fn by_descriptor(
     if let Some((upper, work)) = upper {
         set_path(fs.as_fd(), "upperdir", upper)?;
         set_path(fs.as_fd(), "workdir", work)?;
-        for (key, value) in WITH_UPPER {
+        for (key, value) in with_upper(index) {
             fsconfig_set_string(fs.as_fd(), key, value).map_err(fail)?;
         }
     }
@@ -205,13 +214,14 @@ fn set_path(
 fn options(
     lowers: &[PathBuf],
     upper: Option<&(PathBuf, PathBuf)>,
+    index: &str,
     name: &dyn Fn(&Path) -> String,
 ) -> String {
     let lowers: Vec<String> = lowers.iter().map(|path| name(path)).collect();
     let mut options = format!("lowerdir={}", lowers.join(":"));
     if let Some((upper, work)) = upper {
         options += &format!(",upperdir={},workdir={}", name(upper), name(work));
-        for (key, value) in WITH_UPPER {
+        for (key, value) in with_upper(index) {
             options += &format!(",{key}={value}");
         }
     }
@@ -231,6 +241,14 @@ pub(super) fn plain_options(
     lowers: &[PathBuf],
     upper: Option<&(PathBuf, PathBuf)>,
 ) -> Option<String> {
+    plain_with(lowers, upper, "on")
+}
+
+fn plain_with(
+    lowers: &[PathBuf],
+    upper: Option<&(PathBuf, PathBuf)>,
+    index: &str,
+) -> Option<String> {
     let paths = lowers
         .iter()
         .chain(upper.iter().flat_map(|(upper, work)| [upper, work]));
@@ -238,13 +256,15 @@ pub(super) fn plain_options(
     if !paths.clone().all(plain) {
         return None;
     }
-    let data = options(lowers, upper, &|path| path.to_string_lossy().into_owned());
+    let data = options(lowers, upper, index, &|path| {
+        path.to_string_lossy().into_owned()
+    });
     (data.len() <= MOUNT_DATA_MAX).then_some(data)
 }
 
 /// The options as one text with what overlayfs needs escaped.
 pub(super) fn escaped_options(lowers: &[PathBuf], upper: Option<&(PathBuf, PathBuf)>) -> String {
-    options(lowers, upper, &escaped)
+    options(lowers, upper, "on", &escaped)
 }
 
 #[cfg(test)]

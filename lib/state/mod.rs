@@ -50,6 +50,8 @@ pub struct Booter {
 /// PID 1 of a booted subhost, and what ending it and joining it need to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Init {
+    /// $SUBHOST.
+    pub tree: PathBuf,
     /// The process.
     pub identity: Identity,
     /// Who booted it.
@@ -202,7 +204,10 @@ impl State {
             Exit::Busy,
             format!("another command holds it: {}", holder(&who)),
         );
-        error.hint(format!("waited {} s; --wait waits longer", wait.as_secs()))
+        error.hint(format!(
+            "waited {} s; --wait waits longer",
+            wait.as_secs_f32()
+        ))
     }
 
     /// Lets go of the lock and removes the directory if nothing is up any more.

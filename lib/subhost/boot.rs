@@ -2,16 +2,16 @@
 
 use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost};
 use crate::boot::{self, Booted, Order};
-use crate::config::{Config, Net};
+use crate::config::{Config, Net, Phase};
 use crate::enter::{self, Join, Joined};
 use crate::error::{Error, Exit, Result};
 use crate::init::spec::Main;
 use crate::login::Program;
 use crate::net::netns;
 use crate::plan::{Half, Plan};
-use crate::proc;
 use crate::state::{Booter, Running, tty_of};
 use crate::terminal::{Signals, Wiring};
+use crate::{hooks, proc};
 use std::os::fd::OwnedFd;
 
 impl Subhost {
@@ -35,7 +35,7 @@ impl Subhost {
         how: StartHow,
         wiring: Option<Wiring>,
     ) -> Result<Option<(Booted, Signals)>> {
-        if let Some(running) = self.state.running() {
+        if let Some(running) = self.running()? {
             if running.init.by.pid.is_none() && how == StartHow::Background {
                 // It runs on whatever became of its config.
                 if let Ok(config) = self.config() {
@@ -162,7 +162,7 @@ impl Subhost {
         }
         let lock = self.lock()?;
         // It may have come up while we waited.
-        if self.state.running().is_some() {
+        if self.running()?.is_some() {
             self.state.unlock(lock);
             return self.enter(join, only_join);
         }
@@ -178,11 +178,24 @@ impl Subhost {
         let status = booted.attend(join.wiring, &signals);
         let left = self.locked(|| {
             // Somebody else may have started it since.
-            if self.state.running().is_some() {
+            if self.running()?.is_some() {
                 return Ok(());
             }
             self.state.forget();
-            self.down_halves(&brought, StopHow::default())
+            if brought.is_empty() {
+                return Ok(());
+            }
+            // Hooks of the way up have been run: so are those of the way down.
+            let plan = self
+                .frozen(Half::Root)?
+                .map_or_else(|| self.frozen(Half::Net), |plan| Ok(Some(plan)))?;
+            let hook = |phase| plan.as_ref().map_or(Ok(()), |plan| hooks::run(plan, phase));
+            let errors = [
+                hook(Phase::Prestop),
+                self.down_halves(&brought, StopHow::default()),
+                hook(Phase::Poststop),
+            ];
+            Error::collect(errors.into_iter().filter_map(Result::err).collect())
         });
         if let Err(error) = left {
             crate::cli::report(Some(&self.name), &error);
@@ -192,7 +205,7 @@ impl Subhost {
 
     /// Joins it if it runs; the command's status.
     fn join(&self, join: &Join) -> Result<Option<u8>> {
-        let Some(running) = self.state.running() else {
+        let Some(running) = self.running()? else {
             return Ok(None);
         };
         match enter::join(&self.name, &running, join)? {

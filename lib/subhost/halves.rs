@@ -37,7 +37,7 @@ impl Subhost {
     pub fn take_down(&self, half: Half) -> Result<()> {
         self.must_exist()?;
         self.locked(|| {
-            if let Some(running) = self.state.running() {
+            if let Some(running) = self.running()? {
                 return Err(Error::new(
                     Exit::Busy,
                     format!("it is running ({})", booter(&running)),

@@ -11,7 +11,7 @@ use crate::error::{Error, Exit, Result, shown};
 use crate::net::{self, Network, netns};
 use crate::plan::{FORMAT, Half, Plan, Presence, Step};
 use crate::root::{self, mountinfo::Table};
-use crate::state::{Lock, State, boot_id};
+use crate::state::{Lock, Running, State, boot_id};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -157,6 +157,22 @@ impl Subhost {
         }
     }
 
+    /// Its PID 1, if it runs.
+    ///
+    /// # Errors
+    /// A subhost of another $SUBHOST runs under this name.
+    pub fn running(&self) -> Result<Option<Running>> {
+        match self.state.running() {
+            Some(running) if running.init.tree != self.tree => {
+                let tree = shown(&running.init.tree);
+                let what = format!("the subhost {tree}/{} runs under this name", self.name);
+                Err(Error::new(Exit::Invalid, what)
+                    .hint(format!("subhost-stop -S {tree} {}", self.name)))
+            }
+            other => Ok(other),
+        }
+    }
+
     fn lock(&self) -> Result<Lock> {
         let usual = || {
             let running = self
@@ -185,7 +201,7 @@ impl Subhost {
     /// # Errors
     /// `NoSubhost`; its state cannot be read.
     pub fn must_exist(&self) -> Result<()> {
-        let up = self.state.running().is_some()
+        let up = self.running()?.is_some()
             || self.state.plan(Half::Root)?.is_some()
             || self.state.plan(Half::Net)?.is_some();
         if up || self.tree.join(self.name.as_str()).join("config").exists() {
@@ -207,7 +223,7 @@ impl Subhost {
     /// # Errors
     /// State or kernel cannot be read.
     pub fn status_with(&self, table: &Table, network: &mut Network) -> Result<Status> {
-        if self.state.running().is_some() {
+        if self.running()?.is_some() {
             return Ok(Status::Running);
         }
         let mut up = false;

@@ -61,7 +61,7 @@ impl Subhost {
         let hook = |phase| frozen.as_ref().and_then(|plan| hooks::shell(plan, phase));
         if processes {
             lines.extend(hook(Phase::Prestop));
-            if let Some(running) = self.state.running() {
+            if let Some(running) = self.running()? {
                 let pid = running.init.identity.pid;
                 lines.push(format!("kill -TERM {pid}"));
                 lines.push(format!("while [ -d /proc/{pid} ]; do sleep 0.1; done"));

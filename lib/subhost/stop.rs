@@ -33,7 +33,7 @@ impl Subhost {
         if !how.keep {
             errors.extend(hook(Phase::Prestop).err());
         }
-        if let Some(running) = self.state.running() {
+        if let Some(running) = self.running()? {
             // Nothing can be taken from under a process that will not end.
             self.end(&running, how.kill)?;
             // What logs its console ends by itself when it has written the rest.
@@ -60,9 +60,11 @@ impl Subhost {
     /// Ends PID 1 and with it all processes inside.
     fn end(&self, running: &Running, at_once: bool) -> Result<()> {
         if !at_once {
-            self.ask(running);
+            let deadline = Instant::now() + running.init.stop_timeout;
+            self.ask(running, deadline);
             // Our PID 1 keeps the time itself; an init that does not hear must not have forever.
-            let grace = running.init.stop_timeout + Duration::from_millis(500);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let grace = left + Duration::from_millis(500);
             if proc::wait(&running.pidfd, Some(grace)) {
                 return Ok(());
             }
@@ -94,8 +96,8 @@ impl Subhost {
         Ok(())
     }
 
-    fn ask(&self, running: &Running) {
-        let (init, deadline) = (&running.init, Instant::now() + running.init.stop_timeout);
+    fn ask(&self, running: &Running, deadline: Instant) {
+        let init = &running.init;
         let term = Signal::SIGTERM as i32;
         let command = match (&init.stop, init.own) {
             (Stop::Command(argv), _) => Some(argv.clone()),
@@ -107,7 +109,13 @@ impl Subhost {
         if let Some(argv) = command {
             let left = deadline.saturating_duration_since(Instant::now());
             match enter::aside(&self.tree, &self.name, &argv, left) {
-                Ok(0) => return,
+                Ok(0) => {
+                    if !init.own {
+                        // So that it tells the rest as well when RUN has ended.
+                        let _ = sys::pidfd_kill(&running.pidfd, Signal::SIGPWR as i32);
+                    }
+                    return;
+                }
                 Ok(status) => crate::cli::warn(
                     Some(&self.name),
                     &format!(

@@ -211,7 +211,8 @@ impl Checker<'_> {
         let hostname = raw.hostname.clone();
         // HOST_NAME_MAX of Linux, and what a name in DNS may hold.
         let fits = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-        if hostname.len() > 64 || !hostname.chars().all(fits) {
+        let begins = hostname.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if hostname.len() > 64 || !begins || !hostname.chars().all(fits) {
             return Err(self.bad("HOSTNAME", format!("'{hostname}' cannot be a host name")));
         }
         let env = self
