@@ -35,3 +35,104 @@ fn a_caller_in_a_chroot_makes_no_way_to_the_host() {
         s.host("umount -l jail; rm /run/of-the-host");
     });
 }
+
+/// The other tree's subhost of the same name was entered, listed as running, and not started.
+#[test]
+fn another_trees_subhost_of_the_same_name_is_not_ours() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        s.host("mkdir -p other/w/root; chmod 700 other; echo LOWER=$PWD/opt/layers/base >other/w/config");
+        let other = format!("-S {}/other w", s.base.display());
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        let here = s.subhost.to_str().unwrap();
+        s.tool(&format!("subhost-start {other}")).fails(5, &[here]);
+        s.tool(&format!("subhost-enter {other} -- true"))
+            .fails(125, &[here]);
+        s.tool(&format!("subhost-stop {other}")).fails(5, &[here]);
+        s.tool(&format!("subhost-info {other}")).fails(5, &[here]);
+        assert_eq!(s.state("w"), "running");
+        s.stop("w", &before);
+    });
+}
+
+/// A caller's umask of 077 made /etc/hosts readable by root alone, and targets of BIND as well.
+#[test]
+fn the_callers_umask_stays_outside() {
+    sandbox(|s| {
+        s.host("mkdir data; chmod 755 data");
+        s.overlay(
+            "w",
+            &format!("BIND={}/data:/new/deep\nDNS=192.0.2.1\n", s.base.display()),
+        );
+        let before = s.world();
+        s.sh("umask 077; subhost-start w").ok();
+        let modes = s.inside("w", "stat -c %a /etc/hosts /etc/resolv.conf /new /run");
+        assert_eq!(modes, "644\n644\n755\n755");
+        s.stop("w", &before);
+    });
+}
+
+/// Where mounts are private, `ip netns add` mounted our namespace a second time, out of reach.
+#[test]
+fn ip_netns_on_a_host_with_private_mounts_does_no_harm() {
+    sandbox(|s| {
+        s.host("umount /run/netns 2>/dev/null || :; mount --make-private /run; ip netns list");
+        s.overlay("w", "");
+        s.tool("subhost-start w").silent();
+        s.host("ip netns add ext");
+        s.tool("subhost-stop --sync w").silent();
+        assert_eq!(s.host("ip netns list"), "ext");
+        s.host("ip netns delete ext");
+    });
+}
+
+/// A new topmost layer made the overlay unmountable: its index knew the old one.
+#[test]
+fn layers_may_change() {
+    sandbox(|s| {
+        let w = s.overlay("w", "");
+        s.host("mkdir -p opt/layers/top/etc; echo top >opt/layers/top/etc/top");
+        let before = s.world();
+        s.enter("w", "echo kept >/etc/kept").ok();
+        w.config("LOWER=\"$SUBHOST/layers/top $SUBHOST/layers/base\"\n");
+        assert_eq!(s.inside("w", "cat /etc/kept /etc/top"), "kept\ntop");
+        s.same(&before);
+    });
+}
+
+/// An enter that booted took down what PRENET and POSTNET had set up, without the hooks for that.
+#[test]
+fn an_enter_that_boots_runs_the_hooks_of_the_way_down() {
+    sandbox(|s| {
+        s.host("printf '#!/bin/sh\\necho $PHASE >>%s/phases\\n' $PWD >hook; chmod 755 hook");
+        let hook = s.base.join("hook");
+        s.overlay(
+            "w",
+            &format!("POSTNET={0}\nPRESTOP={0}\nPOSTSTOP={0}\n", hook.display()),
+        );
+        s.enter("w", "true").ok();
+        assert_eq!(s.host("cat phases"), "postnet\nprestop\npoststop");
+    });
+}
+
+/// A command for STOP had STOP_TIMEOUT, and then TERM had it again; one that worked left the rest
+/// to KILL, and a subhost without RUN to the timeout.
+#[test]
+fn a_stop_command_shares_the_time_and_the_rest_is_asked() {
+    sandbox(|s| {
+        s.overlay("w", "STOP=/bin/true\n");
+        s.overlay("slow", "STOP='/bin/sleep 60'\nSTOP_TIMEOUT=1s\nRUN='/bin/sh -c \"trap : TERM; while :; do sleep 1; done\"'\n");
+        s.tool("subhost-start w slow").silent();
+        let start = std::time::Instant::now();
+        s.tool("subhost-stop w").silent();
+        assert!(
+            start.elapsed().as_secs() < 5,
+            "no RUN, so nothing to wait for"
+        );
+        let start = std::time::Instant::now();
+        s.tool("subhost-stop slow").run();
+        assert!(start.elapsed().as_secs() < 4, "{:?}", start.elapsed());
+        assert_eq!(s.state("slow"), "stopped");
+    });
+}

@@ -31,8 +31,7 @@ pub struct Mount {
     pub super_options: String,
 }
 
-/// The mounts of one mount namespace, in the kernel's order: of two at one place the later covers
-/// the earlier.
+/// The mounts of one mount namespace, in the kernel's order.
 #[derive(Debug, Clone, Default)]
 pub struct Table(Vec<Mount>);
 
@@ -54,12 +53,33 @@ impl Table {
 
     /// The mount that one sees at `path`, if `path` is a mount point.
     pub fn at(&self, path: &Path) -> Option<&Mount> {
-        self.0.iter().rev().find(|mount| mount.at == path)
+        self.holding(path).filter(|mount| mount.at == path)
     }
 
-    /// The mount that `path` lies in.
+    /// The mount that `path` lies in, found as the kernel finds it: from the root on, at each
+    /// directory what is mounted there. A line with a fitting path may be of a mount that another
+    /// one covers.
     pub fn holding(&self, path: &Path) -> Option<&Mount> {
-        path.ancestors().find_map(|dir| self.at(dir))
+        let is_root = |mount: &&Mount| mount.at == Path::new("/");
+        let mut roots = self.0.iter().filter(is_root);
+        let mut now = roots.find(|root| {
+            let parent = self.0.iter().find(|mount| mount.id == root.parent);
+            parent.is_none_or(|parent| !is_root(&parent) || parent.id == root.id)
+        })?;
+        let dirs: Vec<&Path> = path.ancestors().collect();
+        for dir in dirs.into_iter().rev() {
+            let on = |now: &Mount| {
+                let (id, dir) = (now.id, dir);
+                self.0
+                    .iter()
+                    .rev()
+                    .find(|mount| mount.parent == id && mount.id != id && mount.at == dir)
+            };
+            while let Some(upper) = on(now) {
+                now = upper;
+            }
+        }
+        Some(now)
     }
 
     /// All mounts below the mount `id`, those mounted later first: the order of unmounting.
@@ -235,7 +255,7 @@ mod tests {
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 30 21 0:25 / /a\\040b rw shared:2 master:1 - tmpfs tmp rw,size=4k
 31 30 0:26 /sub /a\\040b/c ro - ext4 /dev/sdb ro
-32 21 0:27 / /a\\040b rw - overlay overlay rw,lowerdir=/l\\0541:/l2\\134:x,upperdir=/u,workdir=/w
+32 30 0:27 / /a\\040b rw - overlay overlay rw,lowerdir=/l\\0541:/l2\\134:x,upperdir=/u,workdir=/w
 garbage
 ";
 
@@ -244,12 +264,14 @@ garbage
         let table = Table::parse(TEXT);
         assert_eq!(table.all().len(), 4);
         assert_eq!(table.at(Path::new("/a b")).unwrap().id, 32);
-        assert_eq!(table.holding(Path::new("/a b/c/d")).unwrap().id, 31);
+        // The overlay covers what is mounted below it.
+        assert_eq!(table.holding(Path::new("/a b/c/d")).unwrap().id, 32);
+        assert!(table.at(Path::new("/a b/c")).is_none());
         assert_eq!(table.holding(Path::new("/x")).unwrap().id, 21);
         assert!(table.at(Path::new("/x")).is_none());
         let ids: Vec<u64> = table.below(21).iter().map(|m| m.id).collect();
-        assert_eq!(ids, [31, 32, 30]);
-        assert!(table.at(Path::new("/a b/c")).unwrap().is_read_only());
+        assert_eq!(ids, [32, 31, 30]);
+        assert!(table.all()[2].is_read_only());
     }
 
     #[test]
