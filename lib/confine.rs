@@ -9,7 +9,9 @@ use rustix::thread::{
 
 /// What stays (`capabilities(7)`). Not here, for instance: SYS_ADMIN (mounts, and with them the
 /// host's file systems), MKNOD and SYS_RAWIO (disks), SYS_MODULE, SYS_TIME, SYSLOG, BPF, PERFMON,
-/// DAC_READ_SEARCH (open_by_handle_at reaches any file of a file system), MAC_ADMIN.
+/// DAC_READ_SEARCH (open_by_handle_at reaches any file of a file system), MAC_ADMIN, and SYS_PTRACE:
+/// with it, whoever is root inside catches a process that comes in before it has given up its own
+/// (processes of equal rights can still be traced).
 const KEPT: &[CapabilitySet] = &[
     CapabilitySet::AUDIT_WRITE,
     CapabilitySet::CHOWN,
@@ -26,31 +28,40 @@ const KEPT: &[CapabilitySet] = &[
     CapabilitySet::SETGID,
     CapabilitySet::SETPCAP,
     CapabilitySet::SETUID,
-    CapabilitySet::SYS_BOOT,
     CapabilitySet::SYS_CHROOT,
     CapabilitySet::SYS_NICE,
-    CapabilitySet::SYS_PTRACE,
 ];
 
-/// The set that stays. `own_network`: the network namespace is the subhost's own, so its links and
-/// routes are as well.
-pub fn kept(own_network: bool) -> CapabilitySet {
-    let kept = KEPT
+/// What a process inside is, as far as its rights go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Rights {
+    /// The network namespace is the subhost's own, so its links and routes are as well.
+    pub own_network: bool,
+    /// PID 1 is an init of the tree's own, which ends by reboot(2): in a pid namespace that is all
+    /// that it does, but the same capability loads kernels (kexec).
+    pub has_init: bool,
+}
+
+/// The set that stays.
+pub fn kept(rights: Rights) -> CapabilitySet {
+    let mut kept = KEPT
         .iter()
         .fold(CapabilitySet::empty(), |all, cap| all | *cap);
-    if own_network {
-        kept | CapabilitySet::NET_ADMIN
-    } else {
-        kept
+    if rights.own_network {
+        kept |= CapabilitySet::NET_ADMIN;
     }
+    if rights.has_init {
+        kept |= CapabilitySet::SYS_BOOT;
+    }
+    kept
 }
 
 /// Gives up all other capabilities, for good and for all that we start.
 ///
 /// # Errors
 /// The failed call: nothing may run with more than it should have.
-pub fn give_up(own_network: bool) -> Result<()> {
-    let kept = kept(own_network);
+pub fn give_up(rights: Rights) -> Result<()> {
+    let kept = kept(rights);
     clear_ambient_capability_set().doing(|| "clear the ambient capabilities")?;
     for number in 0..64 {
         let cap = CapabilitySet::from_bits_retain(1 << number);

@@ -2,6 +2,7 @@
 //! in the subhost's pid namespace, which ends with it.
 
 use crate::config::Name;
+use crate::confine::Rights;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::login::{Program, cannot_run};
 use crate::state::Running;
@@ -74,7 +75,10 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
         dir: join.dir.clone(),
         env: merged(&running.init.env, &join.env),
         term: join.term(),
-        own_network: own_network(running),
+        rights: Rights {
+            own_network: own_network(running),
+            has_init: running.init.own,
+        },
     };
     let home = Home::new().map_err(own)?;
     if !become_member(running).map_err(own)? {
@@ -88,7 +92,8 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
     };
     let pid = child.id() as i32;
     let hand_on = |signal| {
-        let _ = sys::kill(pid, signal);
+        // As a terminal's would: to all that the command has in the foreground.
+        let _ = sys::kill(-pid, signal);
     };
     let carried = terminal::carry(join.wiring, terminal.as_ref(), &signals, &pidfd, hand_on);
     carried.map_err(own)?;

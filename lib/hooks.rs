@@ -71,8 +71,11 @@ pub fn shell(plan: &Plan, phase: Phase) -> Option<String> {
     use crate::envfile::quote;
     let argv = plan.hooks.get(&phase)?;
     let mut words = vec!["env -i".to_owned()];
-    let env = plan.hook_env.iter().filter(|(_, value)| !value.is_empty());
-    words.extend(env.map(|(key, value)| format!("{key}={}", quote(value))));
+    words.extend(
+        plan.hook_env
+            .iter()
+            .map(|(key, value)| format!("{key}={}", quote(value))),
+    );
     words.push(format!("PATH={PATH} PHASE={}", phase.as_str()));
     words.extend(argv.iter().map(|word| quote(word)));
     Some(words.join(" "))

@@ -2,8 +2,9 @@
 //! signals, limits, terminal. Runs inside, after the subhost's root has become ours, so that its
 //! files are read with no way to the host.
 
+use crate::confine::{self, Rights};
 use crate::error::{Doing, Errno, Error, Exit, Result, shown};
-use crate::{confine, sys};
+use crate::sys;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
@@ -34,8 +35,8 @@ pub struct Program {
     pub env: BTreeMap<String, String>,
     /// Type of the terminal, if there is one.
     pub term: Option<String>,
-    /// May it configure its network?
-    pub own_network: bool,
+    /// What it may do.
+    pub rights: Rights,
 }
 
 /// A user as the subhost's /etc/passwd has it.
@@ -234,9 +235,9 @@ impl Program {
         }
         let tty = terminal.map(OwnedFd::try_clone).transpose();
         let tty = tty.doing(|| "duplicate the terminal")?;
-        let own_network = self.own_network;
+        let rights = self.rights;
         sys::before_exec(&mut command, move || {
-            fresh(tty.as_ref(), &user, own_network)
+            fresh(tty.as_ref(), &user, rights)
                 .map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))
         });
         Ok(command)
@@ -257,7 +258,7 @@ impl Program {
 }
 
 /// In the child, just before exec.
-fn fresh(tty: Option<&OwnedFd>, user: &User, own_network: bool) -> std::result::Result<(), Errno> {
+fn fresh(tty: Option<&OwnedFd>, user: &User, rights: Rights) -> std::result::Result<(), Errno> {
     nix::unistd::setsid()?;
     if let Some(tty) = tty {
         sys::controlling_tty(tty)?;
@@ -274,7 +275,7 @@ fn fresh(tty: Option<&OwnedFd>, user: &User, own_network: bool) -> std::result::
     nix::unistd::setgroups(&groups)?;
     let gid = nix::unistd::Gid::from_raw(user.gid);
     nix::unistd::setresgid(gid, gid, gid)?;
-    confine::give_up(own_network).map_err(|e| e.errno.unwrap_or(Errno::EPERM))?;
+    confine::give_up(rights).map_err(|e| e.errno.unwrap_or(Errno::EPERM))?;
     let uid = nix::unistd::Uid::from_raw(user.uid);
     nix::unistd::setresuid(uid, uid, uid)?;
     sys::cloexec_from(3)

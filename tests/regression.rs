@@ -136,3 +136,118 @@ fn a_stop_command_shares_the_time_and_the_rest_is_asked() {
         assert_eq!(s.state("slow"), "stopped");
     });
 }
+
+/// Root inside changed the host's own subhost-init by /proc/1/exe, and wrote to its descriptors.
+#[test]
+fn nobody_inside_reaches_into_pid_1() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        let before = s.world();
+        let init = format!("{}/subhost-init", tools_dir());
+        let mode = || s.host(&format!("stat -c '%a %U' {init}"));
+        let was = mode();
+        s.tool("subhost-start w").silent();
+        for attack in [
+            "chmod 4755 /proc/1/exe",
+            "chown 33 /proc/1/exe",
+            "cat /proc/1/environ",
+            "readlink /proc/1/fd/1",
+            ": >/proc/1/fd/1",
+        ] {
+            let out = s.enter("w", attack).run();
+            assert_ne!(out.code, 0, "{attack}: {out}");
+        }
+        assert_eq!(mode(), was);
+        let caps = s.inside("w", "grep CapBnd /proc/self/status /proc/1/status");
+        for line in caps.lines() {
+            let bits = u64::from_str_radix(line.rsplit('\t').next().unwrap(), 16).unwrap();
+            // SYS_MODULE 16, SYS_RAWIO 17, SYS_PTRACE 19, SYS_ADMIN 21, SYS_BOOT 22, MKNOD 27.
+            for forbidden in [16, 17, 19, 21, 22, 27] {
+                assert_eq!(bits >> forbidden & 1, 0, "{forbidden}: {line}");
+            }
+        }
+        s.stop("w", &before);
+    });
+}
+
+/// A layer called by a link showed $SUBHOST; a writable BIND of it let the inside write configs.
+#[test]
+fn the_other_subhosts_are_out_of_sight_and_out_of_reach() {
+    sandbox(|s| {
+        let w = s.overlay("w", "");
+        s.host("cp -a opt/layers/base/. .; ln -s $PWD alias; echo secret >opt/secret");
+        w.config(&format!(
+            "LOWER={}/alias
+",
+            s.base.display()
+        ));
+        let before = s.world();
+        assert_eq!(s.inside("w", "ls -A /opt 2>/dev/null || :"), "");
+        s.same(&before);
+        let here = s.subhost.display().to_string();
+        w.config(&format!("BIND={here}:/srv\n"));
+        s.tool("subhost-start w").fails(5, &["BIND", &here, "ro"]);
+        s.same(&before);
+    });
+}
+
+/// The kernel calls a file by its own name: what was mounted by a link's could not be unmounted.
+#[test]
+fn an_image_may_be_called_by_a_link_and_be_deleted_while_it_is_up() {
+    sandbox(|s| {
+        let w = s.image("w", "ext4", "IMAGE=link.img\n");
+        s.host("ln -s w.img opt/w/link.img");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        std::fs::rename(w.path("w.img"), w.path("old.img")).unwrap();
+        s.stop("w", &before);
+    });
+}
+
+/// Nobody took Ctrl-C where there was no command, and the terminal was raw.
+#[test]
+fn a_holding_subhost_in_the_foreground_can_be_left() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        let before = s.world();
+        let mut pty = s.pty("subhost-start -f w");
+        eventually("it runs", || s.state("w") == "running");
+        pty.keys("\x03");
+        pty.wait();
+        eventually("it hibernates", || s.state("w") == "hibernating");
+        s.stop("w", &before);
+    });
+}
+
+/// Its command was a zombie that only it could reap, and PID 1 waited for that.
+#[test]
+fn a_stopped_enter_keeps_nobody_from_stopping() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        let enter = s.tool("subhost-enter w -- sleep 1000").start();
+        eventually("it sleeps", || s.runs("sleep 1000"));
+        s.host(&format!("kill -STOP {}", enter.pid()));
+        let start = std::time::Instant::now();
+        s.stop("w", &before);
+        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+        enter.wait();
+    });
+}
+
+/// A record of PID 1 that could not be read meant that nothing ran: the network was taken from
+/// under living processes.
+#[test]
+fn a_damaged_record_is_no_reason_to_tear_down() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        s.host("cp /run/subhost/w/init init; echo garbage >/run/subhost/w/init");
+        s.tool("subhost-stop w").fails(5, &["/run/subhost/w/init"]);
+        s.host("mv init /run/subhost/w/init");
+        assert_eq!(s.inside("w", "hostname"), "w");
+        s.stop("w", &before);
+    });
+}

@@ -6,6 +6,7 @@ mod texts;
 
 use crate::cgroup;
 use crate::config::{Config, Layer, Net, Stop};
+use crate::confine::Rights;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send};
 use crate::init::usual_stop;
@@ -22,7 +23,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -63,7 +64,10 @@ pub fn started(config: &Config) -> Main {
         dir: run.dir.clone(),
         env: run.env.clone(),
         term: None,
-        own_network,
+        rights: Rights {
+            own_network,
+            has_init: !run.init.is_empty(),
+        },
     };
     if !run.init.is_empty() {
         let mut init = program(&run.init);
@@ -95,7 +99,7 @@ pub fn boot(
         None => [is_init; 3],
     };
     // An init that ended by itself left its own behind.
-    if let Some(old) = state.init().and_then(|init| init.cgroup) {
+    if let Some(old) = state.init()?.and_then(|init| init.cgroup) {
         cgroup::remove(&old)?;
     }
     let cgroup = match is_init.then(|| cgroup::make(&config.name)) {
@@ -225,17 +229,26 @@ fn spec(
     })
 }
 
-/// Where a layer shows the host's $SUBHOST, with all subhosts' configs and trees.
+/// Where a layer shows the host's $SUBHOST, with all subhosts' configs and trees. By identity, as a
+/// layer may be called by a link or be a bind.
 fn covers(config: &Config) -> Vec<String> {
+    let identity = |path: &Path| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.dev(), meta.ino()))
+    };
     let below = |layer: &Layer| match layer {
-        Layer::Directory(path) => config.tree.strip_prefix(path).ok(),
+        Layer::Directory(path) => {
+            let layer = identity(path)?;
+            let holding = config
+                .tree
+                .ancestors()
+                .find(|dir| identity(dir) == Some(layer))?;
+            config.tree.strip_prefix(holding).ok()
+        }
         Layer::Image(_) => None,
     };
-    config
-        .root
-        .lowers
-        .iter()
-        .filter_map(below)
+    let layers = config.root.lowers.iter().filter_map(below);
+    layers
         .filter(|path| path.parent().is_some())
         .map(|path| path.to_string_lossy().into_owned())
         .collect()
@@ -248,14 +261,23 @@ fn open_log(config: &Config) -> Result<OwnedFd> {
         }
         _ => {}
     }
+    let is_dir = std::fs::symlink_metadata(LOGS).is_ok_and(|meta| meta.is_dir());
+    if !is_dir {
+        let what = format!("{LOGS} is not a directory");
+        return Err(Error::new(Exit::Failed, what));
+    }
     let path = Path::new(LOGS).join(format!("{}.log", config.name));
     let file = File::options()
         .append(true)
         .create(true)
         .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NOCTTY)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK)
         .open(&path)
         .doing(|| format!("open {}", path.display()))?;
+    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+        let what = format!("{} is not a regular file", path.display());
+        return Err(Error::new(Exit::Failed, what));
+    }
     Ok(file.into())
 }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 /// takes down what this run brought up: after subhost-mount and subhost-net it hibernates.
 ///
 /// If standard input, output or error is a terminal, the inside gets a terminal of the subhost's
-/// own in its place. Other descriptors are handed on untouched.
+/// own in its place. Those of the three that are none are handed on untouched; others are closed.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-enter",

@@ -433,7 +433,6 @@ pub fn tree(option: Option<&Path>) -> Result<PathBuf> {
 pub fn names(tree: &Path) -> Result<Vec<Name>> {
     let entries = match std::fs::read_dir(tree) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e).doing(|| format!("read {}", shown(tree))),
     };
     let mut names: Vec<Name> = entries

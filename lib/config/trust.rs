@@ -79,8 +79,8 @@ fn written_by_us(path: &Path, meta: &Metadata, others_may_add: bool) -> Result<(
 /// us) out? Links on the way count where they lead.
 ///
 /// # Errors
-/// `Invalid` with the chmod that helps, applied to `guard`.
-pub fn unreachable_by_others(path: &Path, guard: &Path) -> Result<()> {
+/// `Invalid` with the chmod that helps, on `guard`; none where that could harm the host.
+pub fn unreachable_by_others(path: &Path, guard: Option<&Path>) -> Result<()> {
     let Ok(real) = std::fs::canonicalize(path) else {
         return Ok(()); // What does not exist is refused elsewhere, by the step that needs it.
     };
@@ -99,8 +99,13 @@ pub fn unreachable_by_others(path: &Path, guard: &Path) -> Result<()> {
         Exit::Invalid,
         format!("other users of the host can reach {}", shown(path)),
     )
-    .hint(format!(
-        "a setuid file inside would serve them: chmod 700 {}",
-        shown(guard)
-    )))
+    .hint(match guard {
+        Some(guard) => format!(
+            "a setuid file inside would serve them: chmod 700 {}",
+            shown(guard)
+        ),
+        None => "a setuid file inside would serve them: keep it in a directory that only root may \
+                 enter"
+            .into(),
+    }))
 }

@@ -8,10 +8,11 @@ pub mod spec;
 mod tree;
 
 use crate::config::signal_number;
+use crate::confine::{self, Rights};
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
 use crate::login::{Program, cannot_run, default_signals};
 use crate::state::{Last, now};
-use crate::{confine, sys, terminal};
+use crate::{sys, terminal};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -47,6 +48,8 @@ pub fn main() -> ExitCode {
     };
     let _ = sys::cloexec_from(3);
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    // Nobody inside may look into us: our program and our descriptors are the host's.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     // What cron or init thought of killing first is not for us to inherit.
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
     if console {
@@ -133,7 +136,7 @@ fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3])
     };
     let last_steps = || -> Result<()> {
         nix::unistd::setsid().doing(|| "lead a session")?;
-        confine::give_up(program.own_network)?;
+        confine::give_up(program.rights)?;
         default_signals().doing(|| "reset signals")?;
         sys::cloexec_from(3).doing(|| "let go of descriptors")
     };
@@ -202,7 +205,10 @@ impl<'a> Reaper<'a> {
             std::env::set_current_dir("/").doing(|| "change to / inside")?;
         }
         drop(terminal);
-        confine::give_up(own_network)?;
+        confine::give_up(Rights {
+            own_network,
+            has_init: false,
+        })?;
         send(self.socket, &Report::Up, &[])?;
         self.hold(matches!(main, Main::Run(_)))
     }
@@ -240,7 +246,10 @@ impl<'a> Reaper<'a> {
             self.signals();
             if heard {
                 match receive::<Hand>(self.socket) {
-                    Ok(Some((Hand(signal), _))) if self.command.is_some() => self.hand_on(signal),
+                    // As a terminal's would: to all that the command has in the foreground.
+                    Ok(Some((Hand(signal), _))) if self.command.is_some() => {
+                        let _ = self.command.map(|pid| sys::kill(-pid, signal));
+                    }
                     // Holding in the foreground: whatever would end a command ends us.
                     Ok(Some(_)) => self.stop(),
                     // The tool is gone. Its boot ends with it, or it left us to ourselves.

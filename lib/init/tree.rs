@@ -35,6 +35,7 @@ struct Picked {
     target: String,
     directory: bool,
     make: bool,
+    text: bool,
 }
 
 /// Enters namespaces of its own and makes the root and all mounts.
@@ -97,13 +98,22 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
         put(&tmpfs, target, true, true)?;
     }
     for path in &spec.covers {
-        if let Ok(target) = resolve(path, OFlags::DIRECTORY) {
+        let target = match resolve(path, OFlags::DIRECTORY) {
+            // Not shown after all: on another file system, or hidden by what was written above it.
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+            other => other.doing(|| format!("cover {path} inside"))?,
+        };
+        {
             let nothing = detached("tmpfs", &[("mode", "0000"), ("size", "4k")], SAFE | RDONLY)?;
             attach(&nothing, &target).doing(|| format!("cover {path} inside"))?;
         }
     }
     for one in picked {
-        put(&one.mount, &one.target, one.directory, one.make)?;
+        match put(&one.mount, &one.target, one.directory, one.make) {
+            // A read-only tree without the file goes without ours.
+            Err(error) if one.text && error.errno == Some(Errno::EROFS) => {}
+            other => other?,
+        }
     }
     std::env::set_current_dir("/").doing(|| "change to / inside")
 }
@@ -121,6 +131,7 @@ fn pick_up(spec: &Spec) -> Result<Vec<Picked>> {
             target: target.clone(),
             directory: false,
             make: *make,
+            text: true,
         });
     }
     // After our texts, so that a BIND on the same file wins.
@@ -132,6 +143,7 @@ fn pick_up(spec: &Spec) -> Result<Vec<Picked>> {
             target: bind.target.clone(),
             directory,
             make: true,
+            text: false,
         });
     }
     Ok(picked)
@@ -299,7 +311,9 @@ fn cover(path: &str, mount: &OwnedFd) -> Result<()> {
                 Errno::ELOOP => error.hint(format!(
                     "/{path} is a link in this tree: make it a directory"
                 )),
-                Errno::ENOTDIR => error.hint(format!("/{path} is not a directory in this tree")),
+                Errno::ENOTDIR | Errno::EINVAL => {
+                    error.hint(format!("/{path} is not a directory in this tree"))
+                }
                 _ => error,
             }
         })

@@ -87,12 +87,16 @@ impl Netlink {
         }
         let runtime = self.runtime()?;
         let opened = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
+            let work = || {
                 nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
                 let _entered = runtime.enter();
                 new_connection().map_err(IntoErrno::into_errno)
-            });
-            thread.join().unwrap_or(Err(Errno::EIO))
+            };
+            // A full process table is an error, not a panic.
+            match std::thread::Builder::new().spawn_scoped(scope, work) {
+                Ok(thread) => thread.join().unwrap_or(Err(Errno::EIO)),
+                Err(e) => Err(e.into_errno()),
+            }
         });
         let (connection, handle, _) =
             opened.doing(|| format!("open a netlink socket in the namespace {name}"))?;

@@ -1,7 +1,7 @@
 //! Named network namespaces by iproute2's convention (`ip-netns(8)`): a file in /run/netns with
 //! an nsfs mounted on it. `ip netns exec NAME` works on ours, and NET=netns:NAME on theirs.
 
-use crate::error::{Doing, Errno, Error, Result, shown};
+use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::root::mountinfo::Table;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -110,7 +110,7 @@ pub fn make(name: &str) -> Result<OwnedFd> {
         .open(&path)
         .doing(|| format!("make the namespace file {}", path.display()))?;
     let bound = std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
+        let work = || {
             unshare(CloneFlags::CLONE_NEWNET)?;
             // Not /proc/self: that is another thread's.
             let own = "/proc/thread-self/ns/net";
@@ -121,8 +121,11 @@ pub fn make(name: &str) -> Result<OwnedFd> {
                 MsFlags::MS_BIND,
                 None::<&str>,
             )
-        });
-        thread.join().unwrap_or(Err(Errno::EIO))
+        };
+        match std::thread::Builder::new().spawn_scoped(scope, work) {
+            Ok(thread) => thread.join().unwrap_or(Err(Errno::EIO)),
+            Err(e) => Err(e.into_errno()),
+        }
     });
     let found = bound
         .doing(|| format!("make the network namespace {name}"))

@@ -90,6 +90,10 @@ fn found(
             })?,
     };
     let fstype = match fstype {
+        Some(fstype) if is_no_disk(fstype) => {
+            let what = format!("{fstype} is no file system that an image could hold");
+            return Err(Error::new(Exit::Invalid, what).hint("IMAGE_FSTYPE"));
+        }
         Some(fstype) => fstype.to_owned(),
         None => superblock(opened, offset)
             .ok_or_else(|| unknown(file, opened, partition))?
@@ -100,6 +104,13 @@ fn found(
         size,
         fstype,
     })
+}
+
+/// Does the kernel know the type as one that needs no device?
+fn is_no_disk(fstype: &str) -> bool {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let mut lines = known.lines().filter_map(|line| line.strip_prefix("nodev"));
+    lines.any(|name| name.trim() == fstype)
 }
 
 fn unknown(file: &Path, opened: &File, partition: Option<u32>) -> Error {
@@ -137,7 +148,13 @@ pub(super) fn mount(
     let found = found(file, &opened, partition, fstype)?;
     // The device is kept open until the mount holds it: it clears itself when both are gone.
     let device = attach(&opened, &found, read_only)
-        .doing(|| format!("attach the image {} to a loop device", shown(file)))?;
+        .doing(|| format!("attach the image {} to a loop device", shown(file)))
+        .map_err(|error| match error.errno {
+            Some(Errno::ENOENT | Errno::ENOTTY | Errno::ENXIO) => {
+                error.hint("is there a /dev/loop-control? modprobe loop")
+            }
+            _ => error,
+        })?;
     let path = device
         .path()
         .ok_or_else(|| Error::sys("tell the name of a loop device", Errno::ENODEV))?;
@@ -244,7 +261,12 @@ pub(super) fn backs(mount: &Mount, file: &Path) -> bool {
         .source
         .strip_prefix("/dev/loop")
         .and_then(|number| backing_file(&Path::new("/sys/block").join(format!("loop{number}"))))
-        .is_some_and(|backing| backing == file)
+        .is_some_and(|backing| {
+            // Deleted, replaced or renamed while it is mounted, it is still what we mounted.
+            let mut deleted = file.as_os_str().to_owned();
+            deleted.push(" (deleted)");
+            backing == file || backing.as_os_str() == deleted || !file.exists()
+        })
 }
 
 /// Detaches devices that a killed run attached to our claimed image and did not mount.

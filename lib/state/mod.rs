@@ -162,6 +162,8 @@ impl State {
         let path = self.dir.join("lock");
         for dir in [Path::new(RUN), &self.dir] {
             match DirBuilder::new().mode(0o700).create(dir) {
+                // Another's tidying took its parent away under us.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
                 Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
                     return Err(e).doing(|| format!("make the directory {}", dir.display()));
                 }
@@ -215,7 +217,7 @@ impl State {
         let up = [Half::Root, Half::Net]
             .iter()
             .any(|half| self.plan_file(*half).exists());
-        if !up && self.running().is_none() {
+        if !up && matches!(self.running(), Ok(None)) {
             let files = [
                 "alive",
                 "init",
@@ -224,6 +226,10 @@ impl State {
                 "resolv.conf",
                 "hostname",
                 "lock",
+                "root.new",
+                "net.new",
+                "init.new",
+                "last.new",
             ];
             for file in files {
                 let _ = std::fs::remove_file(self.dir.join(file));
@@ -289,7 +295,9 @@ impl State {
             let _ = std::fs::remove_file(&new);
             return Err(e).doing(doing);
         }
-        std::fs::rename(&new, file).doing(doing)
+        std::fs::rename(&new, file).doing(doing).inspect_err(|_| {
+            let _ = std::fs::remove_file(&new);
+        })
     }
 
     /// A text that PID 1 binds over a file of the tree; gives its path.
@@ -320,15 +328,39 @@ impl State {
     }
 
     /// The record of PID 1, whether it lives or not.
-    pub fn init(&self) -> Option<Init> {
-        serde_json::from_str(&read(&self.dir.join("init"))?).ok()
+    ///
+    /// # Errors
+    /// It is there and cannot be read: whether something runs is then not known.
+    pub fn init(&self) -> Result<Option<Init>> {
+        let file = self.dir.join("init");
+        let damaged = |why: String| {
+            Error::new(
+                Exit::Invalid,
+                format!("{} cannot be read: {why}", file.display()),
+            )
+            .hint("see with ps whether its subhost-init lives, end it, then remove the file")
+        };
+        match std::fs::symlink_metadata(&file) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(damaged(e.to_string())),
+            Ok(_) => {}
+        }
+        let text = read(&file).ok_or_else(|| damaged("no text".into()))?;
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| damaged(e.to_string()))
     }
 
     /// The record of PID 1 and a pidfd of it, if it lives.
-    pub fn running(&self) -> Option<Running> {
-        let init = self.init()?;
-        let pidfd = init.identity.alive()?;
-        Some(Running { init, pidfd })
+    ///
+    /// # Errors
+    /// As [`State::init`].
+    pub fn running(&self) -> Result<Option<Running>> {
+        let Some(init) = self.init()? else {
+            return Ok(None);
+        };
+        let alive = init.identity.alive();
+        Ok(alive.map(|pidfd| Running { init, pidfd }))
     }
 
     /// Forgets PID 1.

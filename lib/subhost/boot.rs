@@ -3,6 +3,7 @@
 use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost};
 use crate::boot::{self, Booted, Order};
 use crate::config::{Config, Net, Phase};
+use crate::confine::Rights;
 use crate::enter::{self, Join, Joined};
 use crate::error::{Error, Exit, Result};
 use crate::init::spec::Main;
@@ -10,7 +11,7 @@ use crate::login::Program;
 use crate::net::netns;
 use crate::plan::{Half, Plan};
 use crate::state::{Booter, Running, tty_of};
-use crate::terminal::{Signals, Wiring};
+use crate::terminal::{Signals, Wiring, Wish};
 use crate::{hooks, proc};
 use std::os::fd::OwnedFd;
 
@@ -24,9 +25,9 @@ impl Subhost {
         let lock = self.lock()?;
         let booted = self.start_locked(how, wiring.filter(|_| tied));
         self.state.unlock(lock);
-        match (booted?, wiring) {
-            (Some((booted, signals)), Some(wiring)) if tied => booted.attend(wiring, &signals),
-            _ => Ok(0),
+        match booted? {
+            Some((booted, signals, wiring)) => booted.attend(wiring, &signals),
+            None => Ok(0),
         }
     }
 
@@ -34,7 +35,7 @@ impl Subhost {
         &self,
         how: StartHow,
         wiring: Option<Wiring>,
-    ) -> Result<Option<(Booted, Signals)>> {
+    ) -> Result<Option<(Booted, Signals, Wiring)>> {
         if let Some(running) = self.running()? {
             if running.init.by.pid.is_none() && how == StartHow::Background {
                 // It runs on whatever became of its config.
@@ -53,6 +54,11 @@ impl Subhost {
             StartHow::Shell => Main::Run(shell(&config, Vec::new())),
             _ => boot::started(&config),
         };
+        // Nobody is there who would take a terminal's signals: they are for us.
+        let wiring = match main {
+            Main::Hold => wiring.map(|_| Wiring::new(Wish::Never)),
+            _ => wiring,
+        };
         let signals = Signals::new_if(wiring.is_some())?;
         let booted = self
             .bring_up(&config, main, wiring)
@@ -69,7 +75,9 @@ impl Subhost {
                 }
                 error
             })?;
-        Ok(signals.map(|signals| (booted.0, signals)))
+        Ok(signals
+            .zip(wiring)
+            .map(|(signals, wiring)| (booted.0, signals, wiring)))
     }
 
     /// Root, network, boot; what this call brought up is taken down if a later part fails. Gives
@@ -250,6 +258,9 @@ fn shell(config: &Config, argv: Vec<String>) -> Program {
         dir: String::new(),
         env: config.run.env.clone(),
         term: std::env::var("TERM").ok(),
-        own_network: matches!(config.net, Net::Private(_)),
+        rights: Rights {
+            own_network: matches!(config.net, Net::Private(_)),
+            has_init: false,
+        },
     }
 }

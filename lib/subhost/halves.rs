@@ -169,14 +169,12 @@ impl Subhost {
             return Ok(());
         }
         let root = &config.root;
-        unreachable_by_others(&config.dir, &config.dir)?;
+        unreachable_by_others(&config.dir, Some(&config.dir))?;
         let mut paths = vec![root.upper.as_path(), root.live.as_path()];
         paths.extend(root.image.iter().map(|image| image.file.as_path()));
         for path in paths {
-            let guard = match path.is_dir() {
-                true => path,
-                false => path.parent().unwrap_or(path),
-            };
+            // The directory of a layer may be closed; what else lies where it lies is not ours.
+            let guard = (path == root.upper && path.is_dir()).then_some(path);
             unreachable_by_others(path, guard)?;
         }
         Ok(())
@@ -242,10 +240,23 @@ impl Subhost {
         let Some(Step::Netns { name }) = plan.steps.first() else {
             return Ok(Vec::new());
         };
-        Ok(match netns::find(name)? {
-            netns::Found::Namespace(fd) => holders::of_netns(netns::inode(&fd)),
-            _ => Vec::new(),
-        })
+        let netns::Found::Namespace(namespace) = netns::find(name)? else {
+            return Ok(Vec::new());
+        };
+        let inode = netns::inode(&namespace);
+        let mut held = holders::of_netns(inode);
+        // A tool of ours that has just come out again, or is on its way to.
+        for _ in 0..5 {
+            if held
+                .iter()
+                .all(|holder| !holder.command.starts_with("subhost-"))
+            {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            held = holders::of_netns(inode);
+        }
+        Ok(held)
     }
 }
 

@@ -162,7 +162,7 @@ impl Subhost {
     /// # Errors
     /// A subhost of another $SUBHOST runs under this name.
     pub fn running(&self) -> Result<Option<Running>> {
-        match self.state.running() {
+        match self.state.running()? {
             Some(running) if running.init.tree != self.tree => {
                 let tree = shown(&running.init.tree);
                 let what = format!("the subhost {tree}/{} runs under this name", self.name);
@@ -176,8 +176,9 @@ impl Subhost {
     fn lock(&self) -> Result<Lock> {
         let usual = || {
             let running = self
-                .state
                 .running()
+                .ok()
+                .flatten()
                 .map(|running| running.init.stop_timeout);
             let configured = || self.config().map(|config| config.run.stop_timeout).ok();
             running

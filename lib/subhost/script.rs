@@ -2,6 +2,7 @@
 
 use super::Subhost;
 use super::halves::refuse_foreign;
+use super::stop::{Asking, asking};
 use crate::config::Phase;
 use crate::envfile::quote;
 use crate::error::Result;
@@ -9,6 +10,7 @@ use crate::hooks;
 use crate::net::{self, Network};
 use crate::plan::{Half, Presence};
 use crate::root::{self, mountinfo::Table};
+use crate::state::Running;
 
 impl Subhost {
     /// The steps up as a shell script; what is there already is left out.
@@ -62,9 +64,7 @@ impl Subhost {
         if processes {
             lines.extend(hook(Phase::Prestop));
             if let Some(running) = self.running()? {
-                let pid = running.init.identity.pid;
-                lines.push(format!("kill -TERM {pid}"));
-                lines.push(format!("while [ -d /proc/{pid} ]; do sleep 0.1; done"));
+                lines.extend(self.script_end(&running));
             }
         }
         let table = Table::read()?;
@@ -100,6 +100,26 @@ impl Subhost {
             lines.extend(hook(Phase::Poststop));
         }
         Ok(script(&lines))
+    }
+
+    /// Ends PID 1: asked, given its time, killed.
+    fn script_end(&self, running: &Running) -> Vec<String> {
+        let pid = running.init.identity.pid;
+        let tenths = running.init.stop_timeout.as_millis() / 100;
+        let gone = format!("[ ! -d /proc/{pid} ]");
+        let ask = match asking(&running.init) {
+            Asking::Command(argv) => {
+                let words: Vec<String> = argv.iter().map(|word| quote(word)).collect();
+                format!("nsenter -t {pid} -a {}", words.join(" "))
+            }
+            Asking::Signal(signal) => format!("kill -{signal} {pid}"),
+        };
+        vec![
+            ask,
+            format!("i=0; until {gone} || [ $i -ge {tenths} ]; do sleep 0.1; i=$((i + 1)); done"),
+            format!("{gone} || kill -KILL {pid}"),
+            format!("until {gone}; do sleep 0.1; done"),
+        ]
     }
 }
 

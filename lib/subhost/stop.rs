@@ -7,7 +7,7 @@ use crate::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::holders;
 use crate::init::usual_stop;
 use crate::plan::Half;
-use crate::state::{Last, Running, now};
+use crate::state::{Init, Last, Running, now};
 use crate::{cgroup, hooks, proc, sys};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ impl Subhost {
                 proc::wait(&logger, Some(Duration::from_secs(2)));
             }
         }
-        if let Some(cgroup) = self.state.init().and_then(|init| init.cgroup) {
+        if let Some(cgroup) = self.state.init()?.and_then(|init| init.cgroup) {
             errors.extend(cgroup::remove(&cgroup).err());
         }
         self.state.forget();
@@ -65,7 +65,12 @@ impl Subhost {
             // Our PID 1 keeps the time itself; an init that does not hear must not have forever.
             let left = deadline.saturating_duration_since(Instant::now());
             let grace = left + Duration::from_millis(500);
-            if proc::wait(&running.pidfd, Some(grace)) {
+            let soon = grace.min(Duration::from_millis(300));
+            if proc::wait(&running.pidfd, Some(soon)) {
+                return Ok(());
+            }
+            wake_parents(running);
+            if proc::wait(&running.pidfd, Some(grace.saturating_sub(soon))) {
                 return Ok(());
             }
         }
@@ -78,6 +83,9 @@ impl Subhost {
                 }
             })
             .doing(|| format!("kill PID 1 (pid {})", running.init.identity.pid))?;
+        if !proc::wait(&running.pidfd, Some(Duration::from_millis(300))) {
+            wake_parents(running);
+        }
         if !proc::wait(&running.pidfd, Some(KILL_TIMEOUT)) {
             return Err(Error::new(
                 Exit::TimedOut,
@@ -99,12 +107,9 @@ impl Subhost {
     fn ask(&self, running: &Running, deadline: Instant) {
         let init = &running.init;
         let term = Signal::SIGTERM as i32;
-        let command = match (&init.stop, init.own) {
-            (Stop::Command(argv), _) => Some(argv.clone()),
-            (Stop::Usual, true) if usual_stop(&executable(init.identity.pid)).is_none() => {
-                Some(vec!["/sbin/telinit".to_owned(), "0".to_owned()])
-            }
-            _ => None,
+        let (command, signal) = match asking(init) {
+            Asking::Command(argv) => (Some(argv), term),
+            Asking::Signal(signal) => (None, signal),
         };
         if let Some(argv) = command {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -126,12 +131,6 @@ impl Subhost {
                 Err(error) => crate::cli::report(Some(&self.name), &error),
             }
         }
-        let signal = match (&init.stop, init.own) {
-            // Our PID 1 takes TERM as the order, whatever it then sends to RUN.
-            (_, false) => term,
-            (Stop::Signal(signal), true) => *signal,
-            (_, true) => usual_stop(&executable(init.identity.pid)).unwrap_or(term),
-        };
         if init.own {
             wait_for_handler(init.identity.pid, signal);
         }
@@ -165,6 +164,29 @@ impl Subhost {
     }
 }
 
+/// How PID 1 is asked to end.
+pub(super) enum Asking {
+    /// By a command run inside.
+    Command(Vec<String>),
+    /// By a signal.
+    Signal(i32),
+}
+
+/// What `stop` asks, by STOP and by what PID 1 is.
+pub(super) fn asking(init: &Init) -> Asking {
+    let usual = || usual_stop(&executable(init.identity.pid));
+    match (&init.stop, init.own) {
+        (Stop::Command(argv), _) => Asking::Command(argv.clone()),
+        // Our PID 1 takes TERM as the order, whatever it then sends to RUN.
+        (_, false) => Asking::Signal(Signal::SIGTERM as i32),
+        (Stop::Signal(signal), true) => Asking::Signal(*signal),
+        (Stop::Usual, true) => match usual() {
+            Some(signal) => Asking::Signal(signal),
+            None => Asking::Command(vec!["/sbin/telinit".into(), "0".into()]),
+        },
+    }
+}
+
 fn executable(pid: i32) -> String {
     std::fs::read_link(format!("/proc/{pid}/exe"))
         .map(|path| path.to_string_lossy().into_owned())
@@ -185,5 +207,25 @@ fn wait_for_handler(pid: i32, signal: i32) {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// PID 1 cannot end before all processes inside have been reaped. Those of a `subhost-enter` that
+/// has been stopped, as by Ctrl-Z or for reading a terminal in the background, are zombies until
+/// it goes on.
+fn wake_parents(running: &Running) {
+    let Some(inside) = proc::namespace(running.init.identity.pid, "pid") else {
+        return;
+    };
+    for pid in holders::pids() {
+        let Some(stat) = proc::Stat::of(pid).filter(|stat| stat.parent > 1) else {
+            continue;
+        };
+        if proc::namespace(pid, "pid") == Some(inside)
+            && proc::namespace(stat.parent, "pid") != Some(inside)
+            && holders::command(stat.parent) == "subhost-enter"
+        {
+            let _ = sys::kill(stat.parent, Signal::SIGCONT as i32);
+        }
     }
 }

@@ -140,7 +140,8 @@ impl Checker<'_> {
         };
         let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(Some(Image {
-            file,
+            // As the kernel will call it.
+            file: std::fs::canonicalize(&file).unwrap_or(file),
             at: self.dir.join("mnt"),
             partition,
             fstype: optional(&raw.image_fstype),
@@ -161,7 +162,7 @@ impl Checker<'_> {
         for word in self.value("LOWER", words(&raw.lower))? {
             let path = self.path("LOWER", &word)?;
             lowers.push(if path.is_file() {
-                Layer::Image(path)
+                Layer::Image(std::fs::canonicalize(&path).unwrap_or(path))
             } else {
                 Layer::Directory(path)
             });
@@ -204,6 +205,9 @@ impl Checker<'_> {
                 "RUN",
                 "RUN and INIT exclude each other: an INIT starts its own services",
             ));
+        }
+        if command.first().is_some_and(String::is_empty) {
+            return Err(self.bad("RUN", "names no program"));
         }
         if !init.is_empty() && !init[0].starts_with('/') {
             return Err(self.bad("INIT", format!("'{}' is no path from / on", init[0])));
@@ -298,8 +302,17 @@ impl Checker<'_> {
             if target.contains(':') {
                 return Err(self.bad("BIND", format!("'{word}' is not SRC[:DST][:ro]")));
             }
+            let source = self.path("BIND", source)?;
+            let real = std::fs::canonicalize(&source).unwrap_or_else(|_| source.clone());
+            if !read_only && self.dir.starts_with(&real) {
+                let what = format!(
+                    "{} holds configs, and the inside could write them",
+                    source.display()
+                );
+                return Err(self.bad("BIND", what).hint("add :ro, or bind less"));
+            }
             binds.push(Bind {
-                source: self.path("BIND", source)?,
+                source,
                 target: self.inside("BIND", target)?,
                 read_only,
             });
