@@ -251,3 +251,33 @@ fn a_damaged_record_is_no_reason_to_tear_down() {
         s.stop("w", &before);
     });
 }
+
+/// TERM while a hook ran left a frozen plan and nothing of it.
+#[test]
+fn a_signal_waits_for_what_is_begun() {
+    sandbox(|s| {
+        s.overlay("w", "PREMOUNT='/bin/sleep 1'\n");
+        let before = s.world();
+        let start = s.tool("subhost-start w").start();
+        eventually("the hook runs", || {
+            s.test("[ -e /run/subhost/w/root.plan ]")
+        });
+        s.host(&format!("kill -TERM {}", start.pid()));
+        assert_eq!(start.wait().code, 128 + 15);
+        assert_eq!(s.state("w"), "running");
+        s.stop("w", &before);
+    });
+}
+
+/// A typo in --set went unnoticed where no config was read.
+#[test]
+fn a_typo_on_the_command_line_is_told_when_joining_too() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        s.tool("subhost-enter --set HOSTNAM=x w -- true")
+            .fails(125, &["HOSTNAME"]);
+        s.stop("w", &before);
+    });
+}

@@ -74,6 +74,10 @@ impl Common {
     /// The name cannot be one.
     pub fn subhost(&self, name: &str) -> Result<Subhost> {
         let name = Name::new(name)?;
+        // Also where no config is read, as by those that join.
+        for word in &self.set {
+            crate::config::setting(word)?;
+        }
         Ok(Subhost::new(&self.tree()?, &name, &self.set).waiting(self.wait))
     }
 

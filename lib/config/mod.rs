@@ -292,7 +292,10 @@ pub(crate) fn invalid(origin: &Origin, key: &str, why: impl fmt::Display) -> Err
         Origin::File(file, line) => format!("{}:{line}: ", shown(file)),
         Origin::CommandLine => "--set: ".into(),
     };
-    Error::new(Exit::Invalid, format!("{place}{key}: {why}"))
+    Error::new(
+        Exit::Invalid,
+        format!("{place}{key}: {}", shown(why.to_string())),
+    )
 }
 
 impl Config {
@@ -327,10 +330,7 @@ impl Config {
         }
         merge(&mut settings, &file, tree, name)?;
         for word in set {
-            let (key, value) = word.split_once('=').ok_or_else(|| {
-                Error::new(Exit::Usage, format!("--set {}: not KEY=VALUE", shown(word)))
-            })?;
-            known(key, &Origin::CommandLine)?;
+            let (key, value) = setting(word)?;
             if value.contains('\0') {
                 return Err(invalid(&Origin::CommandLine, key, "contains a NUL"));
             }
@@ -363,6 +363,18 @@ impl Root {
             (None, true) => "rbind",
         }
     }
+}
+
+/// A word of `--set`: a known key and its value.
+///
+/// # Errors
+/// `Usage` if it is no such word; `Invalid` with the nearest key.
+pub fn setting(word: &str) -> Result<(&str, &str)> {
+    let (key, value) = word
+        .split_once('=')
+        .ok_or_else(|| Error::new(Exit::Usage, format!("--set {}: not KEY=VALUE", shown(word))))?;
+    known(key, &Origin::CommandLine)?;
+    Ok((key, value))
 }
 
 fn known(key: &str, origin: &Origin) -> Result<()> {

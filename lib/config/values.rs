@@ -54,6 +54,15 @@ impl fmt::Display for Cidr {
 }
 
 impl Cidr {
+    /// Is it a network's own address, with no bit beyond the prefix?
+    pub fn is_network(&self) -> bool {
+        let bits = match self.address {
+            IpAddr::V4(a) => u128::from(a.to_bits()) << 96,
+            IpAddr::V6(a) => a.to_bits(),
+        };
+        bits.checked_shl(self.prefix.into()).unwrap_or(0) == 0
+    }
+
     /// Is `address` in the same network?
     pub fn contains(&self, address: IpAddr) -> bool {
         let same = |a: &[u8], b: &[u8]| {
@@ -196,6 +205,9 @@ mod tests {
         assert!(!net.contains("2001:db8::1".parse().unwrap()));
         let all: Cidr = "0.0.0.0/0".parse().unwrap();
         assert!(all.contains("198.51.100.1".parse().unwrap()));
+        assert!(all.is_network() && !net.is_network());
+        assert!("2001:db8::/32".parse::<Cidr>().unwrap().is_network());
+        assert!("::1/128".parse::<Cidr>().unwrap().is_network());
         for bad in ["192.0.2.10", "192.0.2.10/33", "x/8", "1.2.3/8", "::1/129"] {
             assert!(bad.parse::<Cidr>().is_err(), "{bad}");
         }

@@ -372,8 +372,9 @@ pub fn usual_stop(program: &str) -> Option<i32> {
 }
 
 fn log(socket: &OwnedFd) -> ExitCode {
-    // Not to be ended by what ends the tool's terminal.
+    // Not to be ended by what ends the tool's terminal; by all else as usual.
     let _ = nix::unistd::setsid();
+    let _ = default_signals();
     let logged = receive::<Go>(socket).and_then(|received| {
         let Some((Go, fds)) = received else {
             return Ok(());

@@ -88,7 +88,8 @@ impl Report {
     pub fn failed(error: Error) -> Self {
         Report::Failed {
             exit: error.exit as u8,
-            what: error.what,
+            // It must fit into a packet, whatever the command was.
+            what: error.what.chars().take(2000).collect(),
             errno: error.errno.map(|errno| errno as i32),
             hint: error.hint,
         }

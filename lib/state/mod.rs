@@ -8,6 +8,7 @@ use crate::config::{Name, Stop};
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::plan::{Half, Plan};
 use crate::proc::Identity;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,6 +35,30 @@ pub struct State {
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    _deferred: Deferred,
+}
+
+/// INT, TERM and HUP wait while something is changed: what is begun is done or undone, and then
+/// they have their effect. QUIT does not wait, for those who must.
+#[derive(Debug)]
+struct Deferred(SigSet);
+
+impl Deferred {
+    fn new() -> Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            set.add(signal);
+        }
+        set.thread_swap_mask(SigmaskHow::SIG_BLOCK)
+            .map(Self)
+            .doing(|| "defer signals")
+    }
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        let _ = self.0.thread_set_mask();
+    }
 }
 
 /// Who booted a subhost.
@@ -197,7 +222,10 @@ impl State {
         let who = format!("{} {}\n", std::process::id(), crate::cli::program());
         let _ = file.set_len(0).and_then(|()| file.rewind());
         let _ = file.write_all(who.as_bytes());
-        Ok(Some(Lock { file }))
+        Ok(Some(Lock {
+            file,
+            _deferred: Deferred::new()?,
+        }))
     }
 
     fn busy(&self, wait: Duration) -> Error {

@@ -22,12 +22,14 @@ impl Subhost {
     /// `Busy` if somebody's enter booted it; why it is not up; what this run did is undone.
     pub fn start(&self, how: StartHow, wiring: Option<Wiring>) -> Result<u8> {
         let tied = how != StartHow::Background;
+        // Before the lock, which lets signals through again when it goes.
+        let signals = Signals::new_if(tied && wiring.is_some())?;
         let lock = self.lock()?;
         let booted = self.start_locked(how, wiring.filter(|_| tied));
         self.state.unlock(lock);
-        match booted? {
-            Some((booted, signals, wiring)) => booted.attend(wiring, &signals),
-            None => Ok(0),
+        match (booted?, signals) {
+            (Some((booted, Some(wiring))), Some(signals)) => booted.attend(wiring, &signals),
+            _ => Ok(0),
         }
     }
 
@@ -35,7 +37,7 @@ impl Subhost {
         &self,
         how: StartHow,
         wiring: Option<Wiring>,
-    ) -> Result<Option<(Booted, Signals, Wiring)>> {
+    ) -> Result<Option<(Booted, Option<Wiring>)>> {
         if let Some(running) = self.running()? {
             if running.init.by.pid.is_none() && how == StartHow::Background {
                 // It runs on whatever became of its config.
@@ -59,25 +61,20 @@ impl Subhost {
             Main::Hold => wiring.map(|_| Wiring::new(Wish::Never)),
             _ => wiring,
         };
-        let signals = Signals::new_if(wiring.is_some())?;
-        let booted = self
-            .bring_up(&config, main, wiring)
-            .map_err(|(mut error, _)| {
-                let inside = [Exit::CannotRun, Exit::NotFound, Exit::Own];
-                if how == StartHow::Background && inside.contains(&error.exit) {
-                    let key = if config.run.init.is_empty() {
-                        "RUN"
-                    } else {
-                        "INIT"
-                    };
-                    error.what = format!("{key}: {}", error.what);
-                    error.exit = Exit::Failed;
-                }
-                error
-            })?;
-        Ok(signals
-            .zip(wiring)
-            .map(|(signals, wiring)| (booted.0, signals, wiring)))
+        let booted = self.bring_up(&config, main, wiring).map_err(|mut error| {
+            let inside = [Exit::CannotRun, Exit::NotFound, Exit::Own];
+            if how == StartHow::Background && inside.contains(&error.exit) {
+                let key = if config.run.init.is_empty() {
+                    "RUN"
+                } else {
+                    "INIT"
+                };
+                error.what = format!("{key}: {}", error.what);
+                error.exit = Exit::Failed;
+            }
+            error
+        })?;
+        Ok(Some((booted.0, wiring)))
     }
 
     /// Root, network, boot; what this call brought up is taken down if a later part fails. Gives
@@ -87,7 +84,7 @@ impl Subhost {
         config: &Config,
         main: Main,
         wiring: Option<Wiring>,
-    ) -> std::result::Result<(Booted, Vec<Half>), (Error, ())> {
+    ) -> Result<(Booted, Vec<Half>)> {
         let mut brought = Vec::new();
         let result = self.bring_up_halves(config, main, wiring, &mut brought);
         match result {
@@ -100,7 +97,7 @@ impl Subhost {
                         ..StopHow::default()
                     },
                 );
-                Err((error.also(left.err()), ()))
+                Err(error.also(left.err()))
             }
         }
     }
@@ -168,6 +165,8 @@ impl Subhost {
             return Err(Error::new(Exit::NotRunning, "it is not running")
                 .hint(format!("subhost-start {} starts it", self.name)));
         }
+        // Before the lock, which lets signals through again when it goes.
+        let signals = Signals::new()?;
         let lock = self.lock()?;
         // It may have come up while we waited.
         if self.running()?.is_some() {
@@ -176,7 +175,7 @@ impl Subhost {
         }
         let booted = self.enter_locked(join);
         self.state.unlock(lock);
-        let (booted, brought, signals) = booted?;
+        let (booted, brought) = booted?;
         if join.wiring.interactive() && !join.quiet {
             eprintln!(
                 "{}: you are its init: when you leave, all that runs inside ends",
@@ -226,18 +225,14 @@ impl Subhost {
         }
     }
 
-    fn enter_locked(&self, join: &Join) -> Result<(Booted, Vec<Half>, Signals)> {
+    fn enter_locked(&self, join: &Join) -> Result<(Booted, Vec<Half>)> {
         let config = self.config()?;
         let mut program = shell(&config, join.argv.clone());
         program.user.clone_from(&join.user);
         program.dir.clone_from(&join.dir);
         program.env.extend(join.env.clone());
         program.term = join.term();
-        let signals = Signals::new()?;
-        let (booted, brought) = self
-            .bring_up(&config, Main::Run(program), Some(join.wiring))
-            .map_err(|(error, ())| error)?;
-        Ok((booted, brought, signals))
+        self.bring_up(&config, Main::Run(program), Some(join.wiring))
     }
 }
 

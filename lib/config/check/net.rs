@@ -150,6 +150,11 @@ impl Checker<'_> {
             None => Vec::new(),
             Some(setting) => self.list(&address_key, &setting.value)?,
         };
+        for Cidr { address, .. } in &addresses {
+            if address.is_multicast() || address.is_unspecified() {
+                return Err(self.bad(&address_key, format!("{address} is no address of a host")));
+            }
+        }
         Ok(Cable {
             index,
             host,
@@ -199,6 +204,9 @@ impl Checker<'_> {
                 .ok_or_else(|| self.bad("ROUTES", format!("'{word}' is not NET=GATEWAY")))?;
             let net: Cidr = self.value("ROUTES", net.parse())?;
             let gateway = self.ip("ROUTES", gateway)?;
+            if !net.is_network() {
+                return Err(self.bad("ROUTES", format!("{net} has bits beyond its prefix")));
+            }
             if net.address.is_ipv4() != gateway.is_ipv4() {
                 return Err(self.bad("ROUTES", format!("'{word}' mixes the families")));
             }
