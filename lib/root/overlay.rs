@@ -119,6 +119,9 @@ fn explained(
             shown(upper),
             shown(work)
         )),
+        (Errno::E2BIG, _) => error.hint(
+            "before Linux 6.5 all layers' paths together may have 4095 bytes: fewer or shorter ones",
+        ),
         (Errno::ENOENT | Errno::ENOTDIR, _) => error.hint(format!("layers: {}", names())),
         _ => error,
     }
