@@ -79,6 +79,9 @@ fn ip_netns_on_a_host_with_private_mounts_does_no_harm() {
     sandbox(|s| {
         s.host("umount /run/netns 2>/dev/null || :; mount --make-private /run; ip netns list");
         s.overlay("w", "");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        s.stop("w", &before);
         s.tool("subhost-start w").silent();
         s.host("ip netns add ext");
         s.tool("subhost-stop --sync w").silent();

@@ -62,20 +62,30 @@ pub fn inode(namespace: &OwnedFd) -> u64 {
 
 /// The lock that iproute2 takes as well (Debian bug 949235).
 fn lock() -> Result<File> {
-    match DirBuilder::new().mode(0o755).create(DIR) {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(e).doing(|| format!("make the directory {DIR}"));
+    loop {
+        match DirBuilder::new().mode(0o755).create(DIR) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(e).doing(|| format!("make the directory {DIR}"));
+            }
+            _ => {}
         }
-        _ => {}
+        let dir = match File::open(DIR) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.doing(|| format!("open {DIR}"))?,
+        };
+        flock(&dir, FlockOperation::LockExclusive).doing(|| format!("lock {DIR}"))?;
+        // The last holder may have removed it: is it still the one at this path?
+        let ours = dir.metadata().doing(|| format!("look at {DIR}"))?;
+        if std::fs::metadata(DIR).is_ok_and(|there| there.ino() == ours.ino()) {
+            return Ok(dir);
+        }
     }
-    let dir = File::open(DIR).doing(|| format!("open {DIR}"))?;
-    flock(&dir, FlockOperation::LockExclusive).doing(|| format!("lock {DIR}"))?;
-    Ok(dir)
 }
 
 /// Where mounts are private, as on hosts without systemd, /run/netns becomes a shared mount of its
-/// own, which stays. `ip netns add` does that too, and would leave the namespaces that are there
-/// already mounted twice: once in sight and once below, where nobody can unmount them.
+/// own. `ip netns add` does that too, and would leave the namespaces that are there already mounted
+/// twice: once in sight and once below, where nobody can unmount them. What we made goes with the
+/// last namespace; what iproute2 made stays, as it always does.
 fn share() -> Result<()> {
     let shared = Table::read()?
         .holding(Path::new(DIR))
@@ -89,7 +99,20 @@ fn share() -> Result<()> {
             let shared = MsFlags::MS_SHARED | MsFlags::MS_REC;
             mount(None::<&str>, DIR, None::<&str>, shared, None::<&str>)
         })
-        .doing(|| format!("make {DIR} a shared mount"))
+        .doing(|| format!("make {DIR} a shared mount"))?;
+    crate::state::mark_shared(true);
+    Ok(())
+}
+
+/// Takes back what [`share`] made, when no namespace needs it any more. The directory stays, empty,
+/// as iproute2 leaves it: others may be waiting for its lock.
+fn unshare_dir() {
+    let is_empty = std::fs::read_dir(DIR).is_ok_and(|mut entries| entries.next().is_none());
+    if is_empty && crate::state::is_marked_shared() {
+        // Lazily: we hold its lock by a descriptor in it.
+        let _ = umount2(DIR, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        crate::state::mark_shared(false);
+    }
 }
 
 /// Makes the namespace `name`: the file first, exclusively, and the mount on it last, so that a
@@ -157,8 +180,7 @@ pub fn remove(name: &str) -> Result<()> {
             Err(e).doing(|| format!("remove {}", path.display()))
         }
         _ => {
-            // Made by us or by `ip`; not empty or a mount point: it still serves somebody.
-            let _ = std::fs::remove_dir(DIR);
+            unshare_dir();
             Ok(())
         }
     }

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where state lives.
 pub const RUN: &str = "/run/subhost";
+/// Here if it was we who made /run/netns a mount of its own.
+const SHARED: &str = "/run/subhost/.netns";
 /// State is small; whatever is larger is damaged.
 const MAX: u64 = 4 << 20;
 
@@ -145,6 +147,20 @@ pub fn names() -> Vec<Name> {
     names
 }
 
+/// Notes that we made /run/netns a shared mount, or took it back.
+pub fn mark_shared(made: bool) {
+    // Without the note the mount stays, as iproute2's does.
+    let _ = match made {
+        true => File::create(SHARED).map(drop),
+        false => std::fs::remove_file(SHARED),
+    };
+}
+
+/// Was it we who made /run/netns a shared mount?
+pub fn is_marked_shared() -> bool {
+    Path::new(SHARED).exists()
+}
+
 impl State {
     /// Of the subhost `name`; touches nothing.
     pub fn of(name: &Name) -> Self {
@@ -262,10 +278,17 @@ impl State {
             for file in files {
                 let _ = std::fs::remove_file(self.dir.join(file));
             }
-            for dir in [&self.dir, Path::new(claims::CLAIMS), Path::new(RUN)] {
+            for dir in [&self.dir, Path::new(claims::CLAIMS)] {
                 // Not empty: it still serves somebody.
                 let _ = std::fs::remove_dir(dir);
             }
+            let left = std::fs::read_dir(RUN).into_iter().flatten().flatten();
+            let left: Vec<PathBuf> = left.map(|entry| entry.path()).collect();
+            if left == [Path::new(SHARED)] {
+                // Somebody else's namespace keeps the mount: from now on it is iproute2's.
+                mark_shared(false);
+            }
+            let _ = std::fs::remove_dir(RUN);
         }
         // Nobody holds it any more.
         let _ = lock.file.set_len(0);
