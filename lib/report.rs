@@ -108,7 +108,7 @@ pub fn rows(tree: &Path, names: Option<&[Name]>) -> Result<Vec<Row>> {
             rows.push(row(&subhost, &table, &mut network, &links));
         }
     }
-    usage(tree, &mut rows);
+    usage(&mut rows);
     Ok(rows)
 }
 
@@ -217,7 +217,7 @@ fn mounts(plan: &Plan) -> Vec<PathBuf> {
 }
 
 /// Fills in what the processes use: one pass over /proc for all rows.
-fn usage(tree: &Path, rows: &mut [Row]) {
+fn usage(rows: &mut [Row]) {
     let mut by_namespace: BTreeMap<u64, Usage> = BTreeMap::new();
     let mut namespaces = Vec::new();
     for row in rows.iter() {
@@ -226,7 +226,6 @@ fn usage(tree: &Path, rows: &mut [Row]) {
         namespaces.push(namespace);
         by_namespace.extend(namespace.map(|namespace| (namespace, Usage::default())));
     }
-    let _ = tree;
     if by_namespace.is_empty() {
         return;
     }

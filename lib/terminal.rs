@@ -231,8 +231,7 @@ pub fn carry(
                 }
             }
         }
-        if let Some(at) = input_at.filter(|at| ready(*at)) {
-            let _ = at;
+        if input_at.is_some_and(ready) {
             input.read();
         }
         if let (Some(at), Some(master)) = (master_at, master)

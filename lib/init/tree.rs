@@ -103,10 +103,8 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
             other => other.doing(|| format!("cover {path} inside"))?,
         };
-        {
-            let nothing = detached("tmpfs", &[("mode", "0000"), ("size", "4k")], SAFE | RDONLY)?;
-            attach(&nothing, &target).doing(|| format!("cover {path} inside"))?;
-        }
+        let nothing = detached("tmpfs", &[("mode", "0000"), ("size", "4k")], SAFE | RDONLY)?;
+        attach(&nothing, &target).doing(|| format!("cover {path} inside"))?;
     }
     for one in picked {
         match put(&one.mount, &one.target, one.directory, one.make) {

@@ -74,7 +74,7 @@ fn lock() -> Result<File> {
             other => other.doing(|| format!("open {DIR}"))?,
         };
         flock(&dir, FlockOperation::LockExclusive).doing(|| format!("lock {DIR}"))?;
-        // The last holder may have removed it: is it still the one at this path?
+        // Somebody may have removed or covered it: is it still the one at this path?
         let ours = dir.metadata().doing(|| format!("look at {DIR}"))?;
         if std::fs::metadata(DIR).is_ok_and(|there| there.ino() == ours.ino()) {
             return Ok(dir);

@@ -1,11 +1,10 @@
 //! Root steps as the shell commands that a person knows, for `-n`.
 
+use super::TMPFS_SOURCE;
 use super::overlay::{escaped_options, plain_options};
-use super::{TMPFS_SOURCE, read_only_flag};
 use crate::envfile::quote;
 use crate::plan::Step;
 use std::path::Path;
-use sys_mount::MountFlags;
 
 fn word(path: &Path) -> String {
     quote(&path.to_string_lossy())
@@ -80,11 +79,7 @@ fn image(
     options: Option<&str>,
     read_only: bool,
 ) -> Vec<String> {
-    let mode = if read_only_flag(read_only) == MountFlags::RDONLY {
-        "ro"
-    } else {
-        "rw"
-    };
+    let mode = if read_only { "ro" } else { "rw" };
     let options = options.map_or(String::new(), |o| format!(",{o}"));
     let fstype = fstype.map_or(String::new(), |t| format!(" -t {}", quote(t)));
     let Some(number) = partition else {

@@ -3,12 +3,13 @@
 //! writer of that directory; gone at reboot, as is all that it speaks of.
 
 mod claims;
+mod deferred;
 
 use crate::config::{Name, Stop};
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::plan::{Half, Plan};
 use crate::proc::Identity;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use deferred::Deferred;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -38,29 +39,6 @@ pub struct State {
 pub struct Lock {
     file: File,
     _deferred: Deferred,
-}
-
-/// INT, TERM and HUP wait while something is changed: what is begun is done or undone, and then
-/// they have their effect. QUIT does not wait, for those who must.
-#[derive(Debug)]
-struct Deferred(SigSet);
-
-impl Deferred {
-    fn new() -> Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            set.add(signal);
-        }
-        set.thread_swap_mask(SigmaskHow::SIG_BLOCK)
-            .map(Self)
-            .doing(|| "defer signals")
-    }
-}
-
-impl Drop for Deferred {
-    fn drop(&mut self) {
-        let _ = self.0.thread_set_mask();
-    }
 }
 
 /// Who booted a subhost.
