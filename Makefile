@@ -14,7 +14,7 @@ TOOLS = subhost-mount subhost-net subhost-enter subhost-start subhost-stop \
 TARGET = $$($(CARGO) -vV | sed -n 's/^host: //p')
 BUILT = target/$$($(CARGO) -vV | sed -n 's/^host: //p')/release
 
-.PHONY: all build setup setup-check check demo bench doc pages install uninstall clean
+.PHONY: all build setup setup-check check soak demo bench doc pages install uninstall clean
 
 all: build
 
@@ -35,6 +35,10 @@ setup-check:
 # All tests, as root: they work in namespaces of their own. No skip counts as a success.
 check: setup-check
 	$(ENV) SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 $(CARGO) test --locked
+
+# The same in full: every fault and crash that check samples, races and random kills for minutes.
+soak: setup-check
+	$(ENV) SUBHOST_SOAK=1 SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 $(CARGO) test --locked
 
 demo: setup
 	$(ENV) $(MAKE) build

@@ -35,6 +35,12 @@ pub fn skip(why: &str) {
     println!("SKIP: {why}");
 }
 
+/// How much of a sweep or a race to do: `bounded` in `make check`, `full` in `make soak`.
+pub fn rounds(bounded: usize, full: usize) -> usize {
+    let soak = std::env::var_os("SUBHOST_SOAK").is_some_and(|v| v == "1");
+    if soak { full } else { bounded }
+}
+
 /// Are these programs of the host there? If not, the test is skipped: `if !need(&["x"]) { return }`.
 pub fn need(programs: &[&str]) -> bool {
     let missing = programs.iter().find(|p| program(p).is_none());
