@@ -185,8 +185,20 @@ fn spawn(mut command: Command) -> Result<Option<(Child, OwnedFd)>> {
         Err(errno) => return Err(cannot_run(&name, errno)),
         Ok(child) => child,
     };
-    let pidfd = proc::open(child.id() as i32).doing(|| format!("watch {}", shown(&name)));
-    Ok(Some((child, pidfd.map_err(own)?)))
+    let (child, pidfd) = watched(child, &name).map_err(own)?;
+    Ok(Some((child, pidfd)))
+}
+
+/// A child with a pidfd for it; if there can be none, it is not left to itself.
+fn watched(mut child: Child, name: &str) -> Result<(Child, OwnedFd)> {
+    match proc::open(child.id() as i32) {
+        Ok(pidfd) => Ok((child, pidfd)),
+        Err(errno) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(Error::sys(format!("watch {}", shown(name)), errno))
+        }
+    }
 }
 
 fn status(child: &mut Child) -> Result<u8> {
@@ -204,7 +216,7 @@ fn status(child: &mut Child) -> Result<u8> {
 /// It cannot be run; `TimedOut`.
 pub fn aside(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Result<u8> {
     let stderr = std::io::stderr().as_fd().try_clone_to_owned();
-    let mut child = Command::new(crate::boot::sibling("subhost-enter")?)
+    let child = Command::new(crate::boot::sibling("subhost-enter")?)
         .args(["-j", "-T", "-q", "-S"])
         .arg(tree)
         .args([name.as_str(), "--"])
@@ -214,7 +226,7 @@ pub fn aside(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Resu
         .stdout(stderr.doing(|| "duplicate our standard error")?)
         .spawn()
         .doing(|| format!("run {} inside", shown(&argv[0])))?;
-    let pidfd = proc::open(child.id() as i32).doing(|| "watch a command inside")?;
+    let (mut child, pidfd) = watched(child, &argv[0])?;
     if !proc::wait(&pidfd, Some(limit)) {
         let _ = child.kill();
         let _ = child.wait();

@@ -42,9 +42,10 @@ pub fn run(plan: &Plan, phase: Phase) -> Result<()> {
     let mut child = command.spawn().doing(|| format!("run {}", hook()))?;
     let pid = child.id() as i32;
     let ended = proc::open(pid).map(|pidfd| proc::wait(&pidfd, Some(plan.hook_timeout)));
-    if !ended.doing(|| format!("watch {}", hook()))? {
+    if !matches!(ended, Ok(true)) {
         let _ = sys::kill(-pid, nix::libc::SIGKILL);
         let _ = child.wait();
+        ended.doing(|| format!("watch {}", hook()))?;
         let seconds = plan.hook_timeout.as_secs_f32();
         return Err(Error::new(
             Exit::TimedOut,

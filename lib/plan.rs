@@ -100,6 +100,29 @@ pub enum Step {
     },
 }
 
+/// What the kernel calls what a step made, so that it is found wherever it has gone since and nothing
+/// else is mistaken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Id in mountinfo of the mount, or of the one on the name of a network namespace. A later mount
+    /// may get it.
+    pub id: u64,
+    /// Its id for all of this boot (STATX_MNT_ID_UNIQUE, `statx(2)`); 0 before Linux 6.8.
+    pub unique: u64,
+    /// Of a network namespace: the inode that /proc/PID/ns/net shows, which a later one may get, and
+    /// its cookie (SO_NETNS_COOKIE), which none gets again.
+    pub netns: Option<(u64, u64)>,
+}
+
+/// A step of a plan, with the mark of what it made if that is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned<'a> {
+    /// The step.
+    pub step: &'a Step,
+    /// The mark.
+    pub mark: Option<&'a Mark>,
+}
+
 /// The half of a subhost that a plan makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -141,6 +164,8 @@ pub struct Plan {
     pub kind: String,
     /// In the order of making.
     pub steps: Vec<Step>,
+    /// For each step what it made; none until all are done, hooks too.
+    pub made: Option<Vec<Option<Mark>>>,
     /// Where the root is mounted.
     pub live: PathBuf,
     /// The namespace as a path; empty: the host's.
@@ -154,6 +179,19 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The steps with their marks.
+    pub fn planned(&self) -> impl DoubleEndedIterator<Item = Planned<'_>> {
+        self.steps.iter().enumerate().map(|(index, step)| Planned {
+            step,
+            mark: self
+                .made
+                .iter()
+                .flatten()
+                .nth(index)
+                .and_then(Option::as_ref),
+        })
+    }
+
     /// Would the other plan make the same?
     pub fn makes_the_same(&self, other: &Plan) -> bool {
         self.steps == other.steps && self.kind == other.kind && self.live == other.live

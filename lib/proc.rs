@@ -19,9 +19,22 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Of the process `pid`; none if it is gone.
+    /// Of the process `pid`; none if it is gone or cannot be read.
     pub fn of(pid: i32) -> Option<Self> {
-        Self::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Self::read(pid).ok()
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// ESRCH if it is gone; the failed call.
+    fn read(pid: i32) -> Result<Self, Errno> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        match text.map_err(IntoErrno::into_errno) {
+            Err(Errno::ENOENT) => Err(Errno::ESRCH),
+            Err(errno) => Err(errno),
+            Ok(text) => Self::parse(&text).ok_or(Errno::EIO),
+        }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -56,15 +69,21 @@ impl Identity {
     /// ESRCH if there is none.
     pub fn of(pid: i32) -> Result<(Self, OwnedFd), Errno> {
         let pidfd = open(pid)?;
-        let start = Stat::of(pid).ok_or(Errno::ESRCH)?.start;
-        let inode = inode(&pidfd);
+        let start = Stat::read(pid)?.start;
+        let inode = inode(&pidfd)?;
         Ok((Self { pid, start, inode }, pidfd))
     }
 
     /// A pidfd of the process, if it still lives and is the same.
-    pub fn alive(&self) -> Option<OwnedFd> {
-        let (now, pidfd) = Self::of(self.pid).ok()?;
-        (now == *self && !has_ended(&pidfd)).then_some(pidfd)
+    ///
+    /// # Errors
+    /// That cannot be told. It is not to be taken for dead then.
+    pub fn alive(&self) -> Result<Option<OwnedFd>, Errno> {
+        match Self::of(self.pid) {
+            Err(Errno::ESRCH) => Ok(None),
+            Err(errno) => Err(errno),
+            Ok((now, pidfd)) => Ok((now == *self && !has_ended(&pidfd)).then_some(pidfd)),
+        }
     }
 }
 
@@ -77,14 +96,15 @@ pub fn open(pid: i32) -> Result<OwnedFd, Errno> {
     pidfd_open(pid, PidfdFlags::empty()).map_err(IntoErrno::into_errno)
 }
 
-fn inode(pidfd: &OwnedFd) -> u64 {
+fn inode(pidfd: &OwnedFd) -> Result<u64, Errno> {
     // PID_FS_MAGIC; before 6.9 all pidfds share one anonymous inode.
     const PID_FS: i128 = 0x5049_4446;
-    let on_pidfs = rustix::fs::fstatfs(pidfd).is_ok_and(|fs| i128::from(fs.f_type) == PID_FS);
-    match rustix::fs::fstat(pidfd) {
-        Ok(stat) if on_pidfs => stat.st_ino,
-        _ => 0,
+    let system = rustix::fs::fstatfs(pidfd).map_err(IntoErrno::into_errno)?;
+    if i128::from(system.f_type) != PID_FS {
+        return Ok(0);
     }
+    let stat = rustix::fs::fstat(pidfd).map_err(IntoErrno::into_errno)?;
+    Ok(stat.st_ino)
 }
 
 /// Has the process of a pidfd ended, be it reaped or not?
@@ -112,6 +132,7 @@ pub fn wait(pidfd: &OwnedFd, limit: Option<std::time::Duration>) -> bool {
         ) {
             Ok(0) => return false,
             Err(Errno::EINTR) => {}
+            Err(Errno::ENOMEM) => std::thread::sleep(std::time::Duration::from_millis(1)),
             // An error of poll itself would be a bad descriptor: nothing to wait for.
             Ok(_) | Err(_) => return true,
         }
@@ -148,11 +169,11 @@ mod tests {
     #[test]
     fn identity_of_ourselves() {
         let (us, _) = Identity::of(std::process::id() as i32).unwrap();
-        assert!(us.alive().is_some());
+        assert!(us.alive().unwrap().is_some());
         let other = Identity {
             start: us.start + 1,
             ..us
         };
-        assert!(other.alive().is_none());
+        assert!(other.alive().unwrap().is_none());
     }
 }

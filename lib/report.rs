@@ -13,9 +13,13 @@ use crate::subhost::{Status, Subhost};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Clock ticks in a second (`sysconf(_SC_CLK_TCK)`), the same on all architectures of today.
 const TICKS: u64 = 100;
+
+/// How long a list waits for a command that is at work.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// One subhost.
 #[derive(Debug, Clone, Serialize)]
@@ -119,7 +123,7 @@ fn row(
     links: &BTreeMap<String, Link>,
 ) -> Row {
     let config = subhost.config();
-    let (status, problem) = match subhost.status_with(table, network) {
+    let (status, problem) = match settled(subhost, table, network) {
         Ok(Status::Stopped) => match &config {
             Err(error) if error.exit == Exit::Invalid => ("invalid", Some(error.to_string())),
             _ => ("stopped", None),
@@ -167,6 +171,27 @@ fn row(
             Some(format!("{} pid {pid}{tty}", init.by.tool))
         }),
     }
+}
+
+/// Its status; half built by a command that is at work on it, it is looked at again.
+fn settled(subhost: &Subhost, table: &Table, network: &mut Network) -> Result<Status> {
+    let mut status = subhost.status_with(table, network);
+    let end = Instant::now() + SETTLING;
+    while let Ok(Status::Broken(_)) = status {
+        let at_work = subhost.state().at_work();
+        status = subhost.status_with(&Table::read()?, network);
+        match at_work {
+            None => return status,
+            Some(who) if Instant::now() > end => {
+                return status.map(|status| match status {
+                    Status::Broken(_) => Status::Broken(format!("{who} is at work on it")),
+                    settled => settled,
+                });
+            }
+            Some(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    status
 }
 
 fn addresses(plan: Option<&Plan>, config: Option<&Config>) -> Vec<String> {

@@ -49,6 +49,90 @@ pub fn mount_setattr_tree(fd: impl AsFd, set: u64, propagation: u64) -> Result<(
     Errno::result(rc).map(drop)
 }
 
+/// The cookie of the network namespace that `socket` is in (SO_NETNS_COOKIE, include/uapi/asm-generic/
+/// socket.h), unlike its inode never given again in a boot. Linux 5.14.
+///
+/// # Errors
+/// The errno of the call.
+pub fn netns_cookie(socket: impl AsFd) -> Result<u64, Errno> {
+    const SO_NETNS_COOKIE: nix::libc::c_int = 71;
+    let mut cookie = 0u64;
+    let mut size = size_of::<u64>() as nix::libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes into cookie.
+    let rc = unsafe {
+        nix::libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            nix::libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut size,
+        )
+    };
+    Errno::result(rc).map(|_| cookie)
+}
+
+/// `LO_FLAGS_READ_ONLY`.
+pub const LOOP_READ_ONLY: u32 = 1;
+/// `LO_FLAGS_AUTOCLEAR`: the device lets go of its file when nobody has it open or mounted.
+pub const LOOP_AUTOCLEAR: u32 = 4;
+
+/// `struct loop_info64` of include/uapi/linux/loop.h.
+#[repr(C)]
+struct LoopInfo {
+    ids: [u64; 3],
+    offset: u64,
+    size_limit: u64,
+    number: u32,
+    encryption: [u32; 2],
+    flags: u32,
+    names: [[u8; 64]; 2],
+    key: [u8; 32],
+    init: [u64; 2],
+}
+
+/// `struct loop_config` of the same.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [u64; 8],
+}
+
+/// `LOOP_CONFIGURE`: attaches `file` to a free loop device with all that is to hold from the first
+/// moment; `size` 0 is to the end of the file. Linux 5.8.
+///
+/// # Errors
+/// EBUSY if the device is taken; the errno of the call.
+pub fn loop_configure(
+    device: RawFd,
+    file: impl AsFd,
+    offset: u64,
+    size: u64,
+    flags: u32,
+) -> Result<(), Errno> {
+    const LOOP_CONFIGURE: nix::libc::c_ulong = 0x4c0a;
+    let config = LoopConfig {
+        fd: file.as_fd().as_raw_fd().cast_unsigned(),
+        block_size: 0,
+        info: LoopInfo {
+            ids: [0; 3],
+            offset,
+            size_limit: size,
+            number: 0,
+            encryption: [0; 2],
+            flags,
+            names: [[0; 64]; 2],
+            key: [0; 32],
+            init: [0; 2],
+        },
+        reserved: [0; 8],
+    };
+    // SAFETY: the ioctl reads one loop_config, which lives across the call.
+    let rc = unsafe { nix::libc::ioctl(device, LOOP_CONFIGURE as _, &raw const config) };
+    Errno::result(rc).map(drop)
+}
+
 /// `close_range(2)` with `CLOSE_RANGE_CLOEXEC` from `first` on: nothing that we or our caller
 /// opened reaches a program that we execute. Linux 5.11.
 ///

@@ -12,7 +12,7 @@ use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send};
 use crate::init::usual_stop;
 use crate::login::{PATH, Program};
 use crate::proc::{self, Identity};
-use crate::state::{Booter, Init, State, now};
+use crate::state::{Booter, Init, State, boot_id, now};
 use crate::terminal::{self, Signals, Terminal, Wiring};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -92,17 +92,12 @@ pub fn boot(
     network: Option<&OwnedFd>,
     order: Order,
 ) -> Result<Booted> {
-    let is_init = matches!(order.main, Main::Init(_));
-    // An init in the background has a console all the same: it expects one.
-    let slaves = match order.wiring {
-        Some(wiring) => wiring.slaves,
-        None => [is_init; 3],
-    };
     // An init that ended by itself left its own behind.
     if let Some(old) = state.init()?.and_then(|init| init.cgroup) {
         cgroup::remove(&old)?;
     }
-    let cgroup = match is_init.then(|| cgroup::make(&config.name)) {
+    let made = matches!(order.main, Main::Init(_)).then(|| cgroup::make(&config.name));
+    let cgroup = match made {
         Some(Err(error)) => {
             // An init that cannot do without says so itself.
             crate::cli::report(Some(&config.name), &error);
@@ -111,13 +106,33 @@ pub fn boot(
         Some(Ok(made)) => made,
         None => None,
     };
+    boot_in(config, state, network, order, cgroup.clone()).map_err(|error| {
+        let left = cgroup.as_deref().map_or(Ok(()), cgroup::remove);
+        state.forget();
+        error.also(left.err())
+    })
+}
+
+fn boot_in(
+    config: &Config,
+    state: &State,
+    network: Option<&OwnedFd>,
+    order: Order,
+    cgroup: Option<PathBuf>,
+) -> Result<Booted> {
+    let is_init = matches!(order.main, Main::Init(_));
+    // An init in the background has a console all the same: it expects one.
+    let slaves = match order.wiring {
+        Some(wiring) => wiring.slaves,
+        None => [is_init; 3],
+    };
     let mut spec = spec(config, state, &order, slaves, network.is_some())?;
     spec.cgroup.clone_from(&cgroup);
     let log = match order.wiring {
         None => Some(open_log(config)?),
         Some(_) => None,
     };
-    let (alive, last) = state.for_init()?;
+    let last = state.for_init()?;
     let (socket, theirs) = socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,
@@ -127,8 +142,8 @@ pub fn boot(
     .doing(|| "open a socket to PID 1")?;
     let child = spawn(&theirs, log.as_ref())?;
     drop(theirs);
-    let pid = child.id() as i32;
-    let (identity, pidfd) = Identity::of(pid).doing(|| "watch PID 1")?;
+    // Until it is told to go on it does nothing, and ends if we do.
+    let (identity, pidfd) = Identity::of(child.id() as i32).doing(|| "watch PID 1")?;
     let mut booted = Booted {
         child,
         socket,
@@ -136,6 +151,7 @@ pub fn boot(
         pidfd,
     };
     let record = Init {
+        boot: boot_id()?,
         tree: config.tree.clone(),
         identity,
         by: order.by,
@@ -149,7 +165,7 @@ pub fn boot(
     };
     let up = state.record(&record).and_then(|()| {
         let memfd = memfd(&spec)?;
-        let mut fds = vec![memfd.as_raw_fd(), alive.as_raw_fd(), last.as_raw_fd()];
+        let mut fds = vec![memfd.as_raw_fd(), last.as_raw_fd()];
         fds.extend(network.map(AsRawFd::as_raw_fd));
         send(&booted.socket, &Go, &fds)?;
         booted.wait_until_up(is_init)
@@ -159,7 +175,7 @@ pub fn boot(
             let console = console(&terminal, log, &last, &booted.pidfd)?;
             state.record(&Init {
                 console: Some(console),
-                ..record.clone()
+                ..record
             })
         }
         (_, terminal) => {
@@ -167,14 +183,13 @@ pub fn boot(
             Ok(())
         }
     });
-    if let Err(error) = up {
-        booted.kill();
-        let left = record.cgroup.as_deref().map_or(Ok(()), cgroup::remove);
-        state.forget();
-        let error = error.also(left.err());
-        return Err(error);
+    match up {
+        Ok(()) => Ok(booted),
+        Err(error) => {
+            booted.kill();
+            Err(error)
+        }
     }
-    Ok(booted)
 }
 
 fn spec(

@@ -2,7 +2,7 @@
 //! told to or the command has ended. All else inside ends with it.
 //!
 //! What runs here runs for months: it allocates nothing after start, and holds no descriptor of
-//! the host but the two state files that it was given.
+//! the host but the state file that it was given.
 
 pub mod spec;
 mod tree;
@@ -17,7 +17,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use rustix::fs::{FlockOperation, flock};
 use spec::{Go, Hand, Main, Report, Spec, receive, send};
 use std::ffi::CString;
 use std::fs::File;
@@ -71,10 +70,9 @@ fn boot(socket: &OwnedFd) -> Result<u8> {
     };
     let mut fds = fds.into_iter();
     let mut next = || fds.next().ok_or_else(terminal::lost);
-    let (text, alive, last) = (next()?, next()?, File::from(next()?));
+    let (text, last) = (next()?, File::from(next()?));
     let network = fds.next();
     let spec = read(text)?;
-    flock(&alive, FlockOperation::NonBlockingLockExclusive).doing(|| "take the lock of PID 1")?;
     tree::assemble(&spec, network.as_ref())?;
     drop(network);
     let terminal = if spec.slaves.contains(&true) {

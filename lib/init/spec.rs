@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything about a boot. It travels as a memfd, the first of the descriptors of a [`Go`]; the
-/// others are alive, last, and the network namespace if `joins_network`.
+/// others are `last`, and the network namespace if `joins_network`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {
     /// Where the root is mounted on the host.

@@ -10,11 +10,13 @@ pub use netlink::{Link, host_mac};
 
 use crate::config::{Cable, Cidr, Config, Net};
 use crate::error::{Doing, Errno, Error, Exit, Result, shown};
-use crate::plan::{Presence, Step};
-use netlink::Netlink;
+use crate::plan::{Mark, Planned, Presence, Step};
+use crate::root::mountinfo;
+use netlink::{Netlink, Socket};
 use netns::Found;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 /// The steps that make a subhost's network.
 pub fn steps(config: &Config) -> Vec<Step> {
@@ -57,9 +59,9 @@ impl Network {
     ///
     /// # Errors
     /// The kernel could not be asked.
-    pub fn present(&mut self, step: &Step, all: &[Step], frozen: bool) -> Result<Presence> {
-        match step {
-            Step::Netns { name } => self.netns_present(name, all, frozen),
+    pub fn present(&mut self, planned: Planned, all: &[Step], frozen: bool) -> Result<Presence> {
+        match planned.step {
+            Step::Netns { name } => self.netns_present(name, planned.mark, all, frozen),
             Step::Cable {
                 netns,
                 alias,
@@ -74,56 +76,97 @@ impl Network {
         }
     }
 
-    fn netns_present(&mut self, name: &str, all: &[Step], frozen: bool) -> Result<Presence> {
+    fn netns_present(
+        &mut self,
+        name: &str,
+        mark: Option<&Mark>,
+        all: &[Step],
+        frozen: bool,
+    ) -> Result<Presence> {
         let namespace = match netns::find(name)? {
             Found::Nothing => return Ok(Presence::Absent),
             // A kill between making the file and mounting the namespace on it.
             Found::Other if netns::is_leftover(name) => return Ok(Presence::Absent),
             Found::Other => return Ok(Presence::Foreign(netns::describe(name))),
-            Found::Namespace(_) if frozen => return Ok(Presence::Ours),
+            // Without a mark it was being made: before, nothing else had the name.
+            Found::Namespace(_) if frozen && mark.is_none() => return Ok(Presence::Ours),
             Found::Namespace(namespace) => namespace,
         };
-        let handle = self.netlink.inner(name, &namespace)?;
-        let links = self.netlink.links(&handle).doing(|| "list links")?;
-        let mut there: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
-        let mut planned: Vec<&str> = all
-            .iter()
-            .filter_map(|step| match step {
-                Step::Cable { cable, .. } => Some(cable.inner.as_str()),
-                _ => None,
-            })
-            .chain(["lo"])
-            .collect();
-        there.sort_unstable();
-        planned.sort_unstable();
-        if there == planned || self.is_begun(all, &there, &planned)? {
+        if let Some(mark) = mark
+            && self.is_marked(name, &namespace, mark)?
+        {
             return Ok(Presence::Ours);
         }
-        Ok(Presence::Foreign(format!(
-            "a network namespace {} exists already, with {}",
-            netns::path(name).display(),
-            shown(there.join(" "))
-        )))
+        self.netns_as_planned(name, &namespace, all)
     }
 
-    /// A script of `-n` that failed half-way: nothing but ours is in the namespace, and at least one
-    /// cable is.
-    fn is_begun(&mut self, all: &[Step], there: &[&str], planned: &[&str]) -> Result<bool> {
-        if !there.iter().all(|link| planned.contains(link)) {
-            return Ok(false);
+    /// The mark of what a step made.
+    pub fn mark(&mut self, step: &Step) -> Option<Mark> {
+        let Step::Netns { name } = step else {
+            return None;
+        };
+        let Ok(Found::Namespace(namespace)) = netns::find(name) else {
+            return None;
+        };
+        let cookie = self.netlink.inner(name, &namespace).ok()?.cookie();
+        let mark = mountinfo::mark(&netns::path(name))?;
+        Some(Mark {
+            netns: Some((netns::inode(&namespace), cookie)),
+            ..mark
+        })
+    }
+
+    /// Is it the namespace of the mark? The mount on its name tells it, and where that is another, as
+    /// after `ip netns add` has bound the whole directory onto itself or in another mount namespace,
+    /// the cookie.
+    fn is_marked(&mut self, name: &str, namespace: &OwnedFd, mark: &Mark) -> Result<bool> {
+        let now = mountinfo::mark(&netns::path(name));
+        if now.is_some_and(|now| now.unique != 0 && now.unique == mark.unique) {
+            return Ok(true);
         }
+        let Some((inode, cookie)) = mark.netns else {
+            return Ok(false);
+        };
+        Ok(netns::inode(namespace) == inode
+            && self.netlink.inner(name, namespace)?.cookie() == cookie)
+    }
+
+    /// Is a namespace of which we know nothing but its name what a script of `-n` makes, or one that
+    /// failed half-way? Nothing but our cables is in it then, and without cables `lo` is up, which
+    /// `ip netns add` leaves down.
+    fn netns_as_planned(
+        &mut self,
+        name: &str,
+        namespace: &OwnedFd,
+        all: &[Step],
+    ) -> Result<Presence> {
+        let socket = self.netlink.inner(name, namespace)?;
+        let links = self.netlink.links(&socket).doing(|| "list links")?;
+        let (mut planned, mut ours) = (vec!["lo"], false);
         for step in all {
             if let Step::Cable {
                 netns,
                 alias,
                 cable,
             } = step
-                && self.cable_present(netns, alias, cable)? == Presence::Ours
             {
-                return Ok(true);
+                planned.push(&cable.inner);
+                ours |= self.cable_present(netns, alias, cable)? == Presence::Ours;
             }
         }
-        Ok(false)
+        let bare = planned.len() == 1 && links.iter().all(|link| link.up);
+        let only = links
+            .iter()
+            .all(|link| planned.contains(&link.name.as_str()));
+        if only && (ours || bare) {
+            return Ok(Presence::Ours);
+        }
+        let there: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+        Ok(Presence::Foreign(format!(
+            "a network namespace {} exists already, with {}",
+            netns::path(name).display(),
+            shown(there.join(" "))
+        )))
     }
 
     fn cable_present(&mut self, netns: &str, alias: &str, cable: &Cable) -> Result<Presence> {
@@ -269,7 +312,7 @@ impl Network {
         }
     }
 
-    fn handle(&mut self, name: &str) -> Result<rtnetlink::Handle> {
+    fn handle(&mut self, name: &str) -> Result<Rc<Socket>> {
         let namespace = netns::open(name)?;
         self.netlink.inner(name, &namespace)
     }
@@ -289,8 +332,15 @@ impl Network {
         };
         let namespace = netns::open(name)?;
         let host = self.netlink.host()?;
-        self.netlink
-            .add_cable(&host, cable, bridge, namespace.as_fd())
+        let add = |this: &Self| {
+            this.netlink
+                .add_cable(&host, cable, bridge, namespace.as_fd())
+        };
+        add(self)
+            .or_else(|errno| match errno {
+                Errno::EEXIST if self.remove_discarded(name, alias, cable)? => add(self),
+                _ => Err(errno),
+            })
             .map_err(|errno| {
                 let error = Error::sys(format!("make the cable {}", cable.host), errno);
                 match errno {
@@ -305,6 +355,29 @@ impl Network {
             let _ = self.netlink.delete(&host, link.index);
         }
         configured
+    }
+
+    /// Takes away a cable of ours that has lost the name of its host end and still has the inner one:
+    /// a run was killed between that and removing the namespace. False if it is not that.
+    fn remove_discarded(
+        &mut self,
+        name: &str,
+        alias: &str,
+        cable: &Cable,
+    ) -> std::result::Result<bool, Errno> {
+        let fail = |error: Error| error.errno.unwrap_or(Errno::EEXIST);
+        let host = self.netlink.host().map_err(fail)?;
+        let inner = self.handle(name).map_err(fail)?;
+        let peer = self.netlink.link(&inner, &cable.inner)?;
+        let Some(index) = peer.and_then(|inner| inner.peer) else {
+            return Ok(false);
+        };
+        let links = self.netlink.links(&host)?;
+        let ours = |link: &&Link| link.index == index && link.alias == alias;
+        match links.iter().find(ours) {
+            Some(link) => self.netlink.delete(&host, link.index).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     fn configure(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
@@ -336,9 +409,23 @@ impl Network {
     ///
     /// # Errors
     /// The failed request; something foreign in its place.
-    pub fn undo(&mut self, step: &Step, wait: bool) -> Result<()> {
-        match step {
+    pub fn undo(&mut self, planned: Planned, wait: bool) -> Result<()> {
+        let left_alone = |what| {
+            Err(Error::new(
+                Exit::Failed,
+                format!("left alone what is not ours: {what}"),
+            ))
+        };
+        match planned.step {
             Step::Netns { name } => {
+                // Its cables are gone by now, so only its mark can tell that it is not ours.
+                if let (Some(mark), Found::Namespace(namespace)) =
+                    (planned.mark, netns::find(name)?)
+                    && !self.is_marked(name, &namespace, mark)?
+                {
+                    let path = netns::path(name);
+                    return left_alone(format!("{} is another one by now", path.display()));
+                }
                 self.netlink.close(name);
                 netns::remove(name)
             }
@@ -348,23 +435,20 @@ impl Network {
                 cable,
             } => match self.cable_present(netns, alias, cable)? {
                 Presence::Absent => Ok(()),
-                Presence::Foreign(what) => Err(Error::new(
-                    Exit::Failed,
-                    format!("left alone what is not ours: {what}"),
-                )),
-                Presence::Ours => self.remove_cable(cable, wait),
+                Presence::Foreign(what) => left_alone(what),
+                Presence::Ours => self.remove_cable(netns, cable, wait),
             },
             _ => Ok(()),
         }
     }
 
-    fn remove_cable(&mut self, cable: &Cable, wait: bool) -> Result<()> {
+    fn remove_cable(&mut self, netns: &str, cable: &Cable, wait: bool) -> Result<()> {
         let host = self.netlink.host()?;
         let found = self.netlink.link(&host, &cable.host);
         let Some(link) = found.doing(|| format!("look for the link {}", cable.host))? else {
             return Ok(());
         };
-        if !wait {
+        if !wait && self.ends_in(netns, &link)? {
             let name = format!("gone{}", link.index);
             if self.netlink.discard(&host, link.index, &name).is_ok() {
                 return Ok(());
@@ -374,6 +458,17 @@ impl Network {
             Ok(()) | Err(Errno::ENODEV) => Ok(()),
             Err(errno) => Err(Error::sys(format!("delete the link {}", cable.host), errno)),
         }
+    }
+
+    /// Is the other end where we put it? Only then does it go with the namespace.
+    fn ends_in(&mut self, name: &str, link: &Link) -> Result<bool> {
+        let Found::Namespace(namespace) = netns::find(name)? else {
+            return Ok(false);
+        };
+        let host = self.netlink.host()?;
+        let id = self.netlink.netns_id(&host, namespace.as_fd());
+        // An answer that does not come costs the time of an explicit removal.
+        Ok(link.peer_netns.is_some() && id.unwrap_or(None) == link.peer_netns)
     }
 
     /// All links of the host by name, for lists.

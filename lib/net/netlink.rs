@@ -3,19 +3,25 @@
 
 use crate::config::{Cable, Cidr, Mac};
 use crate::error::{Doing, Errno, Error, IntoErrno, Result};
-use futures_util::TryStreamExt;
-use rtnetlink::packet_route::AddressFamily;
+use futures_util::{StreamExt, TryStreamExt};
+use nix::sys::socket::{AddressFamily as AddressFamilyOf, SockFlag, SockType};
+use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 /// A link as we look at it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,17 +36,45 @@ pub struct Link {
     pub alias: String,
     /// Number of a veth's peer in the peer's namespace.
     pub peer: Option<u32>,
+    /// Id of the peer's namespace as the link's own numbers it; none if they are in one.
+    pub peer_netns: Option<i32>,
+    /// Is it up, as the administrator wants it?
+    pub up: bool,
     /// Bytes received and sent.
     pub bytes: (u64, u64),
+}
+
+/// A socket to one network namespace.
+pub struct Socket {
+    handle: Handle,
+    /// Ends only when the socket fails.
+    connection: JoinHandle<()>,
+    /// Of its namespace; 0: not asked for, or before Linux 5.14.
+    cookie: u64,
+}
+
+impl Socket {
+    /// The cookie of its namespace.
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    /// One that failed once takes no further request.
+    fn works(&self) -> bool {
+        !self.connection.is_finished()
+    }
 }
 
 /// Sockets to the host's namespace and to those of subhosts.
 #[derive(Default)]
 pub struct Netlink {
     runtime: Option<Runtime>,
-    host: Option<Handle>,
-    inner: BTreeMap<String, Handle>,
+    host: Option<Rc<Socket>>,
+    inner: BTreeMap<String, Rc<Socket>>,
 }
+
+/// The kernel answers at once, or after what holds its lock: an RCU barrier, a driver.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 type Answer<T> = std::result::Result<T, rtnetlink::Error>;
 
@@ -58,7 +92,7 @@ impl IntoErrno for rtnetlink::Error {
 impl Netlink {
     fn runtime(&mut self) -> Result<&Runtime> {
         if self.runtime.is_none() {
-            let runtime = Builder::new_current_thread().enable_io().build();
+            let runtime = Builder::new_current_thread().enable_all().build();
             self.runtime = Some(runtime.doing(|| "open an event queue")?);
         }
         self.runtime
@@ -67,30 +101,36 @@ impl Netlink {
     }
 
     /// The socket to the namespace that we are in.
-    pub fn host(&mut self) -> Result<Handle> {
-        if let Some(handle) = &self.host {
-            return Ok(handle.clone());
+    pub fn host(&mut self) -> Result<Rc<Socket>> {
+        if let Some(socket) = self.host.as_ref().filter(|socket| socket.works()) {
+            return Ok(socket.clone());
         }
         let runtime = self.runtime()?;
         let _entered = runtime.enter();
         let (connection, handle, _) = new_connection().doing(|| "open a netlink socket")?;
-        runtime.spawn(connection);
-        self.host = Some(handle.clone());
-        Ok(handle)
+        let connection = runtime.spawn(connection);
+        let socket = Rc::new(Socket {
+            handle,
+            connection,
+            cookie: 0,
+        });
+        self.host = Some(socket.clone());
+        Ok(socket)
     }
 
     /// The socket to the named namespace `name`; `namespace` is its file. A scratch thread joins it
     /// and ends, so that there is nothing to go back from.
-    pub fn inner(&mut self, name: &str, namespace: &OwnedFd) -> Result<Handle> {
-        if let Some(handle) = self.inner.get(name) {
-            return Ok(handle.clone());
+    pub fn inner(&mut self, name: &str, namespace: &OwnedFd) -> Result<Rc<Socket>> {
+        if let Some(socket) = self.inner.get(name).filter(|socket| socket.works()) {
+            return Ok(socket.clone());
         }
         let runtime = self.runtime()?;
         let opened = std::thread::scope(|scope| {
             let work = || {
                 nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
                 let _entered = runtime.enter();
-                new_connection().map_err(IntoErrno::into_errno)
+                let made = new_connection().map_err(IntoErrno::into_errno)?;
+                Ok((made, cookie()))
             };
             // A full process table is an error, not a panic.
             match std::thread::Builder::new().spawn_scoped(scope, work) {
@@ -98,11 +138,16 @@ impl Netlink {
                 Err(e) => Err(e.into_errno()),
             }
         });
-        let (connection, handle, _) =
+        let ((connection, handle, _), cookie) =
             opened.doing(|| format!("open a netlink socket in the namespace {name}"))?;
-        runtime.spawn(connection);
-        self.inner.insert(name.to_owned(), handle.clone());
-        Ok(handle)
+        let connection = runtime.spawn(connection);
+        let socket = Rc::new(Socket {
+            handle,
+            connection,
+            cookie,
+        });
+        self.inner.insert(name.to_owned(), socket.clone());
+        Ok(socket)
     }
 
     /// Forgets the socket to `name`: it would keep the namespace alive.
@@ -119,25 +164,74 @@ impl Netlink {
         }
     }
 
-    fn wait<T>(&self, request: impl Future<Output = Answer<T>>) -> std::result::Result<T, Errno> {
+    fn wait<T>(
+        &self,
+        socket: &Socket,
+        request: impl Future<Output = Answer<T>>,
+    ) -> std::result::Result<T, Errno> {
         let runtime = self.runtime.as_ref().ok_or(Errno::ENOTCONN)?;
-        runtime.block_on(request).map_err(IntoErrno::into_errno)
+        let answer = runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, request).await })
+            .map_err(|_| Errno::ETIMEDOUT)?
+            .map_err(IntoErrno::into_errno);
+        // rtnetlink takes the end of the answers for success.
+        if answer.is_ok() && !socket.works() {
+            return Err(Errno::EIO);
+        }
+        answer
     }
 
     /// The link `name`; none if there is none.
-    pub fn link(&self, handle: &Handle, name: &str) -> std::result::Result<Option<Link>, Errno> {
-        let request = handle.link().get().match_name(name).execute();
-        match self.wait(async { std::pin::pin!(request).try_next().await }) {
+    pub fn link(&self, socket: &Socket, name: &str) -> std::result::Result<Option<Link>, Errno> {
+        let request = socket.handle.link().get().match_name(name).execute();
+        match self.wait(socket, async { std::pin::pin!(request).try_next().await }) {
             Ok(message) => Ok(message.map(|message| link(&message))),
             Err(Errno::ENODEV) => Ok(None),
             Err(errno) => Err(errno),
         }
     }
 
+    /// The id by which the socket's namespace knows another one (`rtnetlink(7)`, RTM_GETNSID); none if
+    /// it has given none.
+    pub fn netns_id(
+        &self,
+        socket: &Socket,
+        namespace: BorrowedFd<'_>,
+    ) -> std::result::Result<Option<i32>, Errno> {
+        let mut ask = NsidMessage::default();
+        let fd = namespace.as_raw_fd().cast_unsigned();
+        ask.attributes.push(NsidAttribute::Fd(fd));
+        let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(ask));
+        message.header.flags = NLM_F_REQUEST;
+        let mut handle = socket.handle.clone();
+        self.wait(socket, async {
+            let mut answers = handle.request(message)?;
+            let mut id = None;
+            while let Some(answer) = answers.next().await {
+                match answer.payload {
+                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(told)) => {
+                        id = told
+                            .attributes
+                            .iter()
+                            .find_map(|attribute| match attribute {
+                                NsidAttribute::Id(id) if *id >= 0 => Some(*id),
+                                _ => None,
+                            });
+                    }
+                    NetlinkPayload::Error(error) => {
+                        return Err(rtnetlink::Error::NetlinkError(error));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(id)
+        })
+    }
+
     /// All links.
-    pub fn links(&self, handle: &Handle) -> std::result::Result<Vec<Link>, Errno> {
-        let request = handle.link().get().execute();
-        let all: Vec<LinkMessage> = self.wait(request.try_collect())?;
+    pub fn links(&self, socket: &Socket) -> std::result::Result<Vec<Link>, Errno> {
+        let request = socket.handle.link().get().execute();
+        let all: Vec<LinkMessage> = self.wait(socket, request.try_collect())?;
         Ok(all.iter().map(link).collect())
     }
 
@@ -145,7 +239,7 @@ impl Netlink {
     /// up. The inner end cannot be up before it has a peer (ENOTCONN).
     pub fn add_cable(
         &self,
-        handle: &Handle,
+        socket: &Socket,
         cable: &Cable,
         bridge: Option<u32>,
         namespace: BorrowedFd<'_>,
@@ -167,31 +261,31 @@ impl Netlink {
         let message = host
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
             .build();
-        self.wait(handle.link().add(message).execute())
+        self.wait(socket, socket.handle.link().add(message).execute())
     }
 
     /// Marks a link; not possible in the message that makes it.
     pub fn set_alias(
         &self,
-        handle: &Handle,
+        socket: &Socket,
         name: &str,
         alias: &str,
     ) -> std::result::Result<(), Errno> {
         let message = LinkUnspec::new_with_name(name).alias(alias).build();
-        self.wait(handle.link().set(message).execute())
+        self.wait(socket, socket.handle.link().set(message).execute())
     }
 
     /// Brings a link up.
-    pub fn up(&self, handle: &Handle, index: u32) -> std::result::Result<(), Errno> {
+    pub fn up(&self, socket: &Socket, index: u32) -> std::result::Result<(), Errno> {
         let message = LinkUnspec::new_with_index(index).up().build();
-        self.wait(handle.link().set(message).execute())
+        self.wait(socket, socket.handle.link().set(message).execute())
     }
 
     /// Takes a link down and off its bridge and gives it another name, so that its own is free at
     /// once. Down first: before Linux 6.2 a link that is up cannot be renamed.
     pub fn discard(
         &self,
-        handle: &Handle,
+        socket: &Socket,
         index: u32,
         name: &str,
     ) -> std::result::Result<(), Errno> {
@@ -199,31 +293,34 @@ impl Netlink {
             .down()
             .nocontroller()
             .build();
-        self.wait(handle.link().set(down).execute())?;
+        self.wait(socket, socket.handle.link().set(down).execute())?;
         let renamed = LinkUnspec::new_with_index(index).name(name).build();
-        self.wait(handle.link().set(renamed).execute())
+        self.wait(socket, socket.handle.link().set(renamed).execute())
     }
 
     /// Deletes a link, and with a veth its peer; waits for the kernel.
-    pub fn delete(&self, handle: &Handle, index: u32) -> std::result::Result<(), Errno> {
-        self.wait(handle.link().del(index).execute())
+    pub fn delete(&self, socket: &Socket, index: u32) -> std::result::Result<(), Errno> {
+        self.wait(socket, socket.handle.link().del(index).execute())
     }
 
     /// Gives a link an address. No duplicate detection: a service must be able to bind to it at
     /// once, and the address is the administrator's choice.
     pub fn add_address(
         &self,
-        handle: &Handle,
+        socket: &Socket,
         index: u32,
         cidr: Cidr,
     ) -> std::result::Result<(), Errno> {
         use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
-        let mut request = handle.address().add(index, cidr.address, cidr.prefix);
+        let mut request = socket
+            .handle
+            .address()
+            .add(index, cidr.address, cidr.prefix);
         if cidr.address.is_ipv6() {
             let flags = AddressAttribute::Flags(AddressFlags::Nodad);
             request.message_mut().attributes.push(flags);
         }
-        match self.wait(request.execute()) {
+        match self.wait(socket, request.execute()) {
             Err(Errno::EEXIST) => Ok(()),
             other => other,
         }
@@ -232,7 +329,7 @@ impl Netlink {
     /// Adds a route; `to` none is the default route.
     pub fn add_route(
         &self,
-        handle: &Handle,
+        socket: &Socket,
         to: Option<Cidr>,
         gateway: IpAddr,
     ) -> std::result::Result<(), Errno> {
@@ -260,7 +357,7 @@ impl Netlink {
                 route.build()
             }
         };
-        match self.wait(handle.route().add(message).execute()) {
+        match self.wait(socket, socket.handle.route().add(message).execute()) {
             Err(Errno::EEXIST) => Ok(()),
             other => other,
         }
@@ -269,18 +366,28 @@ impl Netlink {
     /// The gateways of all routes, with the destination.
     pub fn routes(
         &self,
-        handle: &Handle,
+        socket: &Socket,
     ) -> std::result::Result<Vec<(Option<IpAddr>, u8, IpAddr)>, Errno> {
         let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut ask = RouteMessage::default();
             ask.header.address_family = family;
-            let all: Vec<RouteMessage> =
-                self.wait(handle.route().get(ask).execute().try_collect())?;
+            let all: Vec<RouteMessage> = self.wait(
+                socket,
+                socket.handle.route().get(ask).execute().try_collect(),
+            )?;
             found.extend(all.iter().filter_map(route));
         }
         Ok(found)
     }
+}
+
+/// The cookie of the calling thread's network namespace.
+fn cookie() -> u64 {
+    let (family, kind) = (AddressFamilyOf::Netlink, SockType::Raw);
+    nix::sys::socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, None)
+        .and_then(crate::sys::netns_cookie)
+        .unwrap_or(0)
 }
 
 /// The host end's address: high, so that a bridge, which takes the lowest of its members', does
@@ -294,6 +401,7 @@ pub fn host_mac(inner: Mac) -> Mac {
 fn link(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
+        up: message.header.flags.contains(LinkFlags::Up),
         ..Link::default()
     };
     for attribute in &message.attributes {
@@ -301,6 +409,7 @@ fn link(message: &LinkMessage) -> Link {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
             LinkAttribute::Link(peer) => link.peer = Some(*peer),
+            LinkAttribute::LinkNetNsId(id) => link.peer_netns = Some(*id),
             LinkAttribute::Stats64(stats) => link.bytes = (stats.rx_bytes, stats.tx_bytes),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {

@@ -3,10 +3,11 @@
 //! An image is hostile input: its superblock and its partition table are read with bounds, and no
 //! file system is tried that its superblock does not name.
 
-use super::mountinfo::{Mount, Table};
+use super::mountinfo::Mount;
 use super::partitions::{Partition, partitions, superblock};
 use super::{mount_error, read_only_flag};
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::sys;
 use loopdev::{LoopControl, LoopDevice};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use std::fs::File;
@@ -209,25 +210,22 @@ fn parted(options: &str) -> (MountFlags, String) {
     (flags, rest.join(","))
 }
 
+/// In one step with the flag that lets the device go when nobody uses it: loopdev's own attach sets
+/// it in a second one, and a kill between would leave the device for good.
 fn attach(file: &File, found: &Found, read_only: bool) -> std::io::Result<LoopDevice> {
     let control = LoopControl::open()?;
+    let read_only = if read_only { sys::LOOP_READ_ONLY } else { 0 };
     // Which number is free and taking it are two calls: others may be faster.
     for _ in 0..1000 {
         let device = control.next_free()?;
-        let attached = device
-            .with()
-            .offset(found.offset)
-            .size_limit(found.size)
-            .read_only(read_only)
-            .autoclear(true)
-            .attach_fd(file.as_raw_fd());
-        match attached {
+        let flags = sys::LOOP_AUTOCLEAR | read_only;
+        match sys::loop_configure(device.as_raw_fd(), file, found.offset, found.size, flags) {
             Ok(()) => return Ok(device),
-            Err(e) if e.raw_os_error() == Some(Errno::EBUSY as i32) => {}
-            Err(e) => return Err(e),
+            Err(Errno::EBUSY) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
-    Err(std::io::Error::from_raw_os_error(Errno::EBUSY as i32))
+    Err(Errno::EBUSY.into())
 }
 
 /// Loop devices whose backing file is `file`.
@@ -267,21 +265,4 @@ pub(super) fn backs(mount: &Mount, file: &Path) -> bool {
             deleted.push(" (deleted)");
             backing == file || backing.as_os_str() == deleted || !file.exists()
         })
-}
-
-/// Detaches devices that a killed run attached to our claimed image and did not mount.
-pub(super) fn detach_leftovers(file: &Path, table: &Table) -> Result<()> {
-    for path in attached_to(file) {
-        if table
-            .all()
-            .iter()
-            .any(|mount| Path::new(&mount.source) == path)
-        {
-            continue;
-        }
-        LoopDevice::open(&path)
-            .and_then(|device| device.detach())
-            .doing(|| format!("detach {}", shown(&path)))?;
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ pub use steps::steps;
 
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::holders;
-use crate::plan::{Presence, Step};
+use crate::plan::{Mark, Planned, Presence, Step};
 use crate::sys;
 use mountinfo::{Mount, Table};
 use nix::mount::{MntFlags, umount2};
@@ -23,18 +23,35 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use sys_mount::{FilesystemType, MountFlags};
 
-/// Is what `step` makes there? Steps that are no mounts are answered for by their callers.
+/// Is what a step makes there? Steps that are no mounts are answered for by their callers.
 ///
 /// # Errors
 /// The kernel could not be asked.
-pub fn present(step: &Step, table: &Table) -> Result<Presence> {
+pub fn present(planned: Planned, table: &Table) -> Result<Presence> {
+    Ok(match found(planned, table) {
+        Found::Nothing => Presence::Absent,
+        Found::Directory | Found::Mount(_) => Presence::Ours,
+        Found::Foreign(what) => Presence::Foreign(what),
+    })
+}
+
+/// What is where a step makes something.
+enum Found<'a> {
+    Nothing,
+    Directory,
+    Mount(&'a Mount),
+    Foreign(String),
+}
+
+fn found<'a>(planned: Planned, table: &'a Table) -> Found<'a> {
+    let step = planned.step;
     let at = match step {
         Step::Directory { path, .. } => {
-            return Ok(match std::fs::symlink_metadata(path) {
-                Ok(meta) if meta.is_dir() => Presence::Ours,
-                Ok(_) => Presence::Foreign(format!("{} is not a directory", shown(path))),
-                Err(_) => Presence::Absent,
-            });
+            return match std::fs::symlink_metadata(path) {
+                Ok(meta) if meta.is_dir() => Found::Directory,
+                Ok(_) => Found::Foreign(format!("{} is not a directory", shown(path))),
+                Err(_) => Found::Nothing,
+            };
         }
         Step::Image { at, .. }
         | Step::Tmpfs { at }
@@ -45,17 +62,32 @@ pub fn present(step: &Step, table: &Table) -> Result<Presence> {
         | Step::Claim { .. }
         | Step::Netns { .. }
         | Step::Cable { .. }
-        | Step::Routes { .. } => return Ok(Presence::Absent),
+        | Step::Routes { .. } => return Found::Nothing,
     };
-    Ok(match table.at(at) {
-        None => Presence::Absent,
-        Some(mount) if makes(step, mount, table) => Presence::Ours,
-        Some(mount) => Presence::Foreign(format!(
+    // Its directory may have been moved.
+    if let Some(mount) = planned.mark.and_then(|mark| table.marked(mark)) {
+        return Found::Mount(mount);
+    }
+    match table.at(at) {
+        None => Found::Nothing,
+        Some(mount) if makes(step, mount, table) => Found::Mount(mount),
+        Some(mount) => Found::Foreign(format!(
             "{} is already a mount point: {}",
             shown(at),
             mount.describe()
         )),
-    })
+    }
+}
+
+/// The mark of what a step made.
+pub fn mark(step: &Step) -> Option<Mark> {
+    match step {
+        Step::Image { at, .. }
+        | Step::Tmpfs { at }
+        | Step::Overlay { at, .. }
+        | Step::Rbind { at, .. } => mountinfo::mark(at),
+        _ => None,
+    }
 }
 
 /// Is `mount` exactly what the step makes?
@@ -200,8 +232,8 @@ pub fn act(step: &Step) -> Result<()> {
 ///
 /// # Errors
 /// What stays busy, with its holders; something foreign in its place.
-pub fn undo(step: &Step, detach: bool) -> Result<()> {
-    let at = match step {
+pub fn undo(planned: Planned, detach: bool) -> Result<()> {
+    match planned.step {
         Step::Directory { path, keep: false } => {
             return match std::fs::remove_dir(path) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -210,40 +242,26 @@ pub fn undo(step: &Step, detach: bool) -> Result<()> {
                 _ => Ok(()),
             };
         }
-        Step::Image { at, .. }
-        | Step::Tmpfs { at }
-        | Step::Overlay { at, .. }
-        | Step::Rbind { at, .. } => at,
+        Step::Image { .. } | Step::Tmpfs { .. } | Step::Overlay { .. } | Step::Rbind { .. } => {}
         _ => return Ok(()),
-    };
+    }
     let table = Table::read()?;
-    match present(step, &table)? {
-        Presence::Absent => match step {
-            // Killed between attaching the file and mounting it.
-            Step::Image {
-                file,
-                read_only: false,
-                ..
-            } => image::detach_leftovers(file, &table),
-            _ => Ok(()),
-        },
-        Presence::Foreign(what) => Err(Error::new(
+    match found(planned, &table) {
+        Found::Nothing | Found::Directory => Ok(()),
+        Found::Foreign(what) => Err(Error::new(
             Exit::Failed,
             format!("left alone what is not ours: {what}"),
         )),
-        Presence::Ours => {
-            if matches!(step, Step::Rbind { .. }) {
+        Found::Mount(mount) => {
+            if matches!(planned.step, Step::Rbind { .. }) {
                 // Unmounting a submount that still shares with its source would unmount the
                 // host's own; a crash may have come before act made it a slave.
-                slave(at)?;
+                slave(&mount.at)?;
             }
-            let Some(mount) = table.at(at) else {
-                return Ok(());
-            };
             for below in table.below(mount.id) {
                 unmount(&below.at, detach)?;
             }
-            unmount(at, detach)
+            unmount(&mount.at, detach)
         }
     }
 }
@@ -302,7 +320,17 @@ fn rbind(source: &Path, at: &Path, read_only: bool) -> Result<()> {
     sys::mount_setattr_tree(&tree, attributes, nix::libc::MS_SLAVE).map_err(fail)?;
     attach(&tree, at).map_err(fail)?;
     // Attaching it to a shared parent made it shared as well.
-    slave(at)
+    slave(at).map_err(|error| {
+        // It gives nothing back to its source, so that it can be taken apart as it is.
+        let left = Table::read().and_then(|table| {
+            let top = table.at(at).map_or(0, |mount| mount.id);
+            table
+                .below(top)
+                .iter()
+                .try_for_each(|below| unmount(&below.at, false))
+        });
+        error.also(left.and_then(|()| unmount(at, false)).err())
+    })
 }
 
 /// Moves a detached mount to a place that must not be a link.

@@ -2,6 +2,8 @@
 //! mounted where. Reads and answers; mounts nothing.
 
 use crate::error::{Doing, Result};
+use crate::plan::Mark;
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -56,6 +58,14 @@ impl Table {
         self.holding(path).filter(|mount| mount.at == path)
     }
 
+    /// The mount that a mark is of, wherever it is now, unless something covers it.
+    pub fn marked(&self, mark: &Mark) -> Option<&Mount> {
+        let mount = self.0.iter().find(|mount| mount.id == mark.id)?;
+        // Ids without end only: a later mount may have the short one.
+        let now = self::mark(&mount.at).filter(|_| mark.unique != 0)?;
+        (now == *mark).then_some(mount)
+    }
+
     /// The mount that `path` lies in, found as the kernel finds it: from the root on, at each
     /// directory what is mounted there. A line with a fitting path may be of a mount that another
     /// one covers.
@@ -105,6 +115,20 @@ impl Table {
     pub fn all(&self) -> &[Mount] {
         &self.0
     }
+}
+
+/// What the kernel calls the mount that one sees at `path`.
+pub fn mark(path: &Path) -> Option<Mark> {
+    const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let ask = |mask| statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, mask).ok();
+    let id = ask(StatxFlags::MNT_ID)?.stx_mnt_id;
+    let unique = ask(MNT_ID_UNIQUE)
+        .filter(|told| StatxFlags::from_bits_retain(told.stx_mask).contains(MNT_ID_UNIQUE));
+    Some(Mark {
+        id,
+        unique: unique.map_or(0, |told| told.stx_mnt_id),
+        netns: None,
+    })
 }
 
 fn line(line: &[u8]) -> Option<Mount> {

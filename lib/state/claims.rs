@@ -54,7 +54,8 @@ impl State {
     fn claimant(&self, link: &Path) -> Option<String> {
         let target = std::fs::read_link(link).ok()?;
         let name = Name::new(target.to_str()?).ok()?;
-        let up = name == self.name || State::of(&name).plan_file(Half::Root).exists();
+        // A plan that cannot be read may be that of something that is up.
+        let up = name == self.name || !matches!(State::of(&name).plan(Half::Root), Ok(None));
         up.then(|| name.to_string())
     }
 

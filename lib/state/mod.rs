@@ -55,6 +55,8 @@ pub struct Booter {
 /// PID 1 of a booted subhost, and what ending it and joining it need to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Init {
+    /// Id of the boot of the host.
+    pub boot: String,
     /// $SUBHOST.
     pub tree: PathBuf,
     /// The process.
@@ -178,6 +180,16 @@ impl State {
     }
 
     fn try_lock(&self) -> Result<Option<Lock>> {
+        let locked = self.open_lock();
+        if locked.is_err() {
+            // What we made of it, if nobody uses it.
+            let _ = std::fs::remove_dir(&self.dir);
+            let _ = std::fs::remove_dir(RUN);
+        }
+        locked
+    }
+
+    fn open_lock(&self) -> Result<Option<Lock>> {
         let path = self.dir.join("lock");
         for dir in [Path::new(RUN), &self.dir] {
             match DirBuilder::new().mode(0o700).create(dir) {
@@ -222,6 +234,19 @@ impl State {
         }))
     }
 
+    /// Who holds the lock, in words; none if nobody does. Asks the kernel (`proc_locks(5)`): trying
+    /// the lock would keep others from it.
+    pub fn at_work(&self) -> Option<String> {
+        let path = self.dir.join("lock");
+        let meta = std::fs::metadata(&path).ok()?;
+        let (major, minor) = (nix::libc::major(meta.dev()), nix::libc::minor(meta.dev()));
+        let lock = format!(" {major:02x}:{minor:02x}:{} ", meta.ino());
+        let locks = read(Path::new("/proc/locks"))?;
+        let held = |line: &str| line.contains(" FLOCK ") && line.contains(&lock);
+        let is_held = locks.lines().any(|line| held(line) && !line.contains("->"));
+        is_held.then(|| holder(&read(&path).unwrap_or_default()))
+    }
+
     fn busy(&self, wait: Duration) -> Error {
         let who = read(&self.dir.join("lock")).unwrap_or_default();
         let error = Error::new(
@@ -236,12 +261,12 @@ impl State {
 
     /// Lets go of the lock and removes the directory if nothing is up any more.
     pub fn unlock(&self, lock: Lock) {
-        let up = [Half::Root, Half::Net]
-            .iter()
-            .any(|half| self.plan_file(*half).exists());
-        if !up && matches!(self.running(), Ok(None)) {
+        // One of an earlier boot speaks of nothing; one that cannot be read must not be lost.
+        let none = |half| matches!(self.plan(half), Ok(None));
+        if none(Half::Root) && none(Half::Net) && matches!(self.running(), Ok(None)) {
             let files = [
-                "alive",
+                "root.plan",
+                "net.plan",
                 "init",
                 "last",
                 "hosts",
@@ -305,8 +330,17 @@ impl State {
     }
 
     /// Forgets a plan: nothing of it is up any more.
-    pub fn thaw(&self, half: Half) {
-        let _ = std::fs::remove_file(self.plan_file(half));
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn thaw(&self, half: Half) -> Result<()> {
+        let file = self.plan_file(half);
+        match std::fs::remove_file(&file) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(e).doing(|| format!("remove {}", file.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes a file of the state in whole or not at all.
@@ -388,15 +422,19 @@ impl State {
         let Some(init) = self.init()? else {
             return Ok(None);
         };
+        if init.boot != boot_id()? {
+            return Ok(None);
+        }
+        let pid = init.identity.pid;
         let alive = init.identity.alive();
+        let alive = alive.doing(|| format!("tell whether PID 1 (pid {pid}) lives"))?;
         Ok(alive.map(|pidfd| Running { init, pidfd }))
     }
 
     /// Forgets PID 1.
     pub fn forget(&self) {
-        for file in ["init", "alive"] {
-            let _ = std::fs::remove_file(self.dir.join(file));
-        }
+        // What stays is the record of a dead process.
+        let _ = std::fs::remove_file(self.dir.join("init"));
     }
 
     /// Records how a run ended that could not say so itself.
@@ -412,23 +450,20 @@ impl State {
         serde_json::from_str(&read(&self.dir.join("last"))?).ok()
     }
 
-    /// The files that PID 1 writes by descriptor: the liveness lock and the end of the run.
+    /// The file that PID 1 writes by descriptor: the end of the run.
     ///
     /// # Errors
-    /// They cannot be made.
-    pub fn for_init(&self) -> Result<(File, File)> {
-        let open = |name: &str| {
-            let path = self.dir.join(name);
-            File::options()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(nix::libc::O_NOFOLLOW)
-                .open(&path)
-                .doing(|| format!("open {}", path.display()))
-        };
-        Ok((open("alive")?, open("last")?))
+    /// It cannot be made.
+    pub fn for_init(&self) -> Result<File> {
+        let path = self.dir.join("last");
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(&path)
+            .doing(|| format!("open {}", path.display()))
     }
 }
 

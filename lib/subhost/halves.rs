@@ -8,7 +8,7 @@ use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::holders::{self, Holder};
 use crate::hooks;
 use crate::net::{Network, netns};
-use crate::plan::{Half, Plan, Presence, Step, apply, undo_all};
+use crate::plan::{Half, Plan, Planned, Presence, Step, apply, undo_all};
 use crate::root::{self, mountinfo::Table};
 use std::io::Write;
 use std::time::Duration;
@@ -52,14 +52,30 @@ impl Subhost {
     pub(super) fn up(&self, half: Half, config: Option<&Config>) -> Result<Up> {
         let table = Table::read()?;
         let mut network = Network::new();
-        if let Some(plan) = self.frozen(half)? {
-            let steps = self.presences(&plan, true, &table, &mut network)?;
-            refuse_foreign(&steps)?;
-            self.act_all(&steps, &mut network)?;
-            return Ok(Up {
-                plan,
-                brought: false,
-            });
+        match self.frozen(half)? {
+            Some(mut plan) if plan.made.is_some() || self.running()?.is_some() => {
+                let steps = self.presences(&plan, true, &table, &mut network)?;
+                refuse_foreign(&steps)?;
+                if self.act_all(&steps, &mut network)? > 0 {
+                    self.finish(&mut plan, &mut network)?;
+                }
+                return Ok(Up {
+                    plan,
+                    brought: false,
+                });
+            }
+            // A run was killed in the middle of it: of what is there nobody knows whether it is whole.
+            Some(_) => {
+                self.down(
+                    half,
+                    StopHow {
+                        sync: true,
+                        ..StopHow::default()
+                    },
+                )?;
+                return self.up(half, config);
+            }
+            None => {}
         }
         let read;
         let config = match config {
@@ -69,15 +85,15 @@ impl Subhost {
                 &read
             }
         };
-        let plan = plan(config, half, &self.state)?;
+        let mut plan = plan(config, half, &self.state)?;
         self.check_trees(config, half)?;
         let steps = self.presences(&plan, false, &table, &mut network)?;
         refuse_foreign(&steps)?;
         let pending = root::pending(&plan.steps);
-        for (step, presence) in &steps {
+        for (planned, presence) in &steps {
             if *presence == Presence::Absent {
-                root::check(step, &table, &pending)?;
-                network.check(step)?;
+                root::check(planned.step, &table, &pending)?;
+                network.check(planned.step)?;
             }
         }
         if let (Half::Net, Net::Named(name)) = (half, &config.net) {
@@ -100,16 +116,15 @@ impl Subhost {
         };
         let made = hooks::run(&plan, before)
             .and_then(|()| self.act_all(&steps, &mut network))
-            .and_then(|()| match hooks::run(&plan, after) {
-                Ok(()) => Ok(()),
-                Err(first) => {
-                    let undone = undo_all(&plan.steps, |step| {
-                        self.undo(step, &mut network, false, true)
-                    });
-                    Err(first.also(undone.err()))
-                }
+            .and_then(|_| {
+                let finished =
+                    hooks::run(&plan, after).and_then(|()| self.finish(&mut plan, &mut network));
+                finished.map_err(|first| {
+                    let all: Vec<Planned> = plan.planned().collect();
+                    let undo = |step: &Planned| self.undo(*step, &mut network, false, true);
+                    first.also(undo_all(&all, undo).err())
+                })
             });
-        drop(steps);
         match made {
             Ok(()) => Ok(Up {
                 plan,
@@ -118,48 +133,60 @@ impl Subhost {
             Err(error) => {
                 // What could not be undone is still what the frozen plan says.
                 if error.also.is_empty() {
-                    self.state.thaw(half);
+                    let left = self.state.thaw(half).err();
+                    return Err(error.also(left));
                 }
                 Err(error)
             }
         }
     }
 
-    pub(super) fn act_all(&self, steps: &[(&Step, Presence)], network: &mut Network) -> Result<()> {
+    /// All is made: notes that, with what the kernel calls it.
+    fn finish(&self, plan: &mut Plan, network: &mut Network) -> Result<()> {
+        let of = |step| root::mark(step).or_else(|| network.mark(step));
+        plan.made = Some(plan.steps.iter().map(of).collect());
+        self.state.freeze(plan)
+    }
+
+    /// Gives the number of steps done.
+    fn act_all(&self, steps: &[(Planned, Presence)], network: &mut Network) -> Result<usize> {
         let network = std::cell::RefCell::new(network);
-        let act = |step: &&Step| {
-            crate::cli::tell(Some(&self.name), || format!("making {}", title(step)));
-            match step {
+        let act = |planned: &Planned| {
+            crate::cli::tell(Some(&self.name), || {
+                format!("making {}", title(planned.step))
+            });
+            match planned.step {
                 Step::Claim { path } => self.state.claim(path),
-                Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
+                step @ (Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. }) => {
                     network.borrow_mut().act(step)
                 }
                 other => root::act(other),
             }
         };
-        apply(steps, act, |step| {
-            self.undo(step, &mut network.borrow_mut(), false, true)
+        apply(steps, act, |planned| {
+            self.undo(*planned, &mut network.borrow_mut(), false, true)
         })
-        .map(drop)
     }
 
-    pub(super) fn undo(
+    fn undo(
         &self,
-        step: &Step,
+        planned: Planned,
         network: &mut Network,
         detach: bool,
         wait: bool,
     ) -> Result<()> {
-        crate::cli::tell(Some(&self.name), || format!("removing {}", title(step)));
-        match step {
+        crate::cli::tell(Some(&self.name), || {
+            format!("removing {}", title(planned.step))
+        });
+        match planned.step {
             Step::Claim { path } => {
                 self.state.unclaim(path);
                 Ok(())
             }
             Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
-                network.undo(step, wait)
+                network.undo(planned, wait)
             }
-            other => root::undo(other, detach),
+            _ => root::undo(planned, detach),
         }
     }
 
@@ -183,43 +210,41 @@ impl Subhost {
     pub(super) fn down(&self, half: Half, how: StopHow) -> Result<()> {
         let mut network = Network::new();
         let frozen = self.frozen(half)?;
-        let (steps, holders) = match &frozen {
-            Some(plan) => (plan.steps.clone(), self.net_holders(plan)?),
-            None => {
-                // Perhaps `-n | sh` made it. What is exactly what we would make is ours.
-                let Ok(config) = self.config() else {
-                    return Ok(());
-                };
-                let plan = plan(&config, half, &self.state)?;
-                let table = Table::read()?;
-                let there = self.presences(&plan, false, &table, &mut network)?;
-                let ours = there
-                    .into_iter()
-                    .filter(|(_, presence)| *presence == Presence::Ours)
-                    .map(|(step, _)| step.clone())
-                    .collect();
-                (ours, self.net_holders(&plan)?)
-            }
+        let is_frozen = frozen.is_some();
+        let plan = match frozen {
+            Some(plan) => plan,
+            None => match self.config() {
+                Ok(config) => plan(&config, half, &self.state)?,
+                Err(_) => return Ok(()),
+            },
         };
+        let mut steps: Vec<Planned> = plan.planned().collect();
+        if !is_frozen {
+            // Perhaps `-n | sh` made it. What is exactly what we would make is ours.
+            let there = self.presences(&plan, false, &Table::read()?, &mut network)?;
+            let ours = there.into_iter().filter(|(_, is)| *is == Presence::Ours);
+            steps = ours.map(|(planned, _)| planned).collect();
+        }
+        let holders = self.net_holders(&plan)?;
         // A namespace that somebody holds outlives its name: its cables must go explicitly.
         // So does one that is not ours to remove.
-        let removed = steps.iter().any(|step| matches!(step, Step::Netns { .. }));
+        let removed = steps
+            .iter()
+            .any(|planned| matches!(planned.step, Step::Netns { .. }));
         let wait = how.sync || !holders.is_empty() || !removed;
         let mut stays = false;
-        let undone = undo_all(&steps, |step| {
+        let undone = undo_all(&steps, |planned| {
             // What is still mounted still uses what it claimed.
-            if stays && matches!(step, Step::Claim { .. }) {
+            if stays && matches!(planned.step, Step::Claim { .. }) {
                 return Ok(());
             }
-            let undone = self.undo(step, &mut network, how.detach, wait);
+            let undone = self.undo(*planned, &mut network, how.detach, wait);
             stays |= undone.is_err();
             undone
         });
-        if undone.is_ok() {
-            self.state.thaw(half);
-        }
+        let undone = undone.and_then(|()| self.state.thaw(half));
         if how.sync && half == Half::Root {
-            wait_for_loops(&steps);
+            wait_for_loops(&plan.steps);
         }
         let held = match (half, holders.is_empty()) {
             (Half::Net, false) => Err(Error::new(
@@ -305,7 +330,7 @@ fn assign(config: &Config) -> Result<()> {
         .doing(|| format!("write {}", shown(&file)))
 }
 
-pub(super) fn refuse_foreign(steps: &[(&Step, Presence)]) -> Result<()> {
+pub(super) fn refuse_foreign(steps: &[(Planned, Presence)]) -> Result<()> {
     for (_, presence) in steps {
         if let Presence::Foreign(what) = presence {
             return Err(Error::new(Exit::Failed, format!("in the way: {what}"))

@@ -9,7 +9,7 @@ mod stop;
 use crate::config::{Config, Name, Net};
 use crate::error::{Error, Exit, Result, shown};
 use crate::net::{self, Network, netns};
-use crate::plan::{FORMAT, Half, Plan, Presence, Step};
+use crate::plan::{FORMAT, Half, Plan, Planned, Presence, Step};
 use crate::root::{self, mountinfo::Table};
 use crate::state::{Lock, Running, State, boot_id};
 use std::collections::BTreeMap;
@@ -233,11 +233,15 @@ impl Subhost {
                 continue;
             };
             up = true;
-            for (step, presence) in self.presences(&plan, true, table, network)? {
-                if presence != Presence::Ours && !matches!(step, Step::Within { .. }) {
+            if plan.made.is_none() {
+                let what = format!("its {} was begun and not finished", half.as_str());
+                return Ok(Status::Broken(what));
+            }
+            for (planned, presence) in self.presences(&plan, true, table, network)? {
+                if presence != Presence::Ours && !matches!(planned.step, Step::Within { .. }) {
                     let what = match presence {
                         Presence::Foreign(what) => what,
-                        _ => format!("missing: {}", title(step)),
+                        _ => format!("missing: {}", title(planned.step)),
                     };
                     return Ok(Status::Broken(what));
                 }
@@ -256,18 +260,18 @@ impl Subhost {
         frozen: bool,
         table: &Table,
         network: &mut Network,
-    ) -> Result<Vec<(&'a Step, Presence)>> {
-        let one = |step: &'a Step| {
-            let presence = match step {
+    ) -> Result<Vec<(Planned<'a>, Presence)>> {
+        let one = |planned: Planned<'a>| {
+            let presence = match planned.step {
                 Step::Claim { path } if self.state.has_claim(path) => Presence::Ours,
                 Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
-                    network.present(step, &plan.steps, frozen)?
+                    network.present(planned, &plan.steps, frozen)?
                 }
-                other => root::present(other, table)?,
+                _ => root::present(planned, table)?,
             };
-            Ok((step, presence))
+            Ok((planned, presence))
         };
-        plan.steps.iter().map(one).collect()
+        plan.planned().map(one).collect()
     }
 
     /// Which halves would now be made otherwise than they are up.
@@ -334,6 +338,7 @@ fn plan(config: &Config, half: Half, state: &State) -> Result<Plan> {
         half,
         kind,
         steps,
+        made: None,
         live: config.root.live.clone(),
         netns,
         hooks: config.hooks.clone(),

@@ -30,7 +30,8 @@ impl Subhost {
         refuse_foreign(&steps)?;
         let pending = root::pending(&plan.steps);
         let mut lines = Vec::new();
-        for (step, presence) in &steps {
+        for (planned, presence) in &steps {
+            let step = planned.step;
             if *presence == Presence::Absent {
                 root::check(step, &table, &pending)?;
                 network.check(step)?;
@@ -77,14 +78,14 @@ impl Subhost {
                     Err(_) => continue,
                 },
             };
-            for (step, presence) in self
+            for (planned, presence) in self
                 .presences(&plan, is_frozen, &table, &mut network)?
                 .iter()
                 .rev()
             {
                 if *presence == Presence::Ours {
-                    lines.extend(net::shell::down(step));
-                    lines.extend(root::shell::down(step));
+                    lines.extend(net::shell::down(planned.step));
+                    lines.extend(root::shell::down(planned.step));
                 }
             }
             if is_frozen {

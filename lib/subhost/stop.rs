@@ -37,7 +37,8 @@ impl Subhost {
             // Nothing can be taken from under a process that will not end.
             self.end(&running, how.kill)?;
             // What logs its console ends by itself when it has written the rest.
-            if let Some(logger) = running.init.console.and_then(|console| console.alive()) {
+            let logger = running.init.console.map(|console| console.alive());
+            if let Some(Ok(Some(logger))) = logger {
                 proc::wait(&logger, Some(Duration::from_secs(2)));
             }
         }
