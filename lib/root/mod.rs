@@ -319,6 +319,8 @@ fn rbind(source: &Path, at: &Path, read_only: bool) -> Result<()> {
     let attributes = if read_only { sys::RDONLY } else { 0 };
     sys::mount_setattr_tree(&tree, attributes, nix::libc::MS_SLAVE).map_err(fail)?;
     attach(&tree, at).map_err(fail)?;
+    // It would keep the mount busy.
+    drop(tree);
     // Attaching it to a shared parent made it shared as well.
     slave(at).map_err(|error| {
         // It gives nothing back to its source, so that it can be taken apart as it is.

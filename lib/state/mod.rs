@@ -241,14 +241,14 @@ impl State {
         let meta = std::fs::metadata(&path).ok()?;
         let (major, minor) = (nix::libc::major(meta.dev()), nix::libc::minor(meta.dev()));
         let lock = format!(" {major:02x}:{minor:02x}:{} ", meta.ino());
-        let locks = read(Path::new("/proc/locks"))?;
+        let locks = told(Path::new("/proc/locks"))?;
         let held = |line: &str| line.contains(" FLOCK ") && line.contains(&lock);
         let is_held = locks.lines().any(|line| held(line) && !line.contains("->"));
-        is_held.then(|| holder(&read(&path).unwrap_or_default()))
+        is_held.then(|| holder(&told(&path).unwrap_or_default()))
     }
 
     fn busy(&self, wait: Duration) -> Error {
-        let who = read(&self.dir.join("lock")).unwrap_or_default();
+        let who = told(&self.dir.join("lock")).unwrap_or_default();
         let error = Error::new(
             Exit::Busy,
             format!("another command holds it: {}", holder(&who)),
@@ -311,7 +311,7 @@ impl State {
     /// The file is damaged or of another version.
     pub fn plan(&self, half: Half) -> Result<Option<Plan>> {
         let file = self.plan_file(half);
-        let Some(text) = read(&file) else {
+        let Some(text) = read(&file)? else {
             return Ok(None);
         };
         let plan = Plan::from_text(&text).map_err(|mut e| {
@@ -403,12 +403,9 @@ impl State {
             )
             .hint("see with ps whether its subhost-init lives, end it, then remove the file")
         };
-        match std::fs::symlink_metadata(&file) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(damaged(e.to_string())),
-            Ok(_) => {}
-        }
-        let text = read(&file).ok_or_else(|| damaged("no text".into()))?;
+        let Some(text) = read(&file)? else {
+            return Ok(None);
+        };
         serde_json::from_str(&text)
             .map(Some)
             .map_err(|e| damaged(e.to_string()))
@@ -447,7 +444,7 @@ impl State {
 
     /// How the last run ended.
     pub fn last(&self) -> Option<Last> {
-        serde_json::from_str(&read(&self.dir.join("last"))?).ok()
+        serde_json::from_str(&told(&self.dir.join("last"))?).ok()
     }
 
     /// The file that PID 1 writes by descriptor: the end of the run.
@@ -488,16 +485,25 @@ pub fn tty_of(pid: i32) -> Option<String> {
     })
 }
 
-/// A small file of text; none if it is not there or is no such file.
-fn read(file: &Path) -> Option<String> {
+/// A small file of text; none if it is not there.
+///
+/// # Errors
+/// It cannot be read: what it says is not known then.
+fn read(file: &Path) -> Result<Option<String>> {
     let mut text = String::with_capacity(8192);
-    File::options()
+    let open = File::options()
         .read(true)
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(file)
-        .ok()?
-        .take(MAX)
-        .read_to_string(&mut text)
-        .ok()?;
-    Some(text)
+        .open(file);
+    match open.and_then(|open| open.take(MAX).read_to_string(&mut text)) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other
+            .doing(|| format!("read {}", file.display()))
+            .map(|_| Some(text)),
+    }
+}
+
+/// The same, of what nothing depends on.
+fn told(file: &Path) -> Option<String> {
+    read(file).ok().flatten()
 }

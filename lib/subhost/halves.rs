@@ -10,6 +10,7 @@ use crate::hooks;
 use crate::net::{Network, netns};
 use crate::plan::{Half, Plan, Planned, Presence, Step, apply, undo_all};
 use crate::root::{self, mountinfo::Table};
+use std::cell::RefCell;
 use std::io::Write;
 use std::time::Duration;
 
@@ -121,8 +122,8 @@ impl Subhost {
                     hooks::run(&plan, after).and_then(|()| self.finish(&mut plan, &mut network));
                 finished.map_err(|first| {
                     let all: Vec<Planned> = plan.planned().collect();
-                    let undo = |step: &Planned| self.undo(*step, &mut network, false, true);
-                    first.also(undo_all(&all, undo).err())
+                    let network = RefCell::new(&mut network);
+                    first.also(undo_all(&all, self.undoing(&network, false, true)).err())
                 })
             });
         match made {
@@ -150,7 +151,7 @@ impl Subhost {
 
     /// Gives the number of steps done.
     fn act_all(&self, steps: &[(Planned, Presence)], network: &mut Network) -> Result<usize> {
-        let network = std::cell::RefCell::new(network);
+        let network = RefCell::new(network);
         let act = |planned: &Planned| {
             crate::cli::tell(Some(&self.name), || {
                 format!("making {}", title(planned.step))
@@ -163,9 +164,27 @@ impl Subhost {
                 other => root::act(other),
             }
         };
-        apply(steps, act, |planned| {
-            self.undo(*planned, &mut network.borrow_mut(), false, true)
-        })
+        apply(steps, act, self.undoing(&network, false, true))
+    }
+
+    /// Undoes one step after the other, backwards. Where the root itself stays, so does what is under
+    /// it: an image that is still in use, its claim.
+    fn undoing<'a>(
+        &'a self,
+        network: &'a RefCell<&'a mut Network>,
+        detach: bool,
+        wait: bool,
+    ) -> impl FnMut(&Planned) -> Result<()> + 'a {
+        let mut stays = false;
+        move |planned| {
+            if stays {
+                return Ok(());
+            }
+            let undone = self.undo(*planned, &mut network.borrow_mut(), detach, wait);
+            let is_root = matches!(planned.step, Step::Overlay { .. } | Step::Rbind { .. });
+            stays = is_root && undone.is_err();
+            undone
+        }
     }
 
     fn undo(
@@ -232,16 +251,8 @@ impl Subhost {
             .iter()
             .any(|planned| matches!(planned.step, Step::Netns { .. }));
         let wait = how.sync || !holders.is_empty() || !removed;
-        let mut stays = false;
-        let undone = undo_all(&steps, |planned| {
-            // What is still mounted still uses what it claimed.
-            if stays && matches!(planned.step, Step::Claim { .. }) {
-                return Ok(());
-            }
-            let undone = self.undo(*planned, &mut network, how.detach, wait);
-            stays |= undone.is_err();
-            undone
-        });
+        let network = RefCell::new(&mut network);
+        let undone = undo_all(&steps, self.undoing(&network, how.detach, wait));
         let undone = undone.and_then(|()| self.state.thaw(half));
         if how.sync && half == Half::Root {
             wait_for_loops(&plan.steps);

@@ -8,6 +8,8 @@
 #![allow(unused_imports)]
 
 mod fixture;
+#[cfg(target_arch = "x86_64")]
+pub mod inject;
 mod pty;
 mod run;
 mod sandbox;

@@ -111,6 +111,11 @@ impl Run {
         self
     }
 
+    /// The command as text.
+    pub(super) fn line(&self) -> String {
+        format!("{:?}", self.command).replacen("env -i ", "", 1)
+    }
+
     /// The command as it is, for a terminal.
     pub(super) fn into_command(self) -> Command {
         self.command
@@ -119,7 +124,7 @@ impl Run {
     /// Starts it and returns.
     #[track_caller]
     pub fn start(mut self) -> Background {
-        let line = format!("{:?}", self.command).replacen("env -i ", "", 1);
+        let line = self.line();
         let stdin = match self.input {
             Some(_) => Stdio::piped(),
             None => Stdio::null(),
