@@ -14,7 +14,7 @@ TOOLS = subhost-mount subhost-net subhost-enter subhost-start subhost-stop \
 TARGET = $$($(CARGO) -vV | sed -n 's/^host: //p')
 BUILT = target/$$($(CARGO) -vV | sed -n 's/^host: //p')/release
 
-.PHONY: all build setup setup-check check soak demo bench doc pages install uninstall clean
+.PHONY: all build setup setup-check check soak check-vm demo bench doc pages install uninstall clean
 
 all: build
 
@@ -39,6 +39,10 @@ check: setup-check
 # The same in full: every fault and crash that check samples, races and random kills for minutes.
 soak: setup-check
 	$(ENV) SUBHOST_SOAK=1 SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 $(CARGO) test --locked
+
+# The tests on Debian 12's kernel, in a virtual machine.
+check-vm: setup-check
+	$(ENV) sh contrib/check-vm.sh
 
 demo: setup
 	$(ENV) $(MAKE) build

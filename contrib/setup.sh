@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what building ("build") or testing ("check") needs on Debian and its kin; on others it
-# says what is missing. "env" prints assignments for eval, with which cargo is found under sudo.
+# Installs what building ("build"), testing ("check") or testing on another kernel ("vm") needs on
+# Debian and its kin; on others it says what is missing. "env" prints assignments for eval, with which cargo is found under sudo.
 set -eu
 
 # sudo and cron hand on a PATH without the home of the user whose cargo it is.
@@ -26,7 +26,8 @@ env)
 build) packages='gcc libc6-dev libclang-dev iproute2' ;;
 check) packages='gcc libc6-dev libclang-dev iproute2 busybox-static dash bash strace jq util-linux
         mount fdisk e2fsprogs xfsprogs btrfs-progs squashfs-tools erofs-utils procps man-db' ;;
-*) echo "usage: setup.sh build|check|env" >&2; exit 2 ;;
+vm) packages='qemu-system-x86 python3-venv kmod jq bsdutils' ;;
+*) echo "usage: setup.sh build|check|vm|env" >&2; exit 2 ;;
 esac
 
 missing=

@@ -87,8 +87,12 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
     let spawned = spawn_inside(&program, join);
     // Out again: what we hold would keep the subhost's network and mounts from going when it ends.
     home.go().map_err(own)?;
-    let Some((terminal, mut child, pidfd)) = spawned? else {
-        return Ok(Joined::TooLate);
+    let (terminal, mut child, pidfd) = match spawned {
+        // No process can be made in a pid namespace whose PID 1 ends.
+        Err(error) if error.errno == Some(Errno::ENOMEM) && is_ending(running) => {
+            return Ok(Joined::TooLate);
+        }
+        other => other?,
     };
     let pid = child.id() as i32;
     let hand_on = |signal| {
@@ -103,15 +107,15 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
 /// The terminal if there is one, the command, its pidfd.
 type Spawned = (Option<Terminal>, Child, OwnedFd);
 
-fn spawn_inside(program: &Program, join: &Join) -> Result<Option<Spawned>> {
+fn spawn_inside(program: &Program, join: &Join) -> Result<Spawned> {
     let terminal = match join.wiring.any() {
         true => Some(terminal::pair().map_err(own)?),
         false => None,
     };
     let slave = terminal.as_ref().map(|terminal| &terminal.slave);
     let command = program.command(slave, join.wiring.slaves).map_err(own)?;
-    let spawned = spawn(command)?;
-    Ok(spawned.map(|(child, pidfd)| (terminal, child, pidfd)))
+    let (child, pidfd) = spawn(command)?;
+    Ok((terminal, child, pidfd))
 }
 
 /// The namespaces that we came from, and our root in them: joining a mount namespace leaves a
@@ -177,16 +181,17 @@ fn become_member(running: &Running) -> Result<bool> {
     }
 }
 
-fn spawn(mut command: Command) -> Result<Option<(Child, OwnedFd)>> {
+fn spawn(mut command: Command) -> Result<(Child, OwnedFd)> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let child = match command.spawn().map_err(IntoErrno::into_errno) {
-        // No process can be made in a pid namespace whose PID 1 has ended.
-        Err(Errno::ENOMEM) => return Ok(None),
-        Err(errno) => return Err(cannot_run(&name, errno)),
-        Ok(child) => child,
-    };
-    let (child, pidfd) = watched(child, &name).map_err(own)?;
-    Ok(Some((child, pidfd)))
+    let child = command.spawn().map_err(IntoErrno::into_errno);
+    let child = child.map_err(|errno| cannot_run(&name, errno))?;
+    watched(child, &name).map_err(own)
+}
+
+/// Is its PID 1 gone or on its way out?
+fn is_ending(running: &Running) -> bool {
+    let stat = proc::Stat::of(running.init.identity.pid);
+    proc::has_ended(&running.pidfd) || stat.is_none_or(|stat| stat.exiting)
 }
 
 /// A child with a pidfd for it; if there can be none, it is not left to itself.

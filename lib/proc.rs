@@ -16,6 +16,8 @@ pub struct Stat {
     pub start: u64,
     /// Resident pages.
     pub resident: u64,
+    /// It is on its way out (PF_EXITING of include/linux/sched.h).
+    pub exiting: bool,
 }
 
 impl Stat {
@@ -47,6 +49,7 @@ impl Stat {
             cpu: (11..=14).filter_map(number).sum(),
             start: number(19)?,
             resident: number(21)?,
+            exiting: number(6)? & 0x4 != 0,
         })
     }
 }
@@ -160,7 +163,8 @@ mod tests {
                 parent: 3,
                 cpu: 10,
                 start: 99,
-                resident: 12
+                resident: 12,
+                exiting: false
             }
         );
         assert_eq!(Stat::parse("7 (x"), None);

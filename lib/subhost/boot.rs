@@ -12,7 +12,7 @@ use crate::net::netns;
 use crate::plan::{Half, Plan};
 use crate::state::{Booter, Running, tty_of};
 use crate::terminal::{Signals, Wiring, Wish};
-use crate::{hooks, proc};
+use crate::{holders, hooks, proc};
 use std::os::fd::OwnedFd;
 
 impl Subhost {
@@ -38,7 +38,9 @@ impl Subhost {
         how: StartHow,
         wiring: Option<Wiring>,
     ) -> Result<Option<(Booted, Option<Wiring>)>> {
-        if let Some(running) = self.running()? {
+        if let Some(running) = self.running()?
+            && !is_orphan(&running)
+        {
             if running.init.by.pid.is_none() && how == StartHow::Background {
                 // It runs on whatever became of its config.
                 if let Ok(config) = self.config() {
@@ -169,13 +171,15 @@ impl Subhost {
         let signals = Signals::new()?;
         let lock = self.lock()?;
         // It may have come up while we waited.
-        if self.running()?.is_some() {
-            self.state.unlock(lock);
-            return self.enter(join, only_join);
-        }
-        let booted = self.enter_locked(join);
+        let booted = match self.running() {
+            Ok(None) => self.enter_locked(join).map(Some),
+            Ok(Some(_)) => Ok(None),
+            Err(error) => Err(error),
+        };
         self.state.unlock(lock);
-        let (booted, brought) = booted?;
+        let Some((booted, brought)) = booted? else {
+            return self.enter(join, only_join);
+        };
         if join.wiring.interactive() && !join.quiet {
             eprintln!(
                 "{}: you are its init: when you leave, all that runs inside ends",
@@ -212,7 +216,7 @@ impl Subhost {
 
     /// Joins it if it runs; the command's status.
     fn join(&self, join: &Join) -> Result<Option<u8>> {
-        let Some(running) = self.running()? else {
+        let Some(running) = self.running()?.filter(|running| !is_orphan(running)) else {
             return Ok(None);
         };
         match enter::join(&self.name, &running, join)? {
@@ -234,6 +238,16 @@ impl Subhost {
         program.term = join.term();
         self.bring_up(&config, Main::Run(program), Some(join.wiring))
     }
+}
+
+/// Has the tool that its boot ends with been killed? Then this waits for that end.
+fn is_orphan(running: &Running) -> bool {
+    let Some(pid) = running.init.by.pid else {
+        return false;
+    };
+    let ends = proc::Stat::of(pid).is_none_or(|stat| stat.exiting);
+    let lives = !ends && holders::command(pid).starts_with("subhost-");
+    !lives && proc::wait(&running.pidfd, Some(KILL_TIMEOUT))
 }
 
 pub(super) fn booter(running: &Running) -> String {

@@ -60,20 +60,8 @@ impl Subhost {
 
     /// Ends PID 1 and with it all processes inside.
     fn end(&self, running: &Running, at_once: bool) -> Result<()> {
-        if !at_once {
-            let deadline = Instant::now() + running.init.stop_timeout;
-            self.ask(running, deadline);
-            // Our PID 1 keeps the time itself; an init that does not hear must not have forever.
-            let left = deadline.saturating_duration_since(Instant::now());
-            let grace = left + Duration::from_millis(500);
-            let soon = grace.min(Duration::from_millis(300));
-            if proc::wait(&running.pidfd, Some(soon)) {
-                return Ok(());
-            }
-            wake_parents(running);
-            if proc::wait(&running.pidfd, Some(grace.saturating_sub(soon))) {
-                return Ok(());
-            }
+        if !at_once && self.end_by_itself(running) {
+            return Ok(());
         }
         sys::pidfd_kill(&running.pidfd, Signal::SIGKILL as i32)
             .or_else(|errno| {
@@ -105,7 +93,26 @@ impl Subhost {
         Ok(())
     }
 
-    fn ask(&self, running: &Running, deadline: Instant) {
+    /// Asked to end, and given its time; false if it has not ended then.
+    fn end_by_itself(&self, running: &Running) -> bool {
+        let deadline = Instant::now() + running.init.stop_timeout;
+        if let Err(error) = self.ask(running, deadline) {
+            // It cannot hear: to wait for it would be in vain.
+            crate::cli::report(Some(&self.name), &error);
+            return false;
+        }
+        // Our PID 1 keeps the time itself; an init that does not hear must not have forever.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let grace = left + Duration::from_millis(500);
+        let soon = grace.min(Duration::from_millis(300));
+        if proc::wait(&running.pidfd, Some(soon)) {
+            return true;
+        }
+        wake_parents(running);
+        proc::wait(&running.pidfd, Some(grace.saturating_sub(soon)))
+    }
+
+    fn ask(&self, running: &Running, deadline: Instant) -> Result<()> {
         let init = &running.init;
         let term = Signal::SIGTERM as i32;
         let (command, signal) = match asking(init) {
@@ -120,7 +127,7 @@ impl Subhost {
                         // So that it tells the rest as well when RUN has ended.
                         let _ = sys::pidfd_kill(&running.pidfd, Signal::SIGPWR as i32);
                     }
-                    return;
+                    return Ok(());
                 }
                 Ok(status) => crate::cli::warn(
                     Some(&self.name),
@@ -135,7 +142,13 @@ impl Subhost {
         if init.own {
             wait_for_handler(init.identity.pid, signal);
         }
-        let _ = sys::pidfd_kill(&running.pidfd, signal);
+        match sys::pidfd_kill(&running.pidfd, signal) {
+            Err(errno) if errno != Errno::ESRCH => {
+                let pid = init.identity.pid;
+                Err(Error::sys(format!("ask PID 1 (pid {pid}) to end"), errno))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn end_holders(&self) -> Result<()> {

@@ -1,0 +1,392 @@
+//! Every system call that changes something, of every command: it fails, or its process is killed
+//! at it. Each time the command says so with a status of the table, and what is left is nothing, or
+//! what one stop clears.
+#![cfg(target_arch = "x86_64")]
+
+mod common;
+
+use common::inject::{Blow, Call, traced};
+use common::*;
+use nix::errno::Errno;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+/// No command and no stop takes longer, whatever fails.
+const LONG: Duration = Duration::from_secs(8);
+
+/// A command, and what is true of it.
+struct Verb {
+    line: &'static str,
+    /// What comes before it, each time.
+    before: &'static [&'static str],
+    /// The state after its success.
+    state: &'static str,
+    /// Its statuses.
+    statuses: &'static [i32],
+    /// It takes down: what it could not, the next stop does.
+    down: bool,
+}
+
+const UP: &[i32] = &[0, 1, 5, 6, 75];
+const ENTER: &[i32] = &[0, 125, 126, 127];
+
+const START: Verb = Verb {
+    line: "subhost-start w",
+    before: &[],
+    state: "running",
+    statuses: UP,
+    down: false,
+};
+const MOUNT: Verb = Verb {
+    line: "subhost-mount w",
+    state: "hibernating",
+    ..START
+};
+const NET: Verb = Verb {
+    line: "subhost-net w",
+    state: "hibernating",
+    ..START
+};
+const ENTER_BOOTS: Verb = Verb {
+    line: "subhost-enter w -- true",
+    state: "stopped",
+    statuses: ENTER,
+    ..START
+};
+const ENTER_JOINS: Verb = Verb {
+    line: "subhost-enter w -- true",
+    before: &["subhost-start w"],
+    statuses: ENTER,
+    ..START
+};
+const STOP: Verb = Verb {
+    line: "subhost-stop w",
+    before: &["subhost-start w"],
+    state: "stopped",
+    statuses: UP,
+    down: true,
+};
+const STOP_SYNC: Verb = Verb {
+    line: "subhost-stop --sync w",
+    ..STOP
+};
+const KEEP: Verb = Verb {
+    line: "subhost-stop --keep w",
+    state: "hibernating",
+    ..STOP
+};
+const MOUNT_DOWN: Verb = Verb {
+    line: "subhost-mount -u w",
+    before: &["subhost-mount w"],
+    ..STOP
+};
+const NET_DOWN: Verb = Verb {
+    line: "subhost-net -u w",
+    before: &["subhost-net w"],
+    ..STOP
+};
+const LIST: Verb = Verb {
+    line: "subhost-list --json",
+    before: &["subhost-start w"],
+    ..START
+};
+
+/// What may go wrong with a call beside EIO.
+fn errnos(name: &str) -> &'static [Errno] {
+    match name {
+        "mount" | "fsconfig" | "fsmount" => {
+            &[Errno::EIO, Errno::EBUSY, Errno::ENOMEM, Errno::EPERM]
+        }
+        "move_mount" | "open_tree" | "mount_setattr" | "fsopen" => {
+            &[Errno::EIO, Errno::ENOMEM, Errno::EPERM]
+        }
+        "umount2" => &[Errno::EIO, Errno::EBUSY, Errno::EPERM],
+        "mkdir" | "mkdirat" | "mknodat" | "symlink" | "symlinkat" | "openat" | "write"
+        | "pwrite64" | "rename" => &[Errno::EIO, Errno::ENOSPC, Errno::EPERM],
+        "clone" | "clone3" | "vfork" => &[Errno::EAGAIN, Errno::ENOMEM],
+        "unshare" | "setns" => &[Errno::EIO, Errno::ENOSPC, Errno::EPERM, Errno::ENOMEM],
+        "sendto" | "sendmsg" => &[Errno::EIO, Errno::ENOBUFS, Errno::EPERM],
+        "ioctl" => &[Errno::EIO, Errno::EBUSY, Errno::EPERM],
+        "flock" => &[Errno::EIO, Errno::ENOLCK],
+        "unlink" | "unlinkat" | "rmdir" => &[Errno::EIO, Errno::EBUSY, Errno::EROFS],
+        _ => &[Errno::EIO, Errno::ENOMEM],
+    }
+}
+
+/// A subhost with two cables, an address, a route, a bind and hooks; its root of the kind.
+fn make(s: &Sandbox, kind: &str) -> Subhost {
+    s.bridge("br0");
+    s.bridge("br1");
+    s.host("mkdir data; printf '#!/bin/sh\\nexit 0\\n' >hook; chmod 755 hook");
+    let base = s.base.display();
+    let config = format!(
+        "BRIDGES=\"br0 br1\"\nADDR0=192.0.2.2/24\nADDR1=\"198.51.100.2/24 2001:db8::2/64\"\n\
+         GATEWAY=192.0.2.1\nDNS=192.0.2.1\nBIND={base}/data:/data\nPOSTNET={base}/hook\n\
+         PRESTOP={base}/hook\nRUN='/bin/sleep 1000'\n"
+    );
+    match kind {
+        "overlay" => s.overlay("w", &config),
+        "rbind" => {
+            let w = s.rbind("w", &config);
+            // The host's own mounts below it, which must come through all of it.
+            s.host("mount -t tmpfs of-host data; mount -t tmpfs of-host opt/w/root/mnt");
+            w
+        }
+        "image" => s.image("w", "ext4", &config),
+        "layers" => {
+            let from = s.layer("base");
+            let file = s.base.join("layer.img");
+            s.host(&format!(
+                "truncate -s 24M layer.img; mkfs.ext4 -q -d {} layer.img",
+                from.display()
+            ));
+            let layer = setting("LOWER", &[file]);
+            let w = s.bare("w", &format!("{config}{layer}VOLATILE=yes\n"));
+            w.mkdir("root");
+            w
+        }
+        other => panic!("no kind {other}"),
+    }
+}
+
+/// Which of the calls are struck: all, or every so many, not always the same for all sweeps.
+fn chosen(calls: &[Call], every: usize, seed: usize) -> Vec<Call> {
+    let chosen = calls.iter().enumerate();
+    chosen
+        .filter(|(index, _)| (index + seed).is_multiple_of(every))
+        .map(|(_, call)| *call)
+        .collect()
+}
+
+struct Sweep<'a> {
+    s: &'a Sandbox,
+    verb: &'a Verb,
+    clean: World,
+    wrong: String,
+    blows: usize,
+    messages: std::collections::BTreeSet<String>,
+}
+
+impl Sweep<'_> {
+    /// Soon, or what differs.
+    fn differs(&self, from: &World, patience: Duration) -> Option<String> {
+        let end = Instant::now() + patience;
+        loop {
+            let diff = from.diff(&self.s.world());
+            if diff.is_empty() {
+                return None;
+            }
+            if Instant::now() > end {
+                return Some(diff);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What fails on the way down stops nothing else on it: root and network are not both left.
+    fn goes_on(&mut self, call: Call, blow: Blow, output: &Output) {
+        let about = ["umount2", "sendto", "recvfrom"].contains(&call.name);
+        if !self.verb.line.starts_with("subhost-stop w") || !about {
+            return;
+        }
+        let diff = self.clean.diff(&self.s.world());
+        let left = |what: &str| diff.lines().any(|line| line.starts_with(what));
+        if left("mount: +") && left("netns: +") && !left("process: +") {
+            self.complain("it stopped in the middle", &call, blow, output, &diff);
+        }
+    }
+
+    fn complain(&mut self, what: &str, call: &Call, blow: Blow, output: &Output, more: &str) {
+        let _ = writeln!(
+            self.wrong,
+            "## {what}: {}.{} {} {blow:?}\n{output}\n{more}\n",
+            call.process, call.number, call.name
+        );
+    }
+
+    /// One blow, and whether one may go on.
+    fn strike(&mut self, call: Call, blow: Blow, restart: bool) -> bool {
+        for line in self.verb.before {
+            self.s.tool(line).silent();
+        }
+        let before = self.s.world();
+        let start = Instant::now();
+        let run = traced(self.s.tool(self.verb.line), Some((call, blow)));
+        let output = run.output;
+        if start.elapsed() > LONG {
+            let took = format!("{:?}", start.elapsed());
+            self.complain("took too long", &call, blow, &output, &took);
+        }
+        self.blows += usize::from(run.struck);
+        // Threads are killed with their tool. Of a command inside and of PID 1, enter tells so.
+        let killed = matches!(blow, Blow::Kill) && output.code == 137;
+        // What enter cannot take down it says, and has the status of what it ran.
+        let told = self.verb.statuses == ENTER && !output.stderr.is_empty();
+        match output.code {
+            _ if killed => {}
+            0 if told => {}
+            0 => {
+                let state = self.s.state("w");
+                // PID 1 or what it runs can be killed when the tool has done its part.
+                let ended = matches!(blow, Blow::Kill) && state == "hibernating";
+                if !ended && state != self.verb.state {
+                    self.complain("success, but it is not so", &call, blow, &output, &state);
+                }
+            }
+            code => {
+                let said = output
+                    .stderr
+                    .lines()
+                    .all(|line| line.starts_with("subhost-"));
+                if !self.verb.statuses.contains(&code) || output.stderr.is_empty() || !said {
+                    self.complain("a wrong status or no message", &call, blow, &output, "");
+                }
+                self.goes_on(call, blow, &output);
+                for line in output.stderr.lines() {
+                    self.messages.insert(format!("{}: {line}", call.name));
+                }
+                let patience = Duration::from_millis(if self.verb.down { 0 } else { 150 });
+                if !self.verb.down
+                    && let Some(diff) = self.differs(&before, patience)
+                    // A lock that cannot be taken may be another's: its file stays.
+                    && !(call.name == "flock" && diff.lines().all(|line| line.contains("/run/subhost")))
+                {
+                    let state = self.s.state("w");
+                    if state != "broken" {
+                        self.complain(
+                            &format!("failed, and left something that is called {state}"),
+                            &call,
+                            blow,
+                            &output,
+                            &diff,
+                        );
+                    }
+                }
+            }
+        }
+        if restart {
+            let again = self.s.tool("subhost-start w").run();
+            if again.code != 0 || self.s.state("w") != "running" {
+                self.complain(
+                    "a start does not complete it",
+                    &call,
+                    blow,
+                    &output,
+                    &again.to_string(),
+                );
+            }
+        }
+        let start = Instant::now();
+        let stop = self.s.tool("subhost-stop --sync w").run();
+        if start.elapsed() > LONG {
+            let took = format!("{:?}", start.elapsed());
+            self.complain("the stop took too long", &call, blow, &output, &took);
+        }
+        let left = self.differs(&self.clean, Duration::from_secs(2));
+        if stop.code == 0 && left.is_none() {
+            return true;
+        }
+        let more = format!("{stop}\n{}", left.unwrap_or_default());
+        self.complain("one stop does not clear it", &call, blow, &output, &more);
+        self.s.tool("subhost-stop -k --sync w").run();
+        self.differs(&self.clean, Duration::from_secs(1)).is_none()
+    }
+}
+
+fn sweep(kind: &'static str, verb: &'static Verb, every: usize, kills: bool) {
+    if !need(&["ip", "mkfs.ext4"]) {
+        return;
+    }
+    sandbox(move |s| {
+        let _w = make(s, kind);
+        // MACs, work directories and mount points are made once and stay.
+        s.tool("subhost-start w").silent();
+        s.tool("subhost-stop --sync w").silent();
+        let clean = s.world();
+        for line in verb.before {
+            s.tool(line).silent();
+        }
+        let calls = traced(s.tool(verb.line), None).calls;
+        s.tool("subhost-stop --sync w").silent();
+        s.same(&clean);
+        let mut sweep = Sweep {
+            s,
+            verb,
+            clean,
+            wrong: String::new(),
+            blows: 0,
+            messages: Default::default(),
+        };
+        let every = rounds(every, 1);
+        let start = Instant::now();
+        for (index, call) in chosen(&calls, every, calls.len()).into_iter().enumerate() {
+            let blows: Vec<Blow> = if kills {
+                vec![Blow::Kill]
+            } else {
+                let all = errnos(call.name);
+                let few = &all[index % all.len()..][..1];
+                let some = if rounds(0, 1) == 1 { all } else { few };
+                some.iter().map(|errno| Blow::Fail(*errno)).collect()
+            };
+            for (turn, blow) in blows.into_iter().enumerate() {
+                let restart = kills && (index + turn) % 2 == 0;
+                if !sweep.strike(call, blow, restart) {
+                    panic!("cannot go on:\n{}", sweep.wrong);
+                }
+            }
+        }
+        println!(
+            "{kind}: {}: {} calls, {} {} in {:?}",
+            verb.line,
+            calls.len(),
+            sweep.blows,
+            if kills { "kills" } else { "faults" },
+            start.elapsed()
+        );
+        if std::env::var_os("SUBHOST_TELL").is_some() {
+            for message in &sweep.messages {
+                println!("  {message}");
+            }
+        }
+        assert!(
+            sweep.blows * 10 >= chosen(&calls, every, calls.len()).len() * 9,
+            "most blows must fall"
+        );
+        assert!(
+            sweep.wrong.is_empty(),
+            "{kind}: {}:\n{}",
+            verb.line,
+            sweep.wrong
+        );
+    });
+}
+
+macro_rules! sweeps {
+    ($($name:ident: $kind:expr, $verb:expr, $faults:expr, $kills:expr;)*) => {
+        mod faults { use super::*; $(#[test] fn $name() { sweep($kind, &$verb, $faults, false); })* }
+        mod kills { use super::*; $(#[test] fn $name() { sweep($kind, &$verb, $kills, true); })* }
+    };
+}
+
+// How many calls are passed over between two that are struck, faults and kills; none in full.
+sweeps! {
+    start_overlay: "overlay", START, 5, 6;
+    start_rbind: "rbind", START, 14, 16;
+    start_image: "image", START, 11, 13;
+    start_layers: "layers", START, 12, 14;
+    mount_overlay: "overlay", MOUNT, 3, 3;
+    mount_image: "image", MOUNT, 3, 3;
+    mount_layers: "layers", MOUNT, 2, 3;
+    net: "rbind", NET, 4, 5;
+    enter_boots: "overlay", ENTER_BOOTS, 15, 17;
+    enter_boots_image: "image", ENTER_BOOTS, 21, 23;
+    enter_joins: "overlay", ENTER_JOINS, 5, 8;
+    stop_overlay: "overlay", STOP, 5, 7;
+    stop_rbind: "rbind", STOP, 13, 13;
+    stop_image: "image", STOP, 9, 9;
+    stop_layers: "layers", STOP_SYNC, 11, 11;
+    keep: "overlay", KEEP, 7, 9;
+    mount_down: "layers", MOUNT_DOWN, 5, 7;
+    net_down: "rbind", NET_DOWN, 5, 7;
+    list: "overlay", LIST, 13, 17;
+}
