@@ -190,8 +190,11 @@ impl Sweep<'_> {
             return;
         }
         let diff = self.clean.diff(&self.s.world());
-        let left = |what: &str| diff.lines().any(|line| line.starts_with(what));
-        if left("mount: +") && left("netns: +") && !left("process: +") {
+        let left = |of: &str, what: &str| {
+            diff.lines()
+                .any(|line| line.starts_with(of) && line.contains(what))
+        };
+        if left("mount: +", "/live ") && left("netns: +", "w") && !left("process: +", "") {
             self.complain("it stopped in the middle", &call, blow, output, &diff);
         }
     }
@@ -199,8 +202,8 @@ impl Sweep<'_> {
     fn complain(&mut self, what: &str, call: &Call, blow: Blow, output: &Output, more: &str) {
         let _ = writeln!(
             self.wrong,
-            "## {what}: {}.{} {} {blow:?}\n{output}\n{more}\n",
-            call.process, call.number, call.name
+            "## {what}: {} {} of {} {blow:?}\n{output}\n{more}\n",
+            call.name, call.number, call.process
         );
     }
 

@@ -16,6 +16,10 @@ use std::collections::BTreeMap;
 ///
 /// If standard input, output or error is a terminal, the inside gets a terminal of the subhost's
 /// own in its place. Those of the three that are none are handed on untouched; others are closed.
+///
+/// A boot ends with the subhost-enter that made it, however that ends. What joined is a process of
+/// the subhost: if subhost-enter is killed by KILL, it runs on without a terminal, until it ends or
+/// the subhost is stopped.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-enter",

@@ -174,7 +174,13 @@ pub fn remove(name: &str) -> Result<()> {
     let path = path(name);
     let _lock = lock()?;
     // Several may lie on one another if an adder was killed. EINVAL: none is left.
-    while umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_ok() {}
+    loop {
+        match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => {}
+            Err(Errno::EINVAL | Errno::ENOENT) => break,
+            Err(errno) => return Err(Error::sys(format!("unmount {}", path.display()), errno)),
+        }
+    }
     match std::fs::remove_file(&path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(e).doing(|| format!("remove {}", path.display()))

@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 pub struct Call {
     /// Which process or thread, in the order of their making.
     pub process: usize,
-    /// Which of its calls that change something.
+    /// Which of its calls of this name: of others two runs may make more or fewer, as the host has more
+    /// or fewer loop devices.
     pub number: usize,
     /// Its name.
     pub name: &'static str,
@@ -116,7 +117,7 @@ const CHANGING: &[(i64, &str)] = &[
 
 struct Tracee {
     number: usize,
-    calls: usize,
+    calls: BTreeMap<&'static str, usize>,
     /// Between entry and exit of a call: what is to be its result.
     result: Option<Option<Errno>>,
     inside: bool,
@@ -264,7 +265,7 @@ impl Tracer {
         let made = self.calls.iter().map(|c| c.process + 1).max();
         self.tracees.entry(pid.as_raw()).or_insert(Tracee {
             number: number.max(made).unwrap_or(0),
-            calls: 0,
+            calls: BTreeMap::new(),
             result: None,
             inside: false,
             // The first is the shell that becomes the tool; the others are its threads and children.
@@ -327,13 +328,13 @@ impl Tracer {
         if *name == "recvfrom" && third < 4096 {
             return;
         }
+        let count = tracee.calls.entry(name).or_default();
         let call = Call {
             process: tracee.number,
-            number: tracee.calls,
+            number: *count,
             name,
         };
-        tracee.calls += 1;
-        // Two runs can differ by a call: the blow is for one of this name.
+        *count += 1;
         let blow = at.filter(|(at, _)| *at == call);
         if let Some((_, blow)) = blow {
             match blow {
