@@ -97,6 +97,10 @@ fn values_without_meaning_are_refused_by_key() {
             ("BIND=/srv:relative", "BIND"),
             ("HOSTNAME='two words'", "HOSTNAME"),
             ("LIVE=root", "LIVE"),
+            ("LOWER=root", "LOWER"),
+            ("LOWER=root/usr", "LOWER"),
+            ("LOWER=live", "LOWER"),
+            ("HOOK_TIMEOUT=0", "HOOK_TIMEOUT"),
             ("NET=host\nBRIDGES=br0", "BRIDGES"),
         ] {
             w.config(&format!("{line}\n"));

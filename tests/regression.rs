@@ -284,3 +284,18 @@ fn a_typo_on_the_command_line_is_told_when_joining_too() {
         s.stop("w", &before);
     });
 }
+
+/// `LIVE=` was an error where `LOWER=` meant unset.
+#[test]
+fn an_empty_value_is_that_of_a_key_that_is_not_set() {
+    sandbox(|s| {
+        s.rbind(
+            "w",
+            "LIVE=\nREAD_ONLY=\nHOOK_TIMEOUT=\nRUN_AS=\nAUTOSTART=\nSTOP_TIMEOUT=\nNET=\n",
+        );
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        assert_eq!(s.tool("subhost-config w LIVE").ok().text(), "live");
+        s.stop("w", &before);
+    });
+}

@@ -39,6 +39,10 @@ impl Checker<'_> {
                 .map(|(key, setting)| (key.clone(), setting.value.clone()))
                 .collect()
         };
+        // An empty value is that of a key that is not set, as in sh.
+        for (key, default) in keys::KEYS {
+            self.default_to(key, default);
+        }
         let raw = keys::raw(&texts(&self.settings))?;
         let image = self.image(&raw)?;
         let (upper, work) = match &image {
@@ -60,13 +64,20 @@ impl Checker<'_> {
             net: self.net(&raw)?,
             run: self.run(&raw)?,
             hooks: self.hooks(&raw)?,
-            hook_timeout: self.value("HOOK_TIMEOUT", duration(&raw.hook_timeout))?,
+            hook_timeout: self.hook_timeout(&raw)?,
             autostart: self.autostart(&raw)?,
             settings: texts(&self.settings),
             tree: self.tree.to_owned(),
             name: self.name.clone(),
             dir: self.dir,
         })
+    }
+
+    fn hook_timeout(&self, raw: &keys::Raw) -> Result<Duration> {
+        match self.value("HOOK_TIMEOUT", duration(&raw.hook_timeout))? {
+            Duration::ZERO => Err(self.bad("HOOK_TIMEOUT", "leaves a hook no time to run")),
+            timeout => Ok(timeout),
+        }
     }
 
     fn default_to(&mut self, key: &str, value: &str) {
@@ -181,6 +192,16 @@ impl Checker<'_> {
                     key,
                     format!("{} and LIVE lie in each other", path.display()),
                 ));
+            }
+        }
+        for layer in &lowers {
+            if let Layer::Directory(path) = layer
+                && let Some((key, other)) = [("UPPER", &upper), ("LIVE", &live)]
+                    .into_iter()
+                    .find(|(_, other)| path.starts_with(other))
+            {
+                let (path, other) = (path.display(), other.display());
+                return Err(self.bad("LOWER", format!("{path} lies in {key}, {other}")));
             }
         }
         if !lowers.is_empty() && (work.starts_with(&upper) || upper.starts_with(&work)) {
