@@ -3,17 +3,17 @@
 //! files are read with no way to the host.
 
 use crate::confine::{self, Rights};
-use crate::error::{Doing, Errno, Error, Exit, Result, shown};
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::sys;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
+use rustix::fs::{CWD, OFlags, ResolveFlags, openat2};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -55,19 +55,31 @@ fn own(error: Error) -> Error {
     error.exit(Exit::Own)
 }
 
+/// Opens something of the subhost. Links are followed, but for those of /proc that are no paths:
+/// they lead to whatever a process has open, which may be the host's.
+fn within(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+    openat2(
+        CWD,
+        path,
+        OFlags::CLOEXEC | flags,
+        rustix::fs::Mode::empty(),
+        ResolveFlags::NO_MAGICLINKS,
+    )
+    .map_err(IntoErrno::into_errno)
+}
+
 /// A file of the subhost: regular, of a sane size, opened without waiting for a FIFO's other end.
 fn file(path: &str) -> Option<String> {
-    let file = File::options()
-        .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
-        .open(path)
-        .ok()?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(within(path, flags).ok()?);
     let meta = file.metadata().ok()?;
     if !meta.is_file() || meta.len() > MAX {
         return None;
     }
     let mut bytes = Vec::new();
-    file.take(MAX).read_to_end(&mut bytes).ok()?;
+    // No more than its size: the kernel's own files have none, and to read some of them has effects
+    // (/proc/kmsg takes messages out of the host's log).
+    file.take(meta.len()).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -246,15 +258,19 @@ impl Program {
     fn change_dir(&self, user: &User) -> Result<()> {
         if self.dir.is_empty() {
             // A home that is not there keeps nobody out.
-            if std::env::set_current_dir(&user.home).is_err() {
+            if change_dir(&user.home).is_err() {
                 let _ = std::env::set_current_dir("/");
             }
             return Ok(());
         }
-        std::env::set_current_dir(&self.dir)
+        change_dir(&self.dir)
             .doing(|| format!("change to the directory {} inside", shown(&self.dir)))
             .map_err(own)
     }
+}
+
+fn change_dir(path: &str) -> std::result::Result<(), Errno> {
+    nix::unistd::fchdir(within(path, OFlags::PATH | OFlags::DIRECTORY)?)
 }
 
 /// In the child, just before exec.
@@ -336,6 +352,13 @@ mod tests {
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
         broken:x:1x:1::/:/bin/sh\nwww-data:x:33:33:www:/var/www:/usr/sbin/nologin\nshort:x:5\n";
     const GROUP: &str = "root:x:0:\nwww-data:x:33:\ntty:x:5:www-data,other\nbad:x:1x:www-data\n";
+
+    #[test]
+    fn the_kernels_own_files_are_not_read() {
+        assert_eq!(file("/proc/self/status").as_deref(), Some(""));
+        assert_eq!(file("/proc/self/exe"), None);
+        assert_eq!(file("/dev/null"), None);
+    }
 
     #[test]
     fn users() {

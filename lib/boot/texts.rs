@@ -5,6 +5,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// /etc/resolv.conf by DNS and SEARCH.
@@ -45,18 +46,23 @@ pub(super) fn hosts(config: &Config) -> String {
 fn own_hosts(live: &Path) -> Option<String> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(live, flags, Mode::empty()).ok()?;
-    let file = openat2(
+    let found = openat2(
         &root,
         "etc/hosts",
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
+        OFlags::PATH | OFlags::CLOEXEC,
         Mode::empty(),
         ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
     );
-    let file = File::from(file.ok()?);
-    if !file.metadata().ok()?.is_file() {
+    let found = File::from(found.ok()?);
+    // Looked at before it is opened: to open a device is to use it, a watchdog's or a tape's.
+    let meta = found.metadata().ok()?;
+    if !meta.is_file() {
         return None;
     }
+    let file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
     let mut bytes = Vec::new();
-    file.take(1 << 20).read_to_end(&mut bytes).ok()?;
+    file.take(meta.len().min(1 << 20))
+        .read_to_end(&mut bytes)
+        .ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -73,6 +73,8 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
         .doing(|| "return to our caller's root")?;
     let picked = pick_up(spec)?;
     change_root(&spec.live, &namespace)?;
+    // The host's root must not be among our descriptors any more: /proc/self/fd leads there.
+    drop((called_in, namespace));
     nix::unistd::sethostname(&spec.hostname)
         .doing(|| format!("set the host name {}", spec.hostname))?;
     kernel_file_systems()?;
@@ -322,13 +324,13 @@ fn cover(path: &str, mount: &OwnedFd) -> Result<()> {
 fn put(mount: &OwnedFd, target: &str, directory: bool, make: bool) -> Result<()> {
     let doing = || format!("mount on {} inside", shown(target));
     let path = Path::new(target);
-    let open = || rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let open = || within(path, OFlags::PATH);
     let found = match open() {
-        Err(rustix::io::Errno::NOENT) if make => {
+        Err(Errno::ENOENT) if make => {
             make_missing(path, directory).doing(doing)?;
             open()
         }
-        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(Errno::ENOENT) => return Ok(()),
         other => other,
     };
     let found = found.doing(doing)?;
@@ -343,9 +345,25 @@ fn put(mount: &OwnedFd, target: &str, directory: bool, make: bool) -> Result<()>
     })
 }
 
-fn make_missing(path: &Path, directory: bool) -> std::io::Result<()> {
+/// Opens a path inside. Links are followed, but for those of /proc that are no paths: they lead to
+/// whatever a process has open, which may be the host's.
+fn within(path: &Path, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+    openat2(
+        CWD,
+        path,
+        OFlags::CLOEXEC | flags,
+        match flags.contains(OFlags::CREATE) {
+            true => Mode::from_raw_mode(0o644),
+            false => Mode::empty(),
+        },
+        ResolveFlags::NO_MAGICLINKS,
+    )
+    .map_err(IntoErrno::into_errno)
+}
+
+fn make_missing(path: &Path, directory: bool) -> std::result::Result<(), Errno> {
     if directory {
-        return std::fs::create_dir_all(path);
+        return make_directories(path);
     }
     // A dangling link is common: /etc/resolv.conf into /run.
     let real = std::fs::read_link(path).map_or_else(
@@ -353,16 +371,24 @@ fn make_missing(path: &Path, directory: bool) -> std::io::Result<()> {
         |link| path.parent().unwrap_or(Path::new("/")).join(link),
     );
     if let Some(parent) = real.parent() {
-        std::fs::create_dir_all(parent)?;
+        make_directories(parent)?;
     }
-    let open = rustix::fs::open(
-        &real,
-        OFlags::CREATE | OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::from_raw_mode(0o644),
-    );
-    match open {
-        Ok(_) => Ok(()),
-        Err(e) => Err(e.into()),
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK;
+    within(&real, flags).map(drop)
+}
+
+fn make_directories(path: &Path) -> std::result::Result<(), Errno> {
+    let Err(Errno::ENOENT) = within(path, OFlags::PATH | OFlags::DIRECTORY) else {
+        return Ok(()); // There, or not to be made: opening it says why.
+    };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Errno::ENOENT); // Ends in `..`.
+    };
+    make_directories(parent)?;
+    let parent = within(parent, OFlags::PATH | OFlags::DIRECTORY)?;
+    match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        other => other.map_err(IntoErrno::into_errno),
     }
 }
 
