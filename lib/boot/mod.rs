@@ -13,18 +13,22 @@ use crate::init::usual_stop;
 use crate::login::{PATH, Program};
 use crate::proc::{self, Identity};
 use crate::state::{Booter, Init, State, boot_id, now};
+use crate::sys;
 use crate::terminal::{self, Signals, Terminal, Wiring};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{CWD, MemfdFlags, memfd_create};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -321,7 +325,7 @@ pub fn tools_in(dir: &Path) {
 /// # Errors
 /// It is not there.
 pub fn sibling(tool: &str) -> Result<PathBuf> {
-    let us = std::env::current_exe().doing(|| "tell where our own program is")?;
+    let us = own_program()?;
     let installed = ["/usr/local/sbin", "/usr/sbin"].map(Path::new);
     let dirs = [TOOLS.get().map(PathBuf::as_path), us.parent()];
     dirs.into_iter()
@@ -335,11 +339,71 @@ pub fn sibling(tool: &str) -> Result<PathBuf> {
         })
 }
 
+/// Where our own program is.
+fn own_program() -> Result<PathBuf> {
+    let us = std::env::current_exe().doing(|| "tell where our own program is")?;
+    // Run by `out_of_reach`, we lie nowhere and were told by our name.
+    match us.parent() {
+        None => Ok(PathBuf::from(
+            std::env::args_os().next().unwrap_or_default(),
+        )),
+        Some(_) => Ok(us),
+    }
+}
+
+/// One of our programs by a mount that nobody can write through.
+///
+/// A program inside may be a link to /proc/self/exe, or have that in its first line: what is about
+/// to execute it then executes itself, and is in the hands of whoever is root inside
+/// (CVE-2019-5736). They could write to the host's own file, but not by this mount, which is no
+/// part of any namespace.
+fn unwritable(program: &Path) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let doing = || format!("keep {} out of reach", shown(program));
+    let fd = open_tree(CWD, program, flags).doing(doing)?;
+    sys::mount_setattr_tree(&fd, sys::RDONLY, 0).doing(doing)?;
+    Ok(fd)
+}
+
+/// Executes our own program anew in such a way that those inside cannot get hold of it, unless this
+/// has been done. For tools that execute programs of a tree themselves; before they do anything.
+///
+/// # Errors
+/// The failed call.
+pub fn out_of_reach() -> Result<()> {
+    let us = std::env::current_exe().doing(|| "tell where our own program is")?;
+    if us.parent().is_none() {
+        // It would be called by the number of a descriptor.
+        let name = CString::new(crate::cli::program()).unwrap_or_default();
+        let _ = rustix::thread::set_name(&name);
+        return Ok(());
+    }
+    let fd = unwritable(&us)?;
+    let text = |text: &OsStr| CString::new(text.as_bytes()).unwrap_or_default();
+    let args = std::iter::once(text(us.as_os_str()));
+    let args: Vec<_> = args
+        .chain(std::env::args_os().skip(1).map(|arg| text(&arg)))
+        .collect();
+    Err(Error::sys(
+        format!("execute {}", shown(&us)),
+        sys::exec_fd(&fd, &args),
+    ))
+}
+
+/// subhost-init, not within reach of those inside either.
+fn init_command() -> Result<(OwnedFd, Command)> {
+    let program = sibling("subhost-init")?;
+    let fd = unwritable(&program)?;
+    let mut command = Command::new(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    command.arg0(program);
+    Ok((fd, command))
+}
+
 /// Spawns the process in a pid namespace of its own. Between unshare and setns no thread could be
 /// made: these lines stay together.
 fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>) -> Result<Child> {
     fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
-    let mut command = Command::new(sibling("subhost-init")?);
+    let (_program, mut command) = init_command()?;
     command.arg(socket.as_raw_fd().to_string()).env_clear();
     if let Some(log) = log {
         let to = || log.try_clone().map(Stdio::from);
@@ -371,7 +435,8 @@ fn console(terminal: &Terminal, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> 
     )
     .doing(|| "open a socket to the console's logger")?;
     fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
-    let child = Command::new(sibling("subhost-init")?)
+    let (_program, mut command) = init_command()?;
+    let child = command
         .args(["--console", &theirs.as_raw_fd().to_string()])
         .env_clear()
         .current_dir("/")

@@ -80,6 +80,7 @@ impl Tool for EnterTool {
 
     fn run(self) -> Result<u8> {
         must_be_root()?;
+        crate::boot::out_of_reach()?;
         let wish = match (self.tty, self.no_tty) {
             (true, _) => Wish::Always,
             (_, true) => Wish::Never,

@@ -46,6 +46,8 @@ pub fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let _ = sys::cloexec_from(3);
+    // We were executed by the number of a descriptor.
+    let _ = rustix::thread::set_name(c"subhost-init");
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     // Nobody inside may look into us: our program and our descriptors are the host's.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
