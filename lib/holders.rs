@@ -26,8 +26,8 @@ pub fn pids() -> impl Iterator<Item = i32> {
 
 /// The command name of a process as the kernel keeps it.
 pub fn command(pid: i32) -> String {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    shown(name.trim_end())
+    let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    shown(String::from_utf8_lossy(&name).trim_end())
 }
 
 /// Processes of our mount namespace with their working directory, root, executable or an open or

@@ -31,11 +31,12 @@ impl Stat {
     /// # Errors
     /// ESRCH if it is gone; the failed call.
     fn read(pid: i32) -> Result<Self, Errno> {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        let text = std::fs::read(format!("/proc/{pid}/stat"));
         match text.map_err(IntoErrno::into_errno) {
             Err(Errno::ENOENT) => Err(Errno::ESRCH),
             Err(errno) => Err(errno),
-            Ok(text) => Self::parse(&text).ok_or(Errno::EIO),
+            // A process can give itself any name, UTF-8 or not.
+            Ok(text) => Self::parse(&String::from_utf8_lossy(&text)).ok_or(Errno::EIO),
         }
     }
 

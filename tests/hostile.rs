@@ -537,3 +537,27 @@ fn the_tools_cannot_be_written_from_inside() {
         s.same_now(&before);
     });
 }
+
+/// A process can call itself what it likes. An init whose name was no UTF-8 could not be found in
+/// /proc: its network and root were taken from under it, and a second one was booted beside it.
+#[test]
+fn an_init_with_a_name_that_is_no_text_is_still_seen() {
+    sandbox(|s| {
+        let w = s.rbind("w", "INIT=/sbin/strange\nSTOP=TERM\nSTOP_TIMEOUT=2s\n");
+        w.script(
+            "root/sbin/strange",
+            "trap 'exit 0' TERM; printf '\\377) R (' >/proc/1/comm; : >/ready; while :; do sleep 0.1; done",
+        );
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        eventually("it has its name", || w.exists("root/ready"));
+        assert_eq!(s.state("w"), "running");
+        let pid = s.pid("w");
+        s.tool("subhost-start w").silent();
+        assert_eq!(s.pid("w"), pid, "a second one was booted");
+        s.tool("subhost-mount -u w").fails(75, &["running"]);
+        assert_eq!(s.inside("w", "hostname"), "w");
+        s.tool("subhost-stop --sync w").limit(10).ok();
+        s.same_now(&before);
+    });
+}
