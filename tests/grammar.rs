@@ -4,6 +4,9 @@
 //! The shells run with an empty environment in a directory of their own, many files in one run, and get
 //! only files that we accepted. This must not need root.
 
+mod common;
+
+use common::rounds;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -374,15 +377,35 @@ fn every_character_comes_back_in_every_kind_of_word() {
     hold_law(&Scratch::new().0, &cases).unwrap();
 }
 
+/// The same with `batches` shared among all processors.
+fn run_everywhere<S: Strategy<Value = String>>(
+    batches: usize,
+    text: impl Fn() -> S + Sync,
+) -> (usize, usize) {
+    let many = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let text = &text;
+        let share = batches.div_ceil(many).try_into().unwrap();
+        let all: Vec<_> = (0..many)
+            .map(|_| scope.spawn(move || run_batches(share, 400, text())))
+            .collect();
+        all.into_iter()
+            .map(|one| one.join().unwrap())
+            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    })
+}
+
 #[test]
 fn accepted_files_mean_what_we_read() {
     if !shells() {
         return;
     }
-    let (made, accepted) = run_batches(16, 400, file());
+    // A batch has 300 files on average: in full a million.
+    let batches = rounds(16, 1_000_000 / 300 / 2);
+    let (made, accepted) = run_everywhere(batches, file);
     println!("{accepted} of {made} accepted");
     assert!(accepted * 2 > made, "only {accepted} of {made} accepted");
-    let (made, accepted) = run_batches(16, 400, mutated());
+    let (made, accepted) = run_everywhere(batches, mutated);
     println!("{accepted} of {made} accepted after mutation");
     assert!(
         accepted * 5 > made,
@@ -647,13 +670,52 @@ fn no_accepted_key_is_special_to_a_shell() {
     hold_law(&Scratch::new().0, &cases).unwrap();
 }
 
+/// Something that a file may hold many times: a piece of a file, with bytes that are no text in it.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = prop::collection::vec(any::<u8>(), 0..3);
+    (mutated(), any::<prop::sample::Index>(), 1..24_usize, bytes).prop_map(
+        |(text, start, length, bytes)| {
+            let text = text.into_bytes();
+            let start = start.index(text.len());
+            let end = (start + length).min(text.len());
+            [&text[start..end], &bytes].concat()
+        },
+    )
+}
+
 proptest! {
-    #![proptest_config(Config { cases: 2000, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: rounds(60, 5000) as u32, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn no_repetition_takes_more_than_linear_time(first in mutated(), piece in piece(), end in piece()) {
+        let mut text = first.into_bytes();
+        text.extend(piece.repeat(((1 << 20) - 2000) / piece.len()));
+        text.extend(end);
+        let start = Instant::now();
+        let _ = parse(&text, SCOPE).map_err(|error| error.to_string());
+        prop_assert!(start.elapsed() < Duration::from_secs(3), "took {:?}", start.elapsed());
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: rounds(2000, 200_000) as u32, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Err(error) = parse(&bytes, SCOPE) {
             prop_assert!(!error.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn changed_bytes_never_panic(text in mutated(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut text = text.into_bytes();
+        let at = at.index(text.len());
+        text[at] = byte;
+        let pairs = parse(&text, SCOPE).unwrap_or_default();
+        for pair in pairs {
+            let again = parse(format!("A={}", quote(&pair.value)).as_bytes(), &[]).unwrap();
+            prop_assert_eq!(&again[0].value, &pair.value);
         }
     }
 
