@@ -161,14 +161,19 @@ impl IntoErrno for rustix::io::Errno {
     }
 }
 
+/// Characters that are not seen and turn the text after them around, or end a line.
+fn misleads(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// A path or a word of the outside, fit to print: control characters made visible, so that a
-/// hostile name cannot write to the administrator's terminal.
+/// hostile name cannot write to the administrator's terminal nor look like another.
 pub fn shown(text: impl AsRef<std::ffi::OsStr>) -> String {
     text.as_ref()
         .to_string_lossy()
         .chars()
         .flat_map(|c| {
-            let visible: Vec<char> = if c.is_control() {
+            let visible: Vec<char> = if c.is_control() || misleads(c) {
                 c.escape_default().collect()
             } else {
                 vec![c]

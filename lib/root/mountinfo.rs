@@ -85,7 +85,10 @@ impl Table {
                     .rev()
                     .find(|mount| mount.parent == id && mount.id != id && mount.at == dir)
             };
-            while let Some(upper) = on(now) {
+            // No deeper than there are mounts: the table is read while it changes, and ids that are
+            // used again can make circles of it.
+            for _ in &self.0 {
+                let Some(upper) = on(now) else { break };
                 now = upper;
             }
         }
@@ -101,7 +104,7 @@ impl Table {
             let parent = ids[next];
             next += 1;
             for (index, mount) in self.0.iter().enumerate() {
-                if mount.parent == parent && mount.id != parent {
+                if mount.parent == parent && !ids.contains(&mount.id) {
                     ids.push(mount.id);
                     found.push(index);
                 }
@@ -317,9 +320,13 @@ garbage
             b"\\",
             b"- - - -",
             b"1 1 0:1 / / rw - a b c",
+            b"1 2 0:1 / / rw - a b c\n2 1 0:1 / / rw - a b c",
+            b"1 0 0:1 / / rw - a b c\n2 3 0:1 / / rw - a b c\n3 1 0:1 / / rw - a b c\n3 2 0:1 / / rw - a b c",
             b"\xff\xfe \\9",
         ] {
-            Table::parse(text).below(1);
+            let table = Table::parse(text);
+            assert!(table.below(1).len() <= table.all().len());
+            table.holding(Path::new("/a"));
         }
     }
 }
