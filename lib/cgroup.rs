@@ -7,12 +7,12 @@ use crate::root::mountinfo::Table;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Makes the cgroup, below our own, so that whoever accounts for us accounts for it, and gives its
-/// directory; none where there is no v2 hierarchy.
+/// Where the cgroup is to be: below our own, so that whoever accounts for us accounts for it; none
+/// where there is no v2 hierarchy.
 ///
 /// # Errors
-/// It cannot be made.
-pub fn make(name: &Name) -> Result<Option<PathBuf>> {
+/// It cannot be told which is ours.
+pub fn place(name: &Name) -> Result<Option<PathBuf>> {
     let table = Table::read()?;
     let ours = std::fs::read_to_string("/proc/self/cgroup").doing(|| "read our cgroup")?;
     let Some(path) = ours.lines().find_map(|line| line.strip_prefix("0::")) else {
@@ -31,14 +31,17 @@ pub fn make(name: &Name) -> Result<Option<PathBuf>> {
                     .join(Path::new(path).strip_prefix(&mount.root).ok()?),
             )
         });
-    let Some(dir) = dir.map(|dir| dir.join(format!("subhost.{name}"))) else {
-        return Ok(None);
-    };
-    match std::fs::create_dir(&dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(Some(dir)),
-        other => other
-            .doing(|| format!("make the cgroup {}", shown(&dir)))
-            .map(|()| Some(dir)),
+    Ok(dir.map(|dir| dir.join(format!("subhost.{name}"))))
+}
+
+/// Makes the cgroup.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make(dir: &Path) -> Result<()> {
+    match std::fs::create_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.doing(|| format!("make the cgroup {}", shown(dir))),
     }
 }
 

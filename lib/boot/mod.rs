@@ -100,15 +100,9 @@ pub fn boot(
     if let Some(old) = state.init()?.and_then(|init| init.cgroup) {
         cgroup::remove(&old)?;
     }
-    let made = matches!(order.main, Main::Init(_)).then(|| cgroup::make(&config.name));
-    let cgroup = match made {
-        Some(Err(error)) => {
-            // An init that cannot do without says so itself.
-            crate::cli::report(Some(&config.name), &error);
-            None
-        }
-        Some(Ok(made)) => made,
-        None => None,
+    let cgroup = match order.main {
+        Main::Init(_) => cgroup::place(&config.name)?,
+        _ => None,
     };
     boot_in(config, state, network, order, cgroup.clone()).map_err(|error| {
         let left = cgroup.as_deref().map_or(Ok(()), cgroup::remove);
@@ -131,7 +125,6 @@ fn boot_in(
         None => [is_init; 3],
     };
     let mut spec = spec(config, state, &order, slaves, network.is_some())?;
-    spec.cgroup.clone_from(&cgroup);
     let log = match order.wiring {
         None => Some(open_log(config)?),
         Some(_) => None,
@@ -168,6 +161,15 @@ fn boot_in(
         cgroup,
     };
     let up = state.record(&record).and_then(|()| {
+        // Made after it has been recorded: if we are killed between, somebody knows of it.
+        spec.cgroup = record.cgroup.clone().filter(|dir| {
+            let made = cgroup::make(dir);
+            if let Err(error) = &made {
+                // An init that cannot do without says so itself.
+                crate::cli::report(Some(&config.name), error);
+            }
+            made.is_ok()
+        });
         let memfd = memfd(&spec)?;
         let mut fds = vec![memfd.as_raw_fd(), last.as_raw_fd()];
         fds.extend(network.map(AsRawFd::as_raw_fd));

@@ -277,8 +277,11 @@ impl Tracer {
     }
 
     fn executed(&mut self, pid: Pid) {
-        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        let name = exe.file_name().unwrap_or_default().to_string_lossy();
+        // Not by /proc/PID/exe: ours are executed by mounts that lie nowhere.
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = String::from_utf8_lossy(first);
+        let name = name.rsplit('/').next().unwrap_or_default();
         let tracee = self.tracee(pid);
         tracee.phase = match name.starts_with("subhost-") {
             true => Phase::Loading,
