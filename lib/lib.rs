@@ -1,8 +1,8 @@
 //! Subhosts: system trees run on a Linux host as if they were machines, without a virtual machine.
 //!
 //! The tools `subhost-mount`, `subhost-net`, `subhost-enter`, `subhost-start`, `subhost-stop`,
-//! `subhost-list`, `subhost-info` and `subhost-config` parse their command lines and call this
-//! library. No daemon stands behind it: the kernel holds the state.
+//! `subhost-list`, `subhost-info`, `subhost-config` and `subhost-check` parse their command lines and
+//! call this library. No daemon stands behind it: the kernel holds the state.
 //!
 //! # The flow
 //!
@@ -29,6 +29,7 @@
 //! | [`login`], [`confine`], [`terminal`] | a process as a login has it; capabilities; terminals |
 //! | [`subhost`] | the verbs, made of all these |
 //! | [`report`], [`holders`], [`proc`] | what is there, and who holds it |
+//! | [`check`] | what the host can do, and what is left that nobody owns |
 //! | [`cli`], [`error`] | command lines, messages, statuses |
 //! | [`sys`] | the only `unsafe` |
 //!
@@ -78,6 +79,7 @@
 
 pub mod boot;
 pub mod cgroup;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod confine;

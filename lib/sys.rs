@@ -340,6 +340,26 @@ pub fn pidfd_exit_status(pidfd: impl AsFd) -> Option<i32> {
     (rc == 0 && info.mask & INFO_EXIT != 0).then_some(info.exit_code)
 }
 
+/// Device and inode of the file behind a loop device (`loop(4)`, LOOP_GET_STATUS64). The
+/// path in /sys is one of whoever attached it, perhaps in another mount namespace.
+///
+/// # Errors
+/// ENXIO if nothing is attached, and others of the call.
+pub fn loop_backing(device: impl AsFd) -> Result<(u64, u64), Errno> {
+    const LOOP_GET_STATUS64: nix::libc::c_int = 0x4c05;
+    // struct loop_info64 of include/uapi/linux/loop.h: 232 bytes, lo_device and lo_inode first.
+    let mut info = [0u64; 29];
+    // SAFETY: the ioctl fills one loop_info64.
+    let rc = unsafe {
+        nix::libc::ioctl(
+            device.as_fd().as_raw_fd(),
+            LOOP_GET_STATUS64 as _,
+            info.as_mut_ptr(),
+        )
+    };
+    Errno::result(rc).map(|_| (info[0], info[1]))
+}
+
 /// `execve(2)`, which returns only if it fails.
 pub fn exec(program: &CString, args: &[CString], env: &[CString]) -> Errno {
     match nix::unistd::execve(program, args, env) {

@@ -1,6 +1,7 @@
 //! The command lines of all tools, and what they have in common: usage, messages, exit status.
 //! From these definitions come help, manual pages and completions.
 
+mod check;
 mod config;
 mod enter;
 mod info;
@@ -10,6 +11,7 @@ mod net;
 mod start;
 mod stop;
 
+pub use check::CheckTool;
 pub use config::ConfigTool;
 pub use enter::EnterTool;
 pub use info::InfoTool;
@@ -225,6 +227,7 @@ pub fn commands() -> Vec<clap::Command> {
         ListTool::command(),
         InfoTool::command(),
         ConfigTool::command(),
+        CheckTool::command(),
     ]
 }
 

@@ -483,4 +483,59 @@ impl Network {
             .map(|link| (link.name.clone(), link))
             .collect())
     }
+
+    /// What our namespace calls another one, as [`Link::peer_netns`] has it; none if it has
+    /// given it no number, or the other cannot be asked for.
+    pub fn namespace_id(&mut self, namespace: impl AsFd) -> Option<i32> {
+        let host = self.netlink.host().ok()?;
+        self.netlink
+            .netns_id(&host, namespace.as_fd())
+            .ok()
+            .flatten()
+    }
+
+    /// Deletes the link `index` of the host if it still bears the alias; false if there is none
+    /// such any more.
+    ///
+    /// # Errors
+    /// The failed request.
+    pub fn delete_marked(&mut self, index: u32, alias: &str) -> Result<bool> {
+        let host = self.netlink.host()?;
+        let found = self.netlink.link_at(&host, index);
+        let found = found.doing(|| format!("look for the link {index}"))?;
+        let Some(link) = found.filter(|link| link.alias == alias) else {
+            return Ok(false);
+        };
+        match self.netlink.delete(&host, index) {
+            Ok(()) => Ok(true),
+            Err(Errno::ENODEV) => Ok(false),
+            Err(errno) => Err(Error::sys(
+                format!("delete the link {}", shown(&link.name)),
+                errno,
+            )),
+        }
+    }
+}
+
+/// Can the kernel make bridges and veth pairs? Tried in a network namespace of a thread that ends.
+///
+/// # Errors
+/// A namespace or a socket cannot be had.
+pub fn probe() -> Result<[std::result::Result<(), Errno>; 2]> {
+    let work = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+            .doing(|| "make a network namespace")?;
+        let mut netlink = Netlink::default();
+        let host = netlink.host()?;
+        Ok([
+            netlink.add_bridge(&host, "bridge"),
+            netlink.add_pair(&host, ("veth0", "veth1")),
+        ])
+    };
+    match std::thread::Builder::new().spawn(work) {
+        Ok(thread) => thread
+            .join()
+            .unwrap_or_else(|_| Err(Error::sys("look at the network", Errno::EIO))),
+        Err(e) => Err(e).doing(|| "start a thread"),
+    }
 }

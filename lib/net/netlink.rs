@@ -13,7 +13,8 @@ use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
-    Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection,
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    new_connection,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -226,6 +227,28 @@ impl Netlink {
             }
             Ok(id)
         })
+    }
+
+    /// The link of a number; none if there is none.
+    pub fn link_at(&self, socket: &Socket, index: u32) -> std::result::Result<Option<Link>, Errno> {
+        let request = socket.handle.link().get().match_index(index).execute();
+        match self.wait(socket, async { std::pin::pin!(request).try_next().await }) {
+            Ok(message) => Ok(message.map(|message| link(&message))),
+            Err(Errno::ENODEV) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// A bridge, to see whether the kernel can.
+    pub fn add_bridge(&self, socket: &Socket, name: &str) -> std::result::Result<(), Errno> {
+        let message = LinkBridge::new(name).build();
+        self.wait(socket, socket.handle.link().add(message).execute())
+    }
+
+    /// A veth pair with both ends here, to see whether the kernel can.
+    pub fn add_pair(&self, socket: &Socket, names: (&str, &str)) -> std::result::Result<(), Errno> {
+        let message = LinkVeth::new(names.0, names.1).build();
+        self.wait(socket, socket.handle.link().add(message).execute())
     }
 
     /// All links.

@@ -198,6 +198,34 @@ pub fn is_leftover(name: &str) -> bool {
         .is_ok_and(|meta| meta.is_file() && meta.size() == 0 && meta.uid() == 0)
 }
 
+/// Is the file still a leftover when the lock that iproute2 takes as well is ours? Somebody may be
+/// making a namespace there. With `remove`, it goes under that lock. A lock that is not to be had
+/// soon is no answer: false.
+///
+/// # Errors
+/// The file cannot be removed.
+pub fn settle_leftover(name: &str, remove: bool) -> Result<bool> {
+    let Ok(dir) = File::open(DIR) else {
+        return Ok(false);
+    };
+    let mut waits = [1u64, 5, 20, 50, 100, 200].iter();
+    while flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
+        match waits.next() {
+            Some(wait) => std::thread::sleep(std::time::Duration::from_millis(*wait)),
+            None => return Ok(false),
+        }
+    }
+    if !(matches!(find(name)?, Found::Other) && is_leftover(name)) {
+        return Ok(false);
+    }
+    if remove {
+        let path = path(name);
+        std::fs::remove_file(&path).doing(|| format!("remove {}", path.display()))?;
+        unshare_dir();
+    }
+    Ok(true)
+}
+
 /// Opens a namespace of somebody else's, by NET=netns:NAME.
 ///
 /// # Errors

@@ -243,6 +243,26 @@ pub(super) fn attached_to(file: &Path) -> Vec<PathBuf> {
     devices
 }
 
+/// All loop devices with their backing files, as the kernel shows these.
+pub(super) fn all_attached() -> Vec<(PathBuf, PathBuf)> {
+    let entries = std::fs::read_dir("/sys/block").into_iter().flatten();
+    let mut devices: Vec<(PathBuf, PathBuf)> = entries
+        .filter_map(std::result::Result::ok)
+        .filter_map(|entry| {
+            let device = Path::new("/dev").join(entry.file_name());
+            Some((device, backing_file(&entry.path())?))
+        })
+        .collect();
+    devices.sort();
+    devices
+}
+
+pub(super) fn detach(device: &Path) -> Result<()> {
+    LoopDevice::open(device)
+        .and_then(|opened| opened.detach())
+        .doing(|| format!("detach {}", shown(device)))
+}
+
 /// The file behind a block device of /sys/block; none if it is no loop device or has none.
 fn backing_file(block: &Path) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;

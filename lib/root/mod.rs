@@ -159,6 +159,19 @@ pub fn loops(file: &Path) -> Vec<PathBuf> {
     image::attached_to(file)
 }
 
+/// All loop devices that have a file behind them, with its path as whoever attached it saw it.
+pub fn all_loops() -> Vec<(PathBuf, PathBuf)> {
+    image::all_attached()
+}
+
+/// Detaches a loop device; one that is in use detaches itself later.
+///
+/// # Errors
+/// It cannot be opened or has no file.
+pub fn detach_loop(device: &Path) -> Result<()> {
+    image::detach(device)
+}
+
 /// The places that the steps will make, for [`check`].
 pub fn pending(steps: &[Step]) -> Vec<&Path> {
     let place = |step| match step {

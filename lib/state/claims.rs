@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where they are: links named by device and inode, to the name of the subhost.
-pub(super) const CLAIMS: &str = "/run/subhost/.in-use";
+pub(crate) const CLAIMS: &str = "/run/subhost/.in-use";
 
 impl State {
     /// Claims a writable layer or image for this subhost.

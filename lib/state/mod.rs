@@ -9,6 +9,7 @@ use crate::config::{Name, Stop};
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::plan::{Half, Plan};
 use crate::proc::Identity;
+pub(crate) use claims::CLAIMS;
 use deferred::Deferred;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -490,16 +491,17 @@ pub fn tty_of(pid: i32) -> Option<String> {
 /// # Errors
 /// It cannot be read: what it says is not known then.
 fn read(file: &Path) -> Result<Option<String>> {
-    let mut text = String::with_capacity(8192);
+    let mut text = Vec::with_capacity(8192);
     let open = File::options()
         .read(true)
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(file);
-    match open.and_then(|open| open.take(MAX).read_to_string(&mut text)) {
+    match open.and_then(|open| open.take(MAX).read_to_end(&mut text)) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         other => other
             .doing(|| format!("read {}", file.display()))
-            .map(|_| Some(text)),
+            // What is no text is damaged: who reads it says so.
+            .map(|_| Some(String::from_utf8_lossy(&text).into_owned())),
     }
 }
 

@@ -190,7 +190,7 @@ impl Subhost {
     }
 
     /// Does `work` under the lock.
-    fn locked<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn locked<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let lock = self.lock()?;
         let result = work();
         self.state.unlock(lock);
@@ -254,7 +254,7 @@ impl Subhost {
         })
     }
 
-    fn presences<'a>(
+    pub(crate) fn presences<'a>(
         &self,
         plan: &'a Plan,
         frozen: bool,

@@ -22,7 +22,7 @@ impl Subhost {
         self.locked(|| self.stop_locked(how))
     }
 
-    fn stop_locked(&self, how: StopHow) -> Result<()> {
+    pub(crate) fn stop_locked(&self, how: StopHow) -> Result<()> {
         let mut errors = Vec::new();
         let plan = match self.frozen(Half::Root) {
             Ok(Some(plan)) => Some(plan),

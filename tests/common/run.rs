@@ -20,6 +20,7 @@ fn tool_path(name: &str) -> &'static str {
         "subhost-list" => env!("CARGO_BIN_EXE_subhost-list"),
         "subhost-info" => env!("CARGO_BIN_EXE_subhost-info"),
         "subhost-config" => env!("CARGO_BIN_EXE_subhost-config"),
+        "subhost-check" => env!("CARGO_BIN_EXE_subhost-check"),
         "subhost-init" => env!("CARGO_BIN_EXE_subhost-init"),
         other => panic!("no tool {other}"),
     }

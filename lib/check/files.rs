@@ -1,0 +1,148 @@
+//! Files: what lies in /run/subhost, and unfinished ones elsewhere.
+
+use super::world::World;
+use super::{Debris, Fix, Kind};
+use crate::config::Name;
+use crate::error::shown;
+use crate::state::{CLAIMS, RUN, State};
+use std::path::{Path, PathBuf};
+
+/// What a command that was killed leaves in a directory of state, and nobody needs.
+const UNFINISHED: [&str; 4] = ["root.new", "net.new", "init.new", "last.new"];
+
+/// Directories in /run/subhost.
+pub(super) fn states(world: &World) -> Vec<Debris> {
+    let mut found = Vec::new();
+    for (name, owner) in &world.owners {
+        let state = State::of(name);
+        let dir = state.dir();
+        if owner.work.is_some() || !dir.is_dir() {
+            continue;
+        }
+        let new =
+            |object: &Path, why: String| Debris::new(Kind::State, Some(name), shown(object), why);
+        for error in &owner.damaged {
+            found.push(
+                new(dir, format!("damaged: {}", error.what))
+                    .by_hand(error.hint.clone().unwrap_or_default()),
+            );
+        }
+        for plan in &owner.stale {
+            let why = "of an earlier boot of the host".into();
+            found.push(new(plan, why).fix(Fix::Tidy, "forgets it"));
+        }
+        if !owner.damaged.is_empty() {
+            continue;
+        }
+        if owner.is_up() {
+            let unfinished = UNFINISHED.iter().map(|file| dir.join(file));
+            for file in unfinished.filter(|file| file.exists()) {
+                let why = "unfinished: the command that wrote it was killed".into();
+                found.push(new(&file, why).fix(Fix::Remove(file.clone()), "removes it"));
+            }
+            continue;
+        }
+        if !owner.stale.is_empty() {
+            continue;
+        }
+        let why = match owner.init {
+            Some(_) => "records a PID 1 that has ended, and nothing is up",
+            None => "the rest of a command that was killed: nothing is up",
+        };
+        let strange = strange(dir);
+        found.push(match strange.is_empty() {
+            true => new(dir, why.into()).fix(Fix::Tidy, "removes it"),
+            false => new(dir, format!("{why}; {} is not ours", strange.join(", ")))
+                .by_hand(format!("see to that, then rm -r {}", shown(dir))),
+        });
+    }
+    found
+}
+
+/// What lies in a directory of state and is none of the files that the tools make there.
+fn strange(dir: &Path) -> Vec<String> {
+    const OURS: [&str; 6] = ["init", "last", "lock", "hosts", "hostname", "resolv.conf"];
+    let lowers = lowers(dir);
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            match is_dir {
+                true => !lowers.contains(&entry.path()),
+                false => !OURS.iter().chain(&UNFINISHED).any(|file| name == **file),
+            }
+        })
+        .map(|entry| shown(entry.file_name()))
+        .collect()
+}
+
+/// The directories `lowerN` in a directory of state, where layers that are files are mounted.
+pub(super) fn lowers(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let number = |name: &std::ffi::OsStr| name.to_str()?.strip_prefix("lower")?.parse::<u32>().ok();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter(|entry| number(&entry.file_name()).is_some())
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Links in /run/subhost/.in-use: who writes to which layer or image.
+pub(super) fn claims(world: &World) -> Vec<Debris> {
+    let Ok(entries) = std::fs::read_dir(CLAIMS) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let mut is_empty = true;
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        is_empty = false;
+        let target = std::fs::read_link(&path).ok();
+        let name = target
+            .as_ref()
+            .and_then(|target| Name::new(target.to_str()?).ok());
+        let Some(target) = target else {
+            let why = "not made by the tools: a claim is a link to a name";
+            let debris = Debris::new(Kind::Claim, None, shown(&path), why);
+            found.push(debris.by_hand(format!("rm {}", shown(&path))).note());
+            continue;
+        };
+        let owner = name.as_ref().map(|name| world.owner(name));
+        if owner.is_none_or(|owner| owner.is_known() && owner.root.is_none()) {
+            let why = format!("a claim of {}, whose root is not up", shown(&target));
+            found.push(
+                Debris::new(Kind::Claim, name.as_ref(), shown(&path), why)
+                    .fix(Fix::Remove(path), "removes it"),
+            );
+        }
+    }
+    // One that a command is just about to put a claim into goes and comes again: it tries anew.
+    if is_empty && world.owners.values().all(|owner| owner.work.is_none()) {
+        let debris = Debris::new(Kind::Claim, None, CLAIMS.into(), "holds no claim");
+        found.push(debris.fix(Fix::RemoveDir(CLAIMS.into()), "removes it"));
+    }
+    found
+}
+
+/// Files in $SUBHOST/NAME that were to take the place of others.
+pub(super) fn unfinished(world: &World) -> Vec<Debris> {
+    let of = |name: &Name| {
+        let file = world.tree.join(name.as_str()).join("assigned.new");
+        let is_file = file.symlink_metadata().is_ok_and(|meta| meta.is_file());
+        let why = "unfinished: the command that wrote it was killed";
+        (is_file && world.owner(name).work.is_none()).then(|| {
+            Debris::new(Kind::File, Some(name), shown(&file), why)
+                .fix(Fix::Remove(file), "removes it")
+        })
+    };
+    world.names.iter().filter_map(of).collect()
+}
+
+/// Removes what holds nothing any more. A command that is about to put something there makes it
+/// again.
+pub(super) fn tidy_run() {
+    for dir in [CLAIMS, RUN] {
+        // Not empty: it still serves somebody.
+        let _ = std::fs::remove_dir(dir);
+    }
+}

@@ -1,0 +1,337 @@
+//! What the kernel can do, tried for real on threads whose namespaces end with them. Nothing is
+//! tried that would leave something: a loop device, or a module that the kernel would load.
+
+use super::systems::{file_system, is_known, waits};
+use super::{Ability, limits, systems};
+use crate::error::{Errno, IntoErrno};
+use crate::proc::{self, Identity};
+use crate::sys;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::mount::{FsOpenFlags, OpenTreeFlags, fsconfig_set_string, fsopen, open_tree};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+type Tried = std::result::Result<(), Errno>;
+
+/// All abilities, in the order of what they matter.
+pub fn host(tree: &Path) -> Vec<Ability> {
+    let mut all = vec![kernel()];
+    all.extend(namespaces());
+    all.extend(mounting());
+    all.extend(processes());
+    all.extend(network());
+    all.extend(systems::files());
+    all.extend(systems::cgroups(version()));
+    all.extend(limits::all(tree));
+    all
+}
+
+/// Does `work` on a thread with new namespaces, which end with it.
+fn scratch(flags: CloneFlags, work: impl FnOnce() -> Tried + Send + 'static) -> Tried {
+    let thread = std::thread::Builder::new().spawn(move || {
+        unshare(flags)?;
+        work()
+    });
+    match thread {
+        Ok(thread) => thread.join().unwrap_or(Err(Errno::EIO)),
+        Err(e) => Err(e.into_errno()),
+    }
+}
+
+pub(super) fn tried(name: &str, result: Tried) -> Ability {
+    let found = result
+        .err()
+        .map_or(String::new(), |errno| errno.desc().to_owned());
+    Ability::new(name, result.is_ok(), found)
+}
+
+/// First two numbers of the kernel's version.
+fn version() -> (u32, u32) {
+    let release = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    parse_version(&release)
+}
+
+fn parse_version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut next = || {
+        numbers
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
+    };
+    (next(), next())
+}
+
+fn kernel() -> Ability {
+    let (major, minor) = version();
+    Ability::new(
+        "kernel",
+        (major, minor) >= (6, 1),
+        format!("{major}.{minor}"),
+    )
+    .lack(
+        "the tools are made for Linux 6.1 and later, and tested there",
+        "Debian 12, Devuan 5 and later have one",
+    )
+    .note()
+}
+
+fn namespaces() -> Vec<Ability> {
+    const ALL: [(&str, CloneFlags, &str, &str, &str); 7] = [
+        (
+            "mnt",
+            CloneFlags::CLONE_NEWNS,
+            "mnt",
+            "NAMESPACES",
+            "roots of their own: nothing works",
+        ),
+        (
+            "pid",
+            CloneFlags::CLONE_NEWPID,
+            "pid",
+            "PID_NS",
+            "processes 1: nothing can be booted",
+        ),
+        (
+            "net",
+            CloneFlags::CLONE_NEWNET,
+            "net",
+            "NET_NS",
+            "networks: only NET=host works",
+        ),
+        (
+            "uts",
+            CloneFlags::CLONE_NEWUTS,
+            "uts",
+            "UTS_NS",
+            "host names: nothing can be booted",
+        ),
+        (
+            "ipc",
+            CloneFlags::CLONE_NEWIPC,
+            "ipc",
+            "IPC_NS",
+            "shared memory: nothing can be booted",
+        ),
+        (
+            "cgroup",
+            CloneFlags::CLONE_NEWCGROUP,
+            "cgroup",
+            "CGROUPS",
+            "cgroups: nothing can be booted",
+        ),
+        (
+            "user",
+            CloneFlags::CLONE_NEWUSER,
+            "user",
+            "USER_NS",
+            "users: nothing yet, later USERNS",
+        ),
+    ];
+    let one = |(name, flag, limit, option, costs): (&str, CloneFlags, &str, &str, &str)| {
+        let made = match name {
+            // A process with threads cannot: what can be seen must do.
+            "user" => match limits::sysctl("user/max_user_namespaces") {
+                Some(0) => Err(Errno::ENOSPC),
+                _ if Path::new("/proc/self/ns/user").exists() => Ok(()),
+                _ => Err(Errno::EINVAL),
+            },
+            _ => scratch(flag, || Ok(())),
+        };
+        let ability = tried(&format!("{name} namespaces"), made);
+        let sysctl = format!("user.max_{limit}_namespaces");
+        let remedy = match limits::sysctl(&format!("user/max_{limit}_namespaces")) {
+            Some(0) => format!("sysctl -w {sysctl}=1000"),
+            _ if name == "mnt" => "run it with CAP_SYS_ADMIN".to_owned(),
+            _ => format!("a kernel with CONFIG_{option}, and CAP_SYS_ADMIN; sysctl {sysctl}"),
+        };
+        let ability = ability.lack(&format!("no {costs}"), &remedy);
+        match name {
+            "user" => ability.note(),
+            "net" => ability,
+            _ => ability.essential(),
+        }
+    };
+    ALL.into_iter().map(one).collect()
+}
+
+/// A private mount namespace with a tmpfs on /run, for the thread alone.
+fn scratch_mounts() -> Tried {
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(
+        Some("scratch"),
+        "/run",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        none,
+    )
+}
+
+fn mounting() -> Vec<Ability> {
+    let new = CloneFlags::CLONE_NEWNS;
+    let rbind = || {
+        scratch_mounts()?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE;
+        let tree = open_tree(CWD, "/run", flags).map_err(IntoErrno::into_errno)?;
+        sys::mount_setattr_tree(&tree, sys::RDONLY, nix::libc::MS_SLAVE)
+    };
+    let resolve = || {
+        let (open, resolve) = (OFlags::PATH | OFlags::CLOEXEC, ResolveFlags::IN_ROOT);
+        let opened = openat2(CWD, "/", open, Mode::empty(), resolve);
+        opened.map(drop).map_err(IntoErrno::into_errno)
+    };
+    let mut all = vec![
+        tried("mounting", scratch(new, scratch_mounts))
+            .essential()
+            .lack(
+                "nothing can be mounted",
+                "run it with CAP_SYS_ADMIN; CONFIG_TMPFS",
+            ),
+        tried("mount_setattr", scratch(new, rbind))
+            .essential()
+            .lack(
+                "no rbind of a root, read-only or not (Linux 5.12)",
+                "a later kernel, or a seccomp filter that allows open_tree and mount_setattr",
+            ),
+        tried("openat2", resolve()).essential().lack(
+            "no path inside a tree can be used safely (Linux 5.6)",
+            "a later kernel, or a seccomp filter that allows it",
+        ),
+    ];
+    if !is_known("overlay") {
+        all.push(file_system(
+            "overlay",
+            "LOWER, VOLATILE: no overlays as roots; rbinds work",
+            "OVERLAY_FS",
+        ));
+        return all;
+    }
+    let overlay = || {
+        scratch_mounts()?;
+        for dir in ["lower", "upper", "work", "live"] {
+            std::fs::create_dir(Path::new("/run").join(dir)).map_err(IntoErrno::into_errno)?;
+        }
+        let data =
+            "lowerdir=/run/lower,upperdir=/run/upper,workdir=/run/work,index=on,metacopy=off";
+        mount(
+            Some("scratch"),
+            "/run/live",
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(data),
+        )
+    };
+    all.push(tried("overlay", scratch(new, overlay)).lack(
+        "LOWER, VOLATILE: no overlays as roots; rbinds work",
+        "modprobe overlay; a kernel with CONFIG_OVERLAY_FS and CONFIG_TMPFS_XATTR",
+    ));
+    let by_one = || -> rustix::io::Result<()> {
+        let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(fs.as_fd(), "lowerdir+", "/")
+    };
+    all.push(
+        tried("overlay lowerdir+", by_one().map_err(IntoErrno::into_errno))
+            .note()
+            .lack(
+                "LOWER: all layers' paths together may have 4095 bytes (before Linux 6.5)",
+                "fewer or shorter paths, or a later kernel",
+            ),
+    );
+    all
+}
+
+fn processes() -> Vec<Ability> {
+    let us = std::process::id() as i32;
+    let join = move || {
+        let pidfd = proc::open(us)?;
+        // All of a process's at once is what entering does; of our own we take just one.
+        setns(pidfd, CloneFlags::CLONE_NEWUTS)
+    };
+    let has_inode = Identity::of(us).is_ok_and(|(identity, _)| identity.inode != 0);
+    vec![
+        tried("pidfd", scratch(CloneFlags::CLONE_NEWUTS, join))
+            .essential()
+            .lack(
+                "nothing can be booted or entered (pidfd_open, setns: Linux 5.8)",
+                "a later kernel, or a seccomp filter that allows them",
+            ),
+        Ability::new("pidfs", has_inode, "").note().lack(
+            "a process is known by pid and start time only, not by a number of its own (Linux 6.9)",
+            "a later kernel",
+        ),
+        Ability::new("exit status by pidfd", version() >= (6, 15), "")
+            .note()
+            .lack(
+                "how an INIT in the background ended is not always known (Linux 6.15)",
+                "a later kernel",
+            ),
+    ]
+}
+
+fn network() -> Vec<Ability> {
+    const COSTS: [(&str, &str, &str, &str); 2] = [
+        (
+            "bridge",
+            "BRIDGES: no bridge to plug cables into",
+            "bridge",
+            "BRIDGE",
+        ),
+        (
+            "veth",
+            "BRIDGES: no cables; NET=host and networks without cables work",
+            "veth",
+            "VETH",
+        ),
+    ];
+    let results = match COSTS.iter().any(|(.., module, _)| waits(module)) {
+        // Trying would load it.
+        true => [Ok(()), Ok(())],
+        false => crate::net::probe().unwrap_or_else(|error| {
+            let errno = error.errno.unwrap_or(Errno::EIO);
+            [Err(errno), Err(errno)]
+        }),
+    };
+    let one = |((name, costs, module, option), result): ((&str, &str, &str, &str), Tried)| {
+        let remedy = format!("modprobe {module}; a kernel with CONFIG_{option}");
+        tried(name, result).lack(costs, &remedy)
+    };
+    let mut all: Vec<Ability> = COSTS.into_iter().zip(results).map(one).collect();
+    let filtered = ["iptables", "ip6tables"]
+        .iter()
+        .any(|kind| limits::sysctl(&format!("net/bridge/bridge-nf-call-{kind}")) == Some(1));
+    let found = if filtered {
+        "goes through iptables"
+    } else {
+        ""
+    };
+    all.push(
+        Ability::new("bridged traffic", !filtered, found)
+            .note()
+            .lack(
+                "what goes between two ports of a bridge also goes through iptables' FORWARD, which may \
+                 drop it",
+                "sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0",
+            ),
+    );
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert_eq!(parse_version("6.18.44-fc-v445"), (6, 18));
+        assert_eq!(parse_version("6.1.0-18-amd64"), (6, 1));
+        assert_eq!(parse_version("7.0-rc1"), (7, 0));
+        assert_eq!(parse_version("odd"), (0, 0));
+    }
+}

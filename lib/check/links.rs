@@ -1,0 +1,288 @@
+//! What bears a subhost's name in the kernel: host ends of cables, named network namespaces,
+//! cgroups.
+
+use super::world::World;
+use super::{Debris, Fix, Held, Kind, Told};
+use crate::config::Name;
+use crate::error::shown;
+use crate::net::{Link, netns};
+use crate::plan::Step;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// The subhost that an alias `subhost:NAME:i` is of.
+fn alias_of(link: &Link) -> Option<Name> {
+    let (name, index) = link.alias.strip_prefix("subhost:")?.rsplit_once(':')?;
+    let is_number = !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| Name::new(name).ok()).flatten()
+}
+
+/// Host ends that bear our alias, and that no frozen plan of their subhost has.
+pub(super) fn links(world: &mut World, told: &Told) -> Vec<Debris> {
+    let mut lost: Vec<(Link, Name)> = Vec::new();
+    for link in &world.links {
+        let Some(name) = alias_of(link) else { continue };
+        let owner = world.owner(&name);
+        let has = |step: &Step| match step {
+            Step::Cable { cable, alias, .. } => *alias == link.alias && cable.host == link.name,
+            _ => false,
+        };
+        let is_told = told.links.contains(&link.name);
+        if owner.is_known() && !is_told && !owner.steps().any(has) {
+            lost.push((link.clone(), name));
+        }
+    }
+    if lost.is_empty() {
+        return Vec::new();
+    }
+    let wanted: BTreeSet<i32> = lost
+        .iter()
+        .filter_map(|(link, _)| link.peer_netns)
+        .collect();
+    let peers = peers(world, &wanted);
+    let found = lost.into_iter().filter_map(|(link, name)| {
+        let peer = link.peer_netns.and_then(|id| peers.get(&id));
+        if peer.is_some_and(|peer| !peer.is_ours) {
+            return None;
+        }
+        let why = match peer.and_then(|peer| peer.mount.as_ref()) {
+            Some(mount) => {
+                format!("no plan of its subhost has it; its inner end is in {mount}")
+            }
+            None => "no plan of its subhost has it".into(),
+        };
+        let holders = peer.map_or(Vec::new(), |peer| peer.held.clone());
+        let object = format!("{} ({})", shown(&link.name), shown(&link.alias));
+        Some(
+            Debris::new(Kind::Link, Some(&name), object, why)
+                .held(holders)
+                .fix(Fix::Link(link.index, link.alias.clone()), "deletes it"),
+        )
+    });
+    found.collect()
+}
+
+/// A namespace in which inner ends are.
+#[derive(Default)]
+struct Peer {
+    /// The processes in it.
+    held: Vec<Held>,
+    /// Where it is mounted, in words.
+    mount: Option<String>,
+    /// Something that holds it sees our /run/subhost. One that only others hold is of a container
+    /// with subhosts of its own, in our network namespace.
+    is_ours: bool,
+}
+
+/// The namespaces that ours knows by the numbers `wanted`: looked for among those of all processes,
+/// and those that are mounted somewhere.
+fn peers(world: &mut World, wanted: &BTreeSet<i32>) -> BTreeMap<i32, Peer> {
+    let mut found: BTreeMap<i32, Peer> = BTreeMap::new();
+    let mut places: BTreeMap<u64, Vec<(PathBuf, Option<String>, bool)>> = BTreeMap::new();
+    let mut sees: BTreeMap<u64, bool> = BTreeMap::new();
+    sees.insert(world.mnt, true);
+    for (mnt, (_, table)) in &world.others {
+        sees.insert(*mnt, world.is_ours(table).is_some());
+    }
+    for process in &world.processes {
+        let file = PathBuf::from(format!("/proc/{}/ns/net", process.pid));
+        let is_ours = sees.get(&process.mnt).copied().unwrap_or(false);
+        places
+            .entry(process.net)
+            .or_default()
+            .push((file, None, is_ours));
+    }
+    let others = world
+        .others
+        .iter()
+        .map(|(mnt, (pid, table))| (*mnt, *pid, table));
+    for (mnt, pid, table) in others.chain([(world.mnt, 0, &world.table)]) {
+        for mount in table.all().iter().filter(|mount| mount.fstype == "nsfs") {
+            let Some(inode) = inode(&mount.root) else {
+                continue;
+            };
+            let at = mount.at.strip_prefix("/").unwrap_or(&mount.at);
+            let (root, told) = match pid {
+                0 => (PathBuf::from("/"), shown(&mount.at)),
+                _ => (
+                    PathBuf::from(format!("/proc/{pid}/root")),
+                    format!("{} of mount namespace {mnt}", shown(&mount.at)),
+                ),
+            };
+            let is_ours = sees.get(&mnt).copied().unwrap_or(false);
+            places
+                .entry(inode)
+                .or_default()
+                .push((root.join(at), Some(told), is_ours));
+        }
+    }
+    for (inode, places) in places {
+        let mut files = places.iter().filter_map(|(file, ..)| File::open(file).ok());
+        let Some(id) = files.find_map(|file| world.network.namespace_id(&file)) else {
+            continue;
+        };
+        if wanted.contains(&id) {
+            let peer = found.entry(id).or_default();
+            peer.held = world.held_by(|process| process.net == inode);
+            peer.mount = places.iter().rev().find_map(|(_, told, _)| told.clone());
+            peer.is_ours = places.iter().any(|(.., is_ours)| *is_ours);
+        }
+    }
+    found
+}
+
+/// The inode of a network namespace, from the root of its mount: `net:[4026531840]`.
+fn inode(root: &Path) -> Option<u64> {
+    let text = root.to_str()?.strip_prefix("net:[")?;
+    text.strip_suffix(']')?.parse().ok()
+}
+
+fn namespaces() -> Vec<String> {
+    let entries = std::fs::read_dir(netns::DIR).into_iter().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Files in /run/netns under names of subhosts that became no namespace, and namespaces there with
+/// our cables in them that no plan has.
+pub(super) fn netns_files(world: &World, told: &Told) -> Vec<Debris> {
+    let mut found = Vec::new();
+    let aliases: BTreeSet<Name> = world.links.iter().filter_map(alias_of).collect();
+    for file in namespaces() {
+        let Ok(name) = Name::new(&file) else { continue };
+        let owner = world.owner(&name);
+        let is_named = world.names.contains(&name) || aliases.contains(&name);
+        if !is_named || !owner.is_known() || owner.net.is_some() || told.namespaces.contains(&file)
+        {
+            continue;
+        }
+        let path = netns::path(&file);
+        let new = |why: &str| Debris::new(Kind::Netns, Some(&name), shown(&path), why);
+        match netns::find(&file) {
+            Ok(netns::Found::Other) if netns::settle_leftover(&file, false).unwrap_or(false) => {
+                found.push(
+                    new("an empty file: whoever made it was killed before the namespace was there")
+                        .fix(Fix::Netns(file), "removes it"),
+                );
+            }
+            Ok(netns::Found::Namespace(namespace)) if aliases.contains(&name) => {
+                let inode = netns::inode(&namespace);
+                found.push(
+                    new("a namespace with cables of the subhost, and no plan of it")
+                        .held(world.held_by(|process| process.net == inode))
+                        .by_hand(format!("ip netns delete {name}")),
+                );
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Cgroups `subhost.NAME`, in whatever hierarchy, of subhosts that do not run.
+pub(super) fn cgroups(world: &World) -> Vec<Debris> {
+    let mut found = Vec::new();
+    let mut seen: BTreeSet<(String, PathBuf)> = BTreeSet::new();
+    for mount in world.table.all() {
+        let is_cgroup = ["cgroup", "cgroup2"].contains(&mount.fstype.as_str());
+        let is_seen = world
+            .table
+            .at(&mount.at)
+            .is_some_and(|seen| seen.id == mount.id);
+        if is_cgroup && is_seen && seen.insert((mount.device.clone(), mount.root.clone())) {
+            walk(world, &mount.at, &mut found);
+        }
+    }
+    found
+}
+
+fn walk(world: &World, dir: &Path, found: &mut Vec<Debris>) {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        let path = entry.path();
+        let file = entry.file_name();
+        let name = file
+            .to_str()
+            .and_then(|file| Name::new(file.strip_prefix("subhost.")?).ok());
+        match name {
+            Some(name) => found.extend(cgroup(world, &name, &path)),
+            None => walk(world, &path, found),
+        }
+    }
+}
+
+fn cgroup(world: &World, name: &Name, dir: &Path) -> Option<Debris> {
+    let owner = world.owner(name);
+    let members = members(dir);
+    // The next start or the stop of a hibernating one removes what its record names.
+    let recorded = owner.init.as_ref().and_then(|init| init.cgroup.as_deref());
+    let is_owned = owner.running || (owner.is_up() && recorded == Some(dir) && members.is_empty());
+    if !owner.is_known() || is_owned {
+        return None;
+    }
+    let held = world.held_by(|process| members.contains(&process.pid));
+    // Of a container with subhosts of its own.
+    let is_ours = |held: &Held| {
+        let table = world.table_of(held.mount_namespace.unwrap_or(world.mnt));
+        table.is_some_and(|table| world.is_ours(table).is_some())
+    };
+    if !held.is_empty() && !held.iter().any(is_ours) {
+        return None;
+    }
+    let debris = Debris::new(
+        Kind::Cgroup,
+        Some(name),
+        shown(dir),
+        match held.is_empty() {
+            true => "a cgroup of a subhost that does not run",
+            false => "a cgroup of a subhost that does not run, with processes in it",
+        },
+    )
+    .held(held);
+    Some(match members.is_empty() {
+        true => debris.fix(Fix::Cgroup(dir.to_owned()), "removes it"),
+        false => debris.by_hand("end the processes, then subhost-check --repair"),
+    })
+}
+
+/// The processes in a cgroup and those below. A process of another pid namespace shows as 0.
+fn members(dir: &Path) -> BTreeSet<i32> {
+    let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let mut pids: BTreeSet<i32> = text.lines().filter_map(|pid| pid.parse().ok()).collect();
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        pids.extend(members(&entry.path()));
+    }
+    pids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_of_ours() {
+        let of = |alias: &str| {
+            alias_of(&Link {
+                alias: alias.into(),
+                ..Link::default()
+            })
+            .map(|name| name.to_string())
+        };
+        assert_eq!(of("subhost:web.a-b_c:12").as_deref(), Some("web.a-b_c"));
+        for other in [
+            "",
+            "subhost:web",
+            "subhost:web:",
+            "subhost:web:x",
+            "subhost::0",
+            "web:0",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Mounts that no frozen plan accounts for, in our mount namespace and in others, and loop devices
+//! that serve no mount.
+
+use super::roots::place;
+use super::world::{Place, World};
+use super::{Debris, Fix, Held, Kind, Told};
+use crate::config::{Config, Layer, Name};
+use crate::error::shown;
+use crate::plan::Step;
+use crate::root::mountinfo::{Mount, Table};
+use crate::root::{self, TMPFS_SOURCE};
+use crate::state::RUN;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A loop device with a subhost's file behind it.
+pub(super) struct Loop {
+    /// `/dev/loopN`.
+    device: PathBuf,
+    /// `7:N`, as the mount table has it.
+    number: String,
+    file: PathBuf,
+    /// The subhost whose image it is; none for a layer's, or where it cannot be told.
+    name: Option<Name>,
+    autoclear: bool,
+}
+
+/// Those of `/sys/block` that belong to this $SUBHOST, known by the file itself: the path there is
+/// one of whoever attached it, and another container may have a file of the same path.
+pub(super) fn loops(world: &World) -> Vec<Loop> {
+    let mut files: BTreeMap<&Path, Option<&Name>> = BTreeMap::new();
+    for config in world.configs.values() {
+        files.extend(layers(config).map(|file| (file, None)));
+        let image = config.root.image.iter();
+        files.extend(image.map(|image| (image.file.as_path(), Some(&config.name))));
+    }
+    let of = |(device, file): (PathBuf, PathBuf)| {
+        let known = files.get(file.as_path());
+        if known.is_none() && !file.starts_with(&world.tree) {
+            return None;
+        }
+        let meta = std::fs::metadata(&file).ok()?;
+        let opened = std::fs::File::open(&device).ok()?;
+        if crate::sys::loop_backing(&opened).ok()? != (meta.dev(), meta.ino()) {
+            return None;
+        }
+        let name = match known {
+            Some(name) => name.cloned(),
+            None => world.name_of(&file).filter(|name| {
+                world.names.contains(name)
+                    || file.file_name() == Some(format!("{name}.img").as_ref())
+            }),
+        };
+        let rdev = std::fs::metadata(&device).ok()?.rdev();
+        let block = Path::new("/sys/block").join(device.file_name()?);
+        let autoclear = std::fs::read_to_string(block.join("loop/autoclear"));
+        Some(Loop {
+            number: format!("{}:{}", nix::libc::major(rdev), nix::libc::minor(rdev)),
+            autoclear: autoclear.is_ok_and(|text| text.trim() == "1"),
+            device,
+            file,
+            name,
+        })
+    };
+    root::all_loops().into_iter().filter_map(of).collect()
+}
+
+fn layers(config: &Config) -> impl Iterator<Item = &Path> {
+    config.root.lowers.iter().filter_map(|layer| match layer {
+        Layer::Image(file) => Some(file.as_path()),
+        Layer::Directory(_) => None,
+    })
+}
+
+impl Loop {
+    fn serves(&self, mount: &Mount) -> bool {
+        mount.device == self.number || Path::new(&mount.source) == self.device
+    }
+}
+
+/// Whose mount it is by sight, and whether it is one that only our tools or their plans would make.
+fn by_sight(world: &World, loops: &[Loop], table: &Table, mount: &Mount) -> Option<(Name, bool)> {
+    let at = mount.at.as_path();
+    if let Some(name) = world.name_of(at)
+        && let own = world.tree.join(name.as_str())
+        && ["live", "mnt", "work"]
+            .iter()
+            .any(|dir| own.join(dir) == at)
+    {
+        let is_ours = is_made_like_ours(world, loops, table, mount, &name);
+        return (is_ours || world.names.contains(&name)).then_some((name, is_ours));
+    }
+    if let Ok(below) = at.strip_prefix(RUN)
+        && let Some(name) = below
+            .iter()
+            .next()
+            .and_then(|name| Name::new(name.to_str()?).ok())
+    {
+        return Some((name, true));
+    }
+    serves(world, loops, mount).map(|name| (name, true))
+}
+
+/// The subhost whose writable layer or image is mounted.
+fn serves(world: &World, loops: &[Loop], mount: &Mount) -> Option<Name> {
+    if mount.fstype == "overlay" {
+        let (_, upper, _) = mount.overlay_layers();
+        let upper = upper?;
+        if let Some(name) = world.uppers.get(&upper) {
+            return Some(name.clone());
+        }
+        // Of one that has no valid settings any more: where it would have been. Beside subhosts lie
+        // layers, which somebody may be building.
+        let name = world.name_of(&upper)?;
+        let own = world.tree.join(name.as_str());
+        let usual = ["root", "mnt/root", "work/upper"];
+        let is_usual = usual.iter().any(|dir| own.join(dir) == upper);
+        return (is_usual || world.names.contains(&name)).then_some(name);
+    }
+    let device = loops.iter().find(|device| device.serves(mount))?;
+    device.name.clone()
+}
+
+fn is_made_like_ours(
+    world: &World,
+    loops: &[Loop],
+    table: &Table,
+    mount: &Mount,
+    name: &Name,
+) -> bool {
+    let own = world.tree.join(name.as_str());
+    match mount.fstype.as_str() {
+        "overlay" => {
+            let (lowers, upper, _) = mount.overlay_layers();
+            lowers
+                .iter()
+                .chain(&upper)
+                .any(|layer| layer.starts_with(&own))
+                || serves(world, loops, mount).is_some()
+        }
+        "tmpfs" if mount.source == TMPFS_SOURCE => true,
+        _ => serves(world, loops, mount).is_some() || is_root_of(world, table, mount, name),
+    }
+}
+
+/// Does the mount show the tree `root` of a subhost, as an rbind does?
+fn is_root_of(world: &World, table: &Table, mount: &Mount, name: &Name) -> bool {
+    let root = match world.configs.get(name) {
+        Some(config) => config.root.upper.clone(),
+        None => world.tree.join(name.as_str()).join("root"),
+    };
+    let place = Place::of(table, &root);
+    place.is_some_and(|place| place.device == mount.device && place.path == mount.root)
+}
+
+/// Mounts of our mount namespace.
+pub(super) fn mounts(world: &World, loops: &[Loop], told: &Told) -> Vec<Debris> {
+    let planned: BTreeSet<&Path> = world
+        .owners
+        .values()
+        .flat_map(|owner| owner.steps())
+        .filter_map(place)
+        .collect();
+    // What lies below a root came with it.
+    let is_told = |mount: &Mount| {
+        let mut dirs = mount.at.ancestors();
+        dirs.any(|dir| planned.contains(dir) || told.places.contains(dir))
+    };
+    let mut found = Vec::new();
+    for mount in world.table.all().iter().filter(|mount| !is_told(mount)) {
+        let Some((name, is_ours)) = by_sight(world, loops, &world.table, mount) else {
+            continue;
+        };
+        if !world.owner(&name).is_known() {
+            continue;
+        }
+        let at = shown(&mount.at);
+        let object = format!("{at} ({})", mount.describe());
+        let debris = match is_ours {
+            true => Debris::new(
+                Kind::Mount,
+                Some(&name),
+                object,
+                "no plan of its subhost accounts for it, nor is it what the settings would make",
+            ),
+            false => Debris::new(
+                Kind::Mount,
+                Some(&name),
+                object,
+                "not made by the tools, and in the way of what is mounted there",
+            )
+            .note(),
+        };
+        let holders = crate::holders::of_mount(&mount.at);
+        let holders = holders.into_iter().map(|holder| Held {
+            pid: holder.pid,
+            command: holder.command,
+            mount_namespace: None,
+        });
+        found.push(
+            debris
+                .held(holders.collect())
+                .by_hand(format!("umount {at}")),
+        );
+    }
+    found
+}
+
+/// Mounts of subhosts' roots in other mount namespaces that outlived the subhost: its layer or its
+/// image stays in use. What our own namespace has as well has not outlived it: namespaces that
+/// follow ours, as those of services do, have all of our mounts.
+pub(super) fn copies(world: &World, loops: &[Loop]) -> Vec<Debris> {
+    let here: BTreeSet<(&str, &Path)> = world
+        .table
+        .all()
+        .iter()
+        .map(|mount| (mount.device.as_str(), mount.root.as_path()))
+        .collect();
+    let mut found = Vec::new();
+    for (namespace, (pid, table)) in &world.others {
+        for (mount, name) in copied(world, loops, table) {
+            let is_here = here.contains(&(mount.device.as_str(), mount.root.as_path()));
+            if !world.owner(&name).is_down() || is_here {
+                continue;
+            }
+            let at = shown(&mount.at);
+            let why = match mount.fstype.as_str() {
+                "overlay" => "an overlay",
+                _ => "a mount",
+            };
+            found.push(
+                Debris::new(
+                    Kind::Copy,
+                    Some(&name),
+                    format!("{at} in mount namespace {namespace}"),
+                    format!("{why} of its root outlived it there and keeps it in use"),
+                )
+                .held(world.held_by(|process| process.mnt == *namespace))
+                .by_hand(format!(
+                    "end the processes, or nsenter -t {pid} -m umount {at}"
+                )),
+            );
+        }
+    }
+    found
+}
+
+/// The processes that have a subhost's root as theirs, by subhost, but for those in `doomed`.
+pub(super) fn residents(
+    world: &World,
+    loops: &[Loop],
+    doomed: &[Debris],
+) -> BTreeMap<Name, Vec<Held>> {
+    let doomed: BTreeSet<u64> = doomed
+        .iter()
+        .filter(|debris| debris.kind == Kind::Process)
+        .flat_map(|debris| &debris.holders)
+        .filter_map(|held| held.mount_namespace)
+        .collect();
+    let lives: BTreeMap<&Path, &Name> = world
+        .configs
+        .values()
+        .map(|config| (config.root.live.as_path(), &config.name))
+        .collect();
+    let key = |mount: &Mount| (mount.device.clone(), mount.root.clone());
+    let here: BTreeMap<_, &Name> = world
+        .table
+        .all()
+        .iter()
+        .filter_map(|mount| Some((key(mount), *lives.get(mount.at.as_path())?)))
+        .collect();
+    let is_root = |mount: &&Mount| mount.at == Path::new("/");
+    let mut found: BTreeMap<Name, Vec<Held>> = BTreeMap::new();
+    for (namespace, (_, table)) in &world.others {
+        if doomed.contains(namespace) {
+            continue;
+        }
+        // The very file system that we have on live, or by what it looks like.
+        let roots = table.all().iter().filter(is_root);
+        let mut names: BTreeSet<Name> = roots
+            .filter_map(|mount| Some((*here.get(&key(mount))?).clone()))
+            .collect();
+        let copies = copied(world, loops, table).into_iter();
+        names.extend(
+            copies
+                .filter(|(mount, _)| is_root(mount))
+                .map(|(_, name)| name),
+        );
+        for name in names {
+            let held = world.held_by(|process| process.mnt == *namespace);
+            found.entry(name).or_default().extend(held);
+        }
+    }
+    found
+}
+
+/// The mounts of another mount namespace that show a subhost's root. A path says something only in
+/// a namespace that sees this $SUBHOST, or has files from our /run/subhost, as a subhost's has.
+fn copied<'a>(world: &World, loops: &[Loop], table: &'a Table) -> Vec<(&'a Mount, Name)> {
+    let ours = world.is_ours(table);
+    let sees_tree =
+        || Place::of(table, &world.tree).is_some_and(|place| world.place == Some(place));
+    let is_seen = ours.is_some() || sees_tree();
+    let of = |mount: &'a Mount| {
+        let device = loops.iter().find(|device| device.serves(mount));
+        if let Some(device) = device {
+            return Some((mount, device.name.clone()?));
+        }
+        if !is_seen {
+            return None;
+        }
+        if let Some(name) = serves(world, loops, mount) {
+            return Some((mount, name));
+        }
+        // An rbind, on live or as the root of a subhost.
+        let name = match mount.at == Path::new("/") {
+            true => ours.clone().flatten()?,
+            false => {
+                let name = world.name_of(&mount.at)?;
+                let live = world.tree.join(name.as_str()).join("live");
+                (live == mount.at).then_some(name)?
+            }
+        };
+        is_root_of(world, &world.table, mount, &name).then_some((mount, name))
+    };
+    table.all().iter().filter_map(of).collect()
+}
+
+/// Loop devices that serve no mount in any mount namespace.
+pub(super) fn idle_loops(world: &World, loops: &[Loop]) -> Vec<Debris> {
+    let tables = || {
+        let others = world.others.values().map(|(_, table)| table);
+        others.chain([&world.table])
+    };
+    let mut found = Vec::new();
+    for device in loops {
+        let is_mounted = tables().any(|table| table.all().iter().any(|m| device.serves(m)));
+        let owner = device.name.as_ref().map(|name| world.owner(name));
+        if is_mounted || owner.is_some_and(|owner| !owner.is_known()) {
+            continue;
+        }
+        // A layer's: whoever has it in a plan may be about to mount it.
+        let uses = |step: &Step| matches!(step, Step::Image { file, .. } if *file == device.file);
+        let is_used = world
+            .owners
+            .values()
+            .any(|owner| owner.work.is_some() && device.name.is_none() || owner.steps().any(uses));
+        let holders = openers(world, &device.device);
+        let path = shown(&device.device);
+        let debris = Debris::new(
+            Kind::Loop,
+            device.name.as_ref(),
+            format!("{path} ({})", shown(&device.file)),
+            match device.autoclear {
+                true => "attached and mounted nowhere; detaches itself when nobody has it open",
+                false => "attached and mounted nowhere; does not detach itself",
+            },
+        );
+        let is_free = holders.is_empty() && !is_used;
+        let debris = debris.held(holders);
+        found.push(match is_free {
+            true => debris.fix(Fix::Loop(device.device.clone()), "detaches it"),
+            false if is_used => debris.by_hand(format!("when it is stopped: losetup -d {path}")),
+            false => debris.by_hand(format!("when the process is done: losetup -d {path}")),
+        });
+    }
+    found
+}
+
+/// Who has a device open.
+fn openers(world: &World, device: &Path) -> Vec<Held> {
+    world.held_by(|process| {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", process.pid));
+        fds.into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|path| path == device))
+    })
+}

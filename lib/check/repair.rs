@@ -1,0 +1,247 @@
+//! Judging twice, and taking away what the second judgement, made under the lock, still finds.
+
+use super::world::{Owner, World};
+use super::{Debris, Fix, Kind, Outcome, Told, files, links, mounts, roots};
+use crate::cgroup;
+use crate::config::Name;
+use crate::error::{Doing, Errno, Error, Exit, Result, shown};
+use crate::net::{Network, netns};
+use crate::plan::Half;
+use crate::proc;
+use crate::root;
+use crate::state::State;
+use crate::subhost::{StopHow, Subhost};
+use crate::sys;
+use nix::sys::signal::Signal;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// The kernel takes discarded links, loop devices and processes in its own time.
+const PAUSE: Duration = Duration::from_millis(150);
+/// How long a killed PID 1 may take.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is left below /run/subhost, `tree` ($SUBHOST) and in the kernel: what two looks with a pause
+/// between have both seen.
+///
+/// # Errors
+/// The kernel could not be asked.
+pub fn left(tree: &Path) -> Result<Vec<Debris>> {
+    let first = look(tree)?;
+    if first.is_empty() {
+        return Ok(first);
+    }
+    std::thread::sleep(PAUSE);
+    let second = look(tree)?.into_iter();
+    Ok(second
+        .filter(|debris| first.iter().any(|other| other.is(debris)))
+        .collect())
+}
+
+fn look(tree: &Path) -> Result<Vec<Debris>> {
+    let mut world = World::look(tree)?;
+    let mut told = Told::default();
+    let mut found = roots::processes(&world);
+    found.extend(roots::half_built(&mut world));
+    let loops = mounts::loops(&world);
+    let residents = mounts::residents(&world, &loops, &found);
+    found.extend(roots::unrecorded(&mut world, &residents, &mut told));
+    found.extend(mounts::mounts(&world, &loops, &told));
+    found.extend(mounts::copies(&world, &loops));
+    found.extend(links::links(&mut world, &told));
+    found.extend(links::netns_files(&world, &told));
+    found.extend(mounts::idle_loops(&world, &loops));
+    found.extend(links::cgroups(&world));
+    found.extend(files::claims(&world));
+    found.extend(files::unfinished(&world));
+    found.extend(files::states(&world));
+    world.see_work_again();
+    for (name, owner) in &world.owners {
+        if let Some(work) = &owner.work {
+            crate::cli::tell(Some(name), || format!("at work, so not judged: {work}"));
+        }
+    }
+    let is_at_work = |owner: &Owner| owner.work.is_some();
+    found.retain(|debris| match (&debris.subhost, debris.kind) {
+        (Some(name), _) => !is_at_work(world.owner(name)),
+        // Of whichever is at work, for all that is known.
+        (None, Kind::Process) => !world.owners.values().any(is_at_work),
+        (None, _) => true,
+    });
+    found.sort_by_key(|debris| debris.kind);
+    Ok(found)
+}
+
+/// Takes away what can be, of what [`left`] has found: each thing only if it is still judged so
+/// under its subhost's lock, which is waited for at most `wait`. Gives what was found with what
+/// became of it.
+///
+/// # Errors
+/// The kernel could not be asked. What could not be repaired is told in the list.
+pub fn repair(tree: &Path, mut left: Vec<Debris>, wait: Duration) -> Result<Vec<Debris>> {
+    let mut names: Vec<Option<Name>> = Vec::new();
+    for debris in left.iter().filter(|debris| debris.fix.is_some()) {
+        if !names.contains(&debris.subhost) {
+            names.push(debris.subhost.clone());
+        }
+    }
+    // What has no name last: a directory is empty when the others are done.
+    names.sort_by_key(Option::is_none);
+    for name in names {
+        let wanted = left.iter_mut().filter(|debris| debris.subhost == name);
+        let wanted: Vec<&mut Debris> = wanted.filter(|debris| debris.fix.is_some()).collect();
+        let Some(name) = name else {
+            repair_all(tree, wanted)?;
+            continue;
+        };
+        let state = State::of(&name);
+        match state.lock(|| wait) {
+            Ok(lock) => {
+                let done = repair_all(tree, wanted);
+                state.unlock(lock);
+                done?;
+            }
+            Err(error) => {
+                for debris in wanted {
+                    debris.outcome = Some(Outcome::Failed(format!("at work: {}", error.what)));
+                }
+            }
+        }
+    }
+    files::tidy_run();
+    let now = self::left(tree)?;
+    for debris in &mut left {
+        let is_there = now.iter().any(|other| other.is(debris));
+        debris.outcome = match (debris.outcome.take(), is_there) {
+            (Some(Outcome::Repaired), true) => {
+                Some(Outcome::Failed("it is still there, or there again".into()))
+            }
+            // What nobody could repair may have gone with the rest.
+            (None, false) => Some(Outcome::Repaired),
+            (outcome, _) => outcome,
+        };
+    }
+    // What came to light when other things went.
+    let seen: Vec<usize> = (0..now.len())
+        .filter(|index| !left.iter().any(|debris| debris.is(&now[*index])))
+        .collect();
+    left.extend(seen.into_iter().map(|index| now[index].clone()));
+    Ok(left)
+}
+
+/// Repairs what a fresh look finds again.
+fn repair_all(tree: &Path, wanted: Vec<&mut Debris>) -> Result<()> {
+    let now = look(tree)?;
+    let mut stopped: BTreeMap<Name, Option<String>> = BTreeMap::new();
+    for debris in wanted {
+        let again = now.iter().find(|other| other.is(debris));
+        let Some(fix) = again.and_then(|again| again.fix.as_ref()) else {
+            debris.outcome = match again {
+                None => Some(Outcome::Repaired), // By itself.
+                Some(again) => Some(Outcome::Failed(again.why.clone())),
+            };
+            continue;
+        };
+        let name = debris.subhost.as_ref();
+        crate::cli::tell(name, || format!("repairing {}", debris.object));
+        let failed = match (fix, name) {
+            // Root and network are told apart and stopped together.
+            (Fix::Stop(_), Some(name)) if stopped.contains_key(name) => stopped[name].clone(),
+            (Fix::Stop(tree), Some(name)) => {
+                let how = StopHow {
+                    sync: true,
+                    ..StopHow::default()
+                };
+                let done = Subhost::new(tree, name, &[]).stop_locked(how);
+                let failed = done.err().map(|error| in_full(&error));
+                stopped.insert(name.clone(), failed.clone());
+                failed
+            }
+            (fix, name) => apply(fix, name).err().map(|error| in_full(&error)),
+        };
+        debris.outcome = Some(failed.map_or(Outcome::Repaired, Outcome::Failed));
+    }
+    Ok(())
+}
+
+fn in_full(error: &Error) -> String {
+    let mut text = error.to_string();
+    for more in &error.also {
+        text += "; ";
+        text += &in_full(more);
+    }
+    text
+}
+
+fn apply(fix: &Fix, name: Option<&Name>) -> Result<()> {
+    match fix {
+        Fix::Kill(identity) => kill(identity),
+        Fix::Link(index, alias) => Network::new().delete_marked(*index, alias).map(drop),
+        Fix::Netns(file) => netns::settle_leftover(file, true).map(drop),
+        Fix::Loop(device) => match root::detach_loop(device) {
+            // It has just detached itself.
+            Err(error) if error.errno == Some(Errno::ENXIO) => Ok(()),
+            other => other,
+        },
+        Fix::Cgroup(dir) => cgroup::remove(dir),
+        Fix::Remove(path) => gone(std::fs::remove_file(path), path),
+        Fix::RemoveDir(path) => gone(std::fs::remove_dir(path), path),
+        Fix::Tidy => name.map_or(Ok(()), tidy),
+        // Done by the caller, which knows the name.
+        Fix::Stop(_) => Ok(()),
+    }
+}
+
+fn gone(removed: std::io::Result<()>, path: &Path) -> Result<()> {
+    match removed {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).doing(|| format!("remove {}", shown(path)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn kill(identity: &proc::Identity) -> Result<()> {
+    let alive = identity.alive();
+    let Some(pidfd) = alive.doing(|| format!("tell whether pid {} lives", identity.pid))? else {
+        return Ok(());
+    };
+    // By now it is held by its descriptor: if it still is what it was, nothing else can be hit.
+    if !roots::is_still_init(identity.pid) {
+        return Ok(());
+    }
+    match sys::pidfd_kill(&pidfd, Signal::SIGKILL as i32) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(Error::sys(format!("kill pid {}", identity.pid), errno)),
+    }
+    match proc::wait(&pidfd, Some(KILL_TIMEOUT)) {
+        true => Ok(()),
+        false => Err(Error::new(
+            Exit::TimedOut,
+            format!("pid {} does not end on KILL", identity.pid),
+        )),
+    }
+}
+
+/// Forgets what nobody needs of a state; the rest goes when the lock does.
+fn tidy(name: &Name) -> Result<()> {
+    let state = State::of(name);
+    for half in [Half::Root, Half::Net] {
+        if state.plan(half)?.is_none() {
+            state.thaw(half)?;
+        }
+    }
+    let is_up = state.plan(Half::Root)?.is_some() || state.plan(Half::Net)?.is_some();
+    if is_up || state.running()?.is_some() {
+        return Ok(());
+    }
+    if let Some(dir) = state.init()?.and_then(|init| init.cgroup) {
+        cgroup::remove(&dir)?;
+    }
+    state.forget();
+    for dir in files::lowers(state.dir()) {
+        gone(std::fs::remove_dir(&dir), &dir)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! Whole subhosts: half built ones, those that are up without a record, and processes 1 that
+//! nobody knows.
+
+use super::world::{Owner, Process, World};
+use super::{Debris, Fix, Held, Kind, Told};
+use crate::config::Name;
+use crate::error::shown;
+use crate::net::netns;
+use crate::plan::{Half, Presence, Step};
+use crate::proc::Identity;
+use crate::subhost::{Status, Subhost};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Frozen plans whose steps are not all there, though nothing runs and nobody is at work.
+pub(super) fn half_built(world: &mut World) -> Vec<Debris> {
+    let mut found = Vec::new();
+    let is_idle = |owner: &Owner| owner.is_known() && owner.is_up() && !owner.running;
+    let idle: Vec<(Name, PathBuf)> = world
+        .owners
+        .iter()
+        .filter(|(_, owner)| is_idle(owner))
+        .filter_map(|(name, owner)| Some((name.clone(), owner.tree()?.to_owned())))
+        .collect();
+    for (name, tree) in idle {
+        let subhost = Subhost::new(&tree, &name, &[]);
+        let new = |why: String| {
+            let object = shown(tree.join(name.as_str()));
+            Debris::new(Kind::HalfBuilt, Some(&name), object, why)
+        };
+        match subhost.status_with(&world.table, &mut world.network) {
+            Ok(Status::Broken(what)) => found.push(
+                new(format!("half built, and no command is at work: {what}")).fix(
+                    Fix::Stop(tree.clone()),
+                    format!("stops it (subhost-start {name} would repair it)"),
+                ),
+            ),
+            Ok(_) => {}
+            Err(error) => {
+                let new = new(format!("its state is not known: {error}"));
+                found.push(new.by_hand(format!("subhost-stop {name}")));
+            }
+        }
+    }
+    found
+}
+
+/// What is exactly what settings would make, without a frozen plan: ours, however it came about
+/// (`subhost-mount -n web | sh`). In whole it is like a hibernating subhost, and only worth a note.
+/// `residents` are the processes that live in a root, by subhost: what they live in is not taken
+/// down.
+pub(super) fn unrecorded(
+    world: &mut World,
+    residents: &BTreeMap<Name, Vec<Held>>,
+    told: &mut Told,
+) -> Vec<Debris> {
+    let points: BTreeSet<PathBuf> = world.table.all().iter().map(|m| m.at.clone()).collect();
+    let mut found = Vec::new();
+    let names: Vec<Name> = world.configs.keys().cloned().collect();
+    for name in names {
+        for half in [Half::Root, Half::Net] {
+            let Some((ours, whole)) = there(world, &points, &name, half) else {
+                continue;
+            };
+            for step in &ours {
+                told.places.extend(place(step).map(Path::to_owned));
+                match step {
+                    Step::Netns { name } => drop(told.namespaces.insert(name.clone())),
+                    Step::Cable { cable, .. } => drop(told.links.insert(cable.host.clone())),
+                    _ => {}
+                }
+            }
+            if world.owner(&name).is_up() {
+                continue; // The other half is recorded: stop takes down both.
+            }
+            let titles: Vec<String> = ours.iter().map(title).collect();
+            let why = match whole {
+                true => {
+                    "just what its settings make, but not made by the tools, or their record is lost"
+                }
+                false => "a part of what its settings make, and no record of it",
+            };
+            let held = residents.get(&name).cloned().unwrap_or_default();
+            let is_free = held.is_empty();
+            let debris = Debris::new(Kind::Unrecorded, Some(&name), titles.join(", "), why);
+            let debris = match is_free {
+                true => debris.fix(
+                    Fix::Stop(world.tree.clone()),
+                    format!("stops it, as subhost-stop {name} does"),
+                ),
+                false => debris
+                    .held(held)
+                    .by_hand(format!("end what runs in it, then subhost-stop {name}")),
+            };
+            found.push(if whole && is_free {
+                debris.note()
+            } else {
+                debris
+            });
+        }
+    }
+    found
+}
+
+/// The mounts, namespace and links of one half that are there just as the settings want them,
+/// though no frozen plan says so, and whether that is all.
+fn there(
+    world: &mut World,
+    points: &BTreeSet<PathBuf>,
+    name: &Name,
+    half: Half,
+) -> Option<(Vec<Step>, bool)> {
+    let owner = world.owner(name);
+    let frozen = match half {
+        Half::Root => &owner.root,
+        Half::Net => &owner.net,
+    };
+    if !owner.is_known() || frozen.is_some() || owner.tree().is_some_and(|tree| tree != world.tree)
+    {
+        return None;
+    }
+    let subhost = Subhost::new(&world.tree, name, &[]);
+    let plan = subhost.plan(half).ok()?;
+    // Most are just stopped: the kernel need not be asked for each of their steps.
+    let hint = |step: &Step| match step {
+        Step::Netns { name } => netns::path(name).exists(),
+        other => place(other).is_some_and(|at| points.contains(at)),
+    };
+    if !plan.steps.iter().any(hint) {
+        return None;
+    }
+    let steps = subhost.presences(&plan, false, &world.table, &mut world.network);
+    let counts = |step: &Step| {
+        place(step).is_some() || matches!(step, Step::Netns { .. } | Step::Cable { .. })
+    };
+    let (mut ours, mut whole) = (Vec::new(), true);
+    for (planned, presence) in steps.ok()? {
+        match presence {
+            _ if !counts(planned.step) => {}
+            Presence::Ours => ours.push(planned.step.clone()),
+            _ => whole = false,
+        }
+    }
+    (!ours.is_empty()).then_some((ours, whole))
+}
+
+/// Where a step mounts something.
+pub(super) fn place(step: &Step) -> Option<&Path> {
+    match step {
+        Step::Image { at, .. }
+        | Step::Tmpfs { at }
+        | Step::Overlay { at, .. }
+        | Step::Rbind { at, .. } => Some(at),
+        _ => None,
+    }
+}
+
+fn title(step: &Step) -> String {
+    match (step, place(step)) {
+        (_, Some(at)) => format!("the mount on {}", shown(at)),
+        (Step::Netns { name }, _) => format!("the network namespace {name}"),
+        (Step::Cable { cable, .. }, _) => format!("the cable {}", cable.host),
+        _ => "a step".into(),
+    }
+}
+
+/// Processes 1 of ours that no state records: their subhost cannot be stopped by name.
+pub(super) fn processes(world: &World) -> Vec<Debris> {
+    let recorded: Vec<i32> = world
+        .owners
+        .values()
+        .filter_map(|owner| Some(owner.init.as_ref()?.identity.pid))
+        .collect();
+    let of = |process: &Process| {
+        if recorded.contains(&process.pid) || !is_init(process) {
+            return None;
+        }
+        let name = world.is_ours(world.table_of(process.mnt)?)?;
+        // It may be one that a command is just making, or that a damaged record tells of.
+        let may_be_of = |owner: &Owner| !owner.is_known();
+        let is_free = match &name {
+            Some(name) => !may_be_of(world.owner(name)),
+            None => !world.owners.values().any(may_be_of),
+        };
+        let (identity, _) = is_free.then(|| Identity::of(process.pid).ok()).flatten()?;
+        let why = "PID 1 of a subhost, and no state records it: nobody can join or stop it";
+        let object = format!("pid {} ({})", process.pid, process.command);
+        Some(
+            Debris::new(Kind::Process, name.as_ref(), object, why)
+                .held(world.held_by(|other| other.pid == process.pid))
+                .fix(
+                    Fix::Kill(identity),
+                    "kills it, and with it all that runs inside",
+                ),
+        )
+    };
+    world.processes.iter().filter_map(of).collect()
+}
+
+/// Is it our PID 1, in a pid namespace of its own?
+fn is_init(process: &Process) -> bool {
+    const INIT: &str = "subhost-init";
+    let dir = PathBuf::from(format!("/proc/{}", process.pid));
+    let is_ours = process.command == INIT
+        || std::fs::read_link(dir.join("exe")).is_ok_and(|exe| {
+            let file = exe
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            file.is_some_and(|file| file.trim_end_matches(" (deleted)") == INIT)
+        });
+    is_ours && is_first(&std::fs::read_to_string(dir.join("status")).unwrap_or_default())
+}
+
+/// Is a process, by its `/proc/PID/status`, number 1 of a namespace below ours? (A zombie is none.)
+fn is_first(status: &str) -> bool {
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let numbers: Vec<&str> = field("NSpid:")
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let is_dead = field("State:").is_none_or(|state| state.trim_start().starts_with(['Z', 'X']));
+    numbers.len() > 1 && numbers.last() == Some(&"1") && !is_dead
+}
+
+/// As [`is_init`], for a process that is about to be killed.
+pub(super) fn is_still_init(pid: i32) -> bool {
+    is_init(&Process {
+        pid,
+        command: crate::holders::command(pid),
+        mnt: 0,
+        net: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_of_a_namespace() {
+        assert!(is_first("State:\tS (sleeping)\nNSpid:\t77\t1\n"));
+        assert!(is_first("State:\tS (sleeping)\nNSpid:\t77\t5\t1\n"));
+        assert!(
+            !is_first("State:\tS (sleeping)\nNSpid:\t1\n"),
+            "the host's own"
+        );
+        assert!(!is_first("State:\tS (sleeping)\nNSpid:\t77\t2\n"));
+        assert!(!is_first("State:\tZ (zombie)\nNSpid:\t77\t1\n"));
+        assert!(!is_first(""));
+    }
+}
