@@ -2,6 +2,9 @@
 //! administrator. Looks only; ending them is for `--kill-holders`.
 
 use crate::error::shown;
+use crate::proc;
+use crate::root::mountinfo::Table;
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -84,6 +87,36 @@ pub fn of_netns(inode: u64) -> Vec<Holder> {
             how: "its network namespace".into(),
         })
         .collect()
+}
+
+/// Processes in other mount namespaces that have a mount of one of these file systems, named by
+/// `major:minor`.
+pub fn of_devices(devices: &[&str]) -> Vec<Holder> {
+    let namespace = |pid: i32| proc::namespace(pid, "mnt");
+    let ours = namespace(nix::unistd::gettid().as_raw());
+    let mut known: BTreeMap<u64, bool> = BTreeMap::new();
+    let has = |pid: i32| {
+        let text = std::fs::read(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        let table = Table::parse(&text);
+        table
+            .all()
+            .iter()
+            .any(|m| devices.contains(&m.device.as_str()))
+    };
+    let mut found = Vec::new();
+    for pid in pids().filter(|_| !devices.is_empty()) {
+        let Some(id) = namespace(pid).filter(|id| Some(*id) != ours) else {
+            continue;
+        };
+        if *known.entry(id).or_insert_with(|| has(pid)) {
+            found.push(Holder {
+                pid,
+                command: command(pid),
+                how: format!("its mount namespace {id}"),
+            });
+        }
+    }
+    found
 }
 
 /// The holders as the hint of a message.

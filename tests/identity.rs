@@ -219,3 +219,73 @@ fn a_plan_that_cannot_be_read_is_not_lost() {
         s.stop("w", &before);
     });
 }
+
+/// A process of another mount namespace kept overlay and loop device in use, and a stop that was to
+/// wait for the kernel said nothing.
+#[test]
+fn a_copy_in_another_mount_namespace_is_named() {
+    for kind in ["overlay", "image"] {
+        sandbox(move |s| {
+            let _w = match kind {
+                "overlay" => s.overlay("w", ""),
+                _ => s.image("w", "ext4", ""),
+            };
+            s.tool("subhost-start w").silent();
+            s.tool("subhost-stop --sync w").silent();
+            let before = s.world();
+            s.tool("subhost-start w").silent();
+            let hold = "exec unshare -m --propagation private sleep 1000";
+            let copying = |pid: i32| {
+                fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|name| name.trim() == "sleep")
+            };
+            let mut holder = s.sh(hold).start();
+            eventually("it has a copy", || copying(holder.pid()));
+            let pid = holder.pid().to_string();
+            s.tool("subhost-stop --sync w").fails(
+                1,
+                &["another mount namespace", &pid, "sleep", "--kill-holders"],
+            );
+            assert_eq!(s.state("w"), "stopped");
+            holder.kill();
+            holder.wait();
+            s.same(&before);
+            // A namespace that follows ours holds nothing: whoever is in it is spared.
+            s.tool("subhost-start w").silent();
+            let mut follower = s
+                .sh("exec unshare -m --propagation slave sleep 1000")
+                .start();
+            eventually("it follows", || copying(follower.pid()));
+            let mut holder = s.sh(hold).start();
+            eventually("it has a copy", || copying(holder.pid()));
+            s.tool("subhost-stop --kill-holders w").silent();
+            assert!(!holder.runs());
+            assert!(follower.runs());
+            follower.kill();
+            follower.wait();
+            s.same(&before);
+        });
+    }
+}
+
+/// A stop waited a second for the loop device of a layer that another subhost has as well.
+#[test]
+fn a_layer_that_others_use_is_not_waited_for() {
+    sandbox(|s| {
+        let from = s.layer("base");
+        s.host(&format!(
+            "truncate -s 24M layer.img; mkfs.ext4 -q -d {} layer.img",
+            from.display()
+        ));
+        for name in ["w", "v"] {
+            let layer = setting("LOWER", &[s.base.join("layer.img")]);
+            s.bare(name, &layer).mkdir("root");
+        }
+        s.tool("subhost-start w v").silent();
+        let start = std::time::Instant::now();
+        s.tool("subhost-stop --sync w").silent();
+        assert!(start.elapsed().as_millis() < 900, "{:?}", start.elapsed());
+        assert_eq!(s.world().loops().len(), 1);
+        s.tool("subhost-stop --sync v").silent();
+    });
+}

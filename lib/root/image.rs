@@ -12,6 +12,7 @@ use loopdev::{LoopControl, LoopDevice};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use sys_mount::{FilesystemType, MountFlags};
 
@@ -228,19 +229,18 @@ fn attach(file: &File, found: &Found, read_only: bool) -> std::io::Result<LoopDe
     Err(Errno::EBUSY.into())
 }
 
-/// Loop devices whose backing file is `file`.
-pub(super) fn attached_to(file: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir("/sys/block") else {
-        return Vec::new();
+/// Loop devices whose backing file is `file`, by whatever path they were given it.
+fn attached_to(file: &Path) -> Vec<PathBuf> {
+    let meta = std::fs::metadata(file).ok();
+    let own = meta.map(|meta| (meta.dev(), meta.ino()));
+    let backs = |device: &Path| {
+        let device = File::open(device).ok()?;
+        Some(sys::loop_backing(&device).ok() == own)
     };
-    let mut devices: Vec<PathBuf> = entries
-        .filter_map(std::result::Result::ok)
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("loop"))
-        .filter(|entry| backing_file(&entry.path()).is_some_and(|backing| backing == file))
-        .map(|entry| Path::new("/dev").join(entry.file_name()))
-        .collect();
-    devices.sort();
-    devices
+    let all = all_attached().into_iter();
+    all.filter(|(device, path)| path == file || (own.is_some() && backs(device) == Some(true)))
+        .map(|(device, _)| device)
+        .collect()
 }
 
 /// All loop devices with their backing files, as the kernel shows these.
@@ -264,7 +264,7 @@ pub(super) fn detach(device: &Path) -> Result<()> {
 }
 
 /// The file behind a block device of /sys/block; none if it is no loop device or has none.
-fn backing_file(block: &Path) -> Option<PathBuf> {
+pub(super) fn backing_file(block: &Path) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     let mut text = std::fs::read(block.join("loop/backing_file")).ok()?;
     if text.last() == Some(&b'\n') {

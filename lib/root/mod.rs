@@ -35,6 +35,19 @@ pub fn present(planned: Planned, table: &Table) -> Result<Presence> {
     })
 }
 
+/// The mount that a step made, if it is there.
+pub fn mount_of<'a>(planned: Planned, table: &'a Table) -> Option<&'a Mount> {
+    match found(planned, table) {
+        Found::Mount(mount) => Some(mount),
+        _ => None,
+    }
+}
+
+/// The file behind a loop device `/dev/loopN`, as the device shows it; none if it has none.
+pub fn backing_file(device: &Path) -> Option<PathBuf> {
+    image::backing_file(&Path::new("/sys/block").join(device.file_name()?))
+}
+
 /// What is where a step makes something.
 enum Found<'a> {
     Nothing,
@@ -152,11 +165,6 @@ pub fn check(step: &Step, table: &Table, pending: &[&Path]) -> Result<()> {
         },
         _ => Ok(()),
     }
-}
-
-/// Loop devices that have `file` behind them.
-pub fn loops(file: &Path) -> Vec<PathBuf> {
-    image::attached_to(file)
 }
 
 /// All loop devices that have a file behind them, with its path as whoever attached it saw it.

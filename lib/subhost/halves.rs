@@ -2,7 +2,7 @@
 //! undo what the frozen plan says.
 
 use super::boot::booter;
-use super::{StopHow, Subhost, Up, plan, title};
+use super::{StopHow, Subhost, Up, lasting, plan, title};
 use crate::config::{Config, Net, Phase, unreachable_by_others};
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::holders::{self, Holder};
@@ -251,12 +251,15 @@ impl Subhost {
             .iter()
             .any(|planned| matches!(planned.step, Step::Netns { .. }));
         let wait = how.sync || !holders.is_empty() || !removed;
+        let thorough = half == Half::Root && (how.sync || how.kill_holders);
+        let lasting = match thorough {
+            true => lasting::of(steps.iter().copied(), &Table::read()?),
+            false => Vec::new(),
+        };
         let network = RefCell::new(&mut network);
-        let undone = undo_all(&steps, self.undoing(&network, how.detach, wait));
-        let undone = undone.and_then(|()| self.state.thaw(half));
-        if how.sync && half == Half::Root {
-            wait_for_loops(&plan.steps);
-        }
+        let undone = undo_all(&steps, self.undoing(&network, how.detach, wait))
+            .and_then(|()| self.state.thaw(half))
+            .and_then(|()| lasting::wait(&lasting, how.kill_holders));
         let held = match (half, holders.is_empty()) {
             (Half::Net, false) => Err(Error::new(
                 Exit::Failed,
@@ -293,20 +296,6 @@ impl Subhost {
             held = holders::of_netns(inode);
         }
         Ok(held)
-    }
-}
-
-/// The kernel lets go of a loop device a moment after its last mount.
-fn wait_for_loops(steps: &[Step]) {
-    for step in steps {
-        if let Step::Image { file, .. } = step {
-            for _ in 0..200 {
-                if root::loops(file).is_empty() {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod boot;
 mod halves;
+mod lasting;
 mod script;
 mod stop;
 

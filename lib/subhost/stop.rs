@@ -4,7 +4,7 @@ use super::{KILL_TIMEOUT, StopHow, Subhost};
 use crate::config::{Phase, Stop};
 use crate::enter;
 use crate::error::{Doing, Errno, Error, Exit, Result, shown};
-use crate::holders;
+use crate::holders::{self, Holder};
 use crate::init::usual_stop;
 use crate::plan::Half;
 use crate::state::{Init, Last, Running, now};
@@ -159,22 +159,27 @@ impl Subhost {
         if let Some(plan) = self.frozen(Half::Root)? {
             held.extend(holders::of_mount(&plan.live));
         }
-        let spared = holders::ancestors();
-        let mut pidfds = Vec::new();
-        for holder in held.iter().filter(|holder| !spared.contains(&holder.pid)) {
-            if let Ok(pidfd) = proc::open(holder.pid) {
-                let _ = sys::pidfd_kill(&pidfd, Signal::SIGTERM as i32);
-                let _ = sys::pidfd_kill(&pidfd, Signal::SIGHUP as i32);
-                pidfds.push(pidfd);
-            }
-        }
-        for pidfd in &pidfds {
-            if !proc::wait(pidfd, Some(Duration::from_secs(2))) {
-                let _ = sys::pidfd_kill(pidfd, Signal::SIGKILL as i32);
-                proc::wait(pidfd, Some(KILL_TIMEOUT));
-            }
-        }
+        end_processes(&held);
         Ok(())
+    }
+}
+
+/// Ends processes of the host, but for us and those that we come from.
+pub(super) fn end_processes(held: &[Holder]) {
+    let spared = holders::ancestors();
+    let mut pidfds = Vec::new();
+    for holder in held.iter().filter(|holder| !spared.contains(&holder.pid)) {
+        if let Ok(pidfd) = proc::open(holder.pid) {
+            let _ = sys::pidfd_kill(&pidfd, Signal::SIGTERM as i32);
+            let _ = sys::pidfd_kill(&pidfd, Signal::SIGHUP as i32);
+            pidfds.push(pidfd);
+        }
+    }
+    for pidfd in &pidfds {
+        if !proc::wait(pidfd, Some(Duration::from_secs(2))) {
+            let _ = sys::pidfd_kill(pidfd, Signal::SIGKILL as i32);
+            proc::wait(pidfd, Some(KILL_TIMEOUT));
+        }
     }
 }
 
