@@ -3,6 +3,7 @@
 use super::world::World;
 use super::{Debris, Fix, Kind};
 use crate::config::Name;
+use crate::envfile::quote;
 use crate::error::shown;
 use crate::state::{CLAIMS, RUN, State};
 use std::path::{Path, PathBuf};
@@ -104,7 +105,11 @@ pub(super) fn claims(world: &World) -> Vec<Debris> {
         let Some(target) = target else {
             let why = "not made by the tools: a claim is a link to a name";
             let debris = Debris::new(Kind::Claim, None, shown(&path), why);
-            found.push(debris.by_hand(format!("rm {}", shown(&path))).note());
+            found.push(
+                debris
+                    .by_hand(format!("rm {}", quote(&shown(&path))))
+                    .note(),
+            );
             continue;
         };
         let owner = name.as_ref().map(|name| world.owner(name));

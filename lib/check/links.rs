@@ -9,6 +9,7 @@ use crate::net::{Link, netns};
 use crate::plan::Step;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The subhost that an alias `subhost:NAME:i` is of.
@@ -118,7 +119,7 @@ fn peers(world: &mut World, wanted: &BTreeSet<i32>) -> BTreeMap<i32, Peer> {
         }
     }
     for (inode, places) in places {
-        let mut files = places.iter().filter_map(|(file, ..)| File::open(file).ok());
+        let mut files = places.iter().filter_map(|(file, ..)| open(file));
         let Some(id) = files.find_map(|file| world.network.namespace_id(&file)) else {
             continue;
         };
@@ -130,6 +131,16 @@ fn peers(world: &mut World, wanted: &BTreeSet<i32>) -> BTreeMap<i32, Peer> {
         }
     }
     found
+}
+
+/// What another mount namespace has there by now must not make us wait.
+fn open(file: &Path) -> Option<File> {
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
+    File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open(file)
+        .ok()
 }
 
 /// The inode of a network namespace, from the root of its mount: `net:[4026531840]`.

@@ -5,6 +5,7 @@ use super::roots::place;
 use super::world::{Place, World};
 use super::{Debris, Fix, Held, Kind, Told};
 use crate::config::{Config, Layer, Name};
+use crate::envfile::quote;
 use crate::error::shown;
 use crate::plan::Step;
 use crate::root::mountinfo::{Mount, Table};
@@ -201,7 +202,7 @@ pub(super) fn mounts(world: &World, loops: &[Loop], told: &Told) -> Vec<Debris> 
         found.push(
             debris
                 .held(holders.collect())
-                .by_hand(format!("umount {at}")),
+                .by_hand(format!("umount {}", quote(&at))),
         );
     }
     found
@@ -238,7 +239,8 @@ pub(super) fn copies(world: &World, loops: &[Loop]) -> Vec<Debris> {
                 )
                 .held(world.held_by(|process| process.mnt == *namespace))
                 .by_hand(format!(
-                    "end the processes, or nsenter -t {pid} -m umount {at}"
+                    "end the processes, or nsenter -t {pid} -m umount {}",
+                    quote(&at)
                 )),
             );
         }
