@@ -275,12 +275,12 @@ fn config(s: &Sandbox) -> String {
     )
 }
 
-fn places(kind: usize) -> impl Iterator<Item = (&'static str, Shape)> {
+fn places(kind: usize, one_in: usize) -> impl Iterator<Item = (&'static str, Shape)> {
     let all = PLACES
         .iter()
         .flat_map(|place| SHAPES.iter().map(move |shape| (*place, *shape)));
     // Each case with one kind of root at most; in full with all.
-    let step = rounds(8, 1);
+    let step = rounds(one_in, 1);
     all.enumerate()
         .filter(move |(number, _)| number % step == kind % step)
         .map(|(_, case)| case)
@@ -295,7 +295,7 @@ fn hostile_places_in_a_tree_of_its_own() {
         fs::rename(&root, &kept).unwrap();
         let canary = Canary::new(s);
         let mut tally = Tally::default();
-        for (place, shape) in places(0) {
+        for (place, shape) in places(0, 6) {
             clear(&root);
             s.host("cp -a kept opt/w/root");
             let before = s.world();
@@ -322,7 +322,7 @@ fn hostile_places_in_the_layers_of_an_overlay() {
         let canary = Canary::new(s);
         let before = s.world();
         let mut tally = Tally::default();
-        for (place, shape) in places(1) {
+        for (place, shape) in places(1, 6) {
             clear(&root);
             clear(&w.path("work"));
             fs::create_dir(&root).unwrap();
@@ -346,7 +346,7 @@ fn hostile_places_in_an_image() {
         fs::rename(w.path("w.img"), s.base.join("kept.img")).unwrap();
         let canary = Canary::new(s);
         let mut tally = Tally::default();
-        for (place, shape) in places(2) {
+        for (place, shape) in places(2, 16) {
             s.host("cp --sparse=always kept.img opt/w/w.img; mount -o loop opt/w/w.img m");
             put(&s.base.join("m/root"), place, shape, &canary.dir);
             s.host("umount m");
@@ -387,7 +387,7 @@ fn hostile_tops_of_an_image() {
             let all = ["root", "work"]
                 .iter()
                 .flat_map(|place| SHAPES.iter().map(move |shape| (*place, *shape)));
-            for (place, shape) in all.skip(number).step_by(rounds(4, 1)) {
+            for (place, shape) in all.skip(number).step_by(rounds(6, 1)) {
                 s.host("cp --sparse=always kept.img opt/w/w.img; mount -o loop opt/w/w.img m");
                 put(&s.base.join("m"), place, shape, &canary.dir);
                 s.host("umount m");
