@@ -59,7 +59,9 @@
 //! # Up and down
 //!
 //! Needs root; [`boot::tools_in`] says where `subhost-init` is, if it lies neither beside the program
-//! nor in `/usr/local/sbin`. The process should have one thread.
+//! nor in `/usr/local/sbin`. The process should have one thread. One that enters subhosts calls
+//! [`boot::out_of_reach`] first thing, or what runs inside could get hold of its program
+//! (CVE-2019-5736).
 //!
 //! ```
 //! use std::path::Path;

@@ -6,6 +6,7 @@ mod common;
 use common::*;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Chance that is the same in each run, so that what fails can be seen again.
@@ -43,6 +44,89 @@ fn inits(s: &Sandbox) -> Vec<i32> {
         }
     }
     found
+}
+
+/// What each verb may say while the others are at work. 75: somebody's enter booted it, or it runs
+/// and cannot be taken down by halves; 3: it does not run at the moment; over 128: it was stopped,
+/// and the command inside with it.
+const AT_ONCE: &[(&str, &[i32])] = &[
+    ("subhost-start --wait 50 w", &[0, 75]),
+    ("subhost-stop --wait 50 w", &[0]),
+    ("subhost-enter --wait 50 w -- true", &[0, 129, 137, 143]),
+    (
+        "subhost-enter -j --wait 50 w -- true",
+        &[0, 3, 129, 137, 143],
+    ),
+    ("subhost-mount --wait 50 w", &[0]),
+    ("subhost-net --wait 50 w", &[0]),
+    ("subhost-list -o state --wait 50 w", &[0]),
+    ("subhost-start --wait 50 w", &[0, 75]),
+    ("subhost-stop --keep --wait 50 w", &[0]),
+    ("subhost-mount -u --wait 50 w", &[0, 75]),
+    ("subhost-net -u --wait 50 w", &[0, 75]),
+    ("subhost-stop -k --sync --wait 50 w", &[0]),
+    ("subhost-info --wait 50 w", &[0, 3]),
+];
+
+#[test]
+fn everything_at_once_to_one_subhost() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay(
+            "w",
+            "BRIDGES=br0\nADDR0=192.0.2.10/24\nRUN='/bin/sleep 1000'\n",
+        );
+        let before = s.world();
+        let mut dice = Dice(7);
+        for round in 0..rounds(2, 40) {
+            let all: Vec<_> = (0..50)
+                .map(|_| {
+                    let (line, codes) = AT_ONCE[dice.below(AT_ONCE.len() as u64) as usize];
+                    (s.tool(line), codes)
+                })
+                .map(|(run, codes)| (run.start(), codes))
+                .collect();
+            let end = AtomicBool::new(false);
+            let wrong = std::thread::scope(|scope| {
+                let most = scope.spawn(|| {
+                    let mut most = Vec::new();
+                    while !end.load(Ordering::Relaxed) {
+                        let now = inits(s);
+                        if now.len() > most.len() {
+                            most = now;
+                        }
+                    }
+                    most
+                });
+                let mut wrong = String::new();
+                for (run, codes) in all {
+                    let out = run.wait();
+                    if !codes.contains(&out.code) {
+                        wrong += &format!("{out}\n");
+                    }
+                }
+                end.store(true, Ordering::Relaxed);
+                let most = most.join().unwrap();
+                if most.len() > 1 {
+                    wrong += &format!("at one time there were the PID 1s {most:?}");
+                }
+                wrong
+            });
+            assert!(wrong.is_empty(), "round {round}: {wrong}");
+            // What list says is so.
+            let state = s.state("w");
+            assert_eq!(inits(s).len(), usize::from(state == "running"), "{state}");
+            match state.as_str() {
+                // Of many namespaces that end at once the kernel takes the last after seconds.
+                "stopped" => eventually("nothing is left", || before.diff(&s.world()).is_empty()),
+                "running" | "hibernating" => {}
+                other => panic!("it is {other}"),
+            }
+            s.tool("subhost-stop --sync w").silent();
+            // The links of earlier stops, which did not wait, go when the kernel comes to it.
+            eventually("nothing is left", || before.diff(&s.world()).is_empty());
+        }
+    });
 }
 
 #[test]
@@ -234,21 +318,7 @@ fn killed_at_any_moment() {
             tool.wait();
             let case = format!("{number}: {kind} {run:?}");
             if number / kinds.len() % 2 == 1 {
-                // The PID 1 of an enter that was killed may be on its way out: it is busy.
-                let end = Instant::now() + Duration::from_secs(5);
-                let start = loop {
-                    let start = s.tool("subhost-start w").limit(20).run();
-                    // One that lost its tool before it was told what to be is, too, and is taken for
-                    // up until it has gone.
-                    let again = match kind {
-                        "enter" => start.code == 75,
-                        "start" => start.code == 0 && s.state("w") != "running",
-                        _ => false,
-                    };
-                    if !again || Instant::now() > end {
-                        break start;
-                    }
-                };
+                let start = s.tool("subhost-start w").limit(20).run();
                 assert_eq!(start.code, 0, "{case}: {start}");
                 assert_eq!(s.state("w"), "running", "{case}");
                 assert!(inits(s).len() <= 1, "{case}: {:?}", inits(s));
@@ -307,5 +377,35 @@ fn enters_leave_nothing_in_pid_1() {
         assert_eq!((was.1, was.2), (is.1, is.2), "threads and descriptors");
         assert!(is.0 <= was.0 + 64, "it had {} kB and has {}", was.0, is.0);
         s.stop("w", &start);
+    });
+}
+
+/// Whoever joined a PID 1 that was not up yet was on the host, as root.
+#[test]
+fn nobody_joins_what_is_not_up() {
+    sandbox(|s| {
+        let w = s.overlay("w", "");
+        w.write("root/inside", "");
+        let before = s.world();
+        for _ in 0..rounds(25, 500) {
+            let start = s.tool("subhost-start w").start();
+            let look = || {
+                s.tool("subhost-enter -j w -- /bin/sh -c")
+                    .arg("test -e /inside")
+                    .start()
+            };
+            let mut joined = 0;
+            while joined < 3 {
+                let looks: Vec<_> = (0..3).map(|_| look()).collect();
+                for output in looks.into_iter().map(Background::wait) {
+                    // Not running yet, or inside.
+                    assert!([0, 3].contains(&output.code), "{output}");
+                    joined += usize::from(output.code == 0);
+                }
+            }
+            assert_eq!(start.wait().code, 0);
+            s.tool("subhost-stop -k w").silent();
+        }
+        s.same(&before);
     });
 }

@@ -53,6 +53,19 @@ fn another_trees_subhost_of_the_same_name_is_not_ours() {
         s.tool(&format!("subhost-info {other}")).fails(5, &[here]);
         assert_eq!(s.state("w"), "running");
         s.stop("w", &before);
+        // Half of it is enough.
+        for (half, other_half) in [("mount", "net"), ("net", "mount")] {
+            s.tool(&format!("subhost-{half} w")).silent();
+            let with = s.world();
+            for verb in [other_half, half] {
+                s.tool(&format!("subhost-{verb} {other}")).fails(5, &[here]);
+                s.tool(&format!("subhost-{verb} -u {other}"))
+                    .fails(5, &[here]);
+            }
+            s.same(&with);
+            s.tool("subhost-start w").silent();
+            s.stop("w", &before);
+        }
     });
 }
 

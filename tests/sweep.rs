@@ -126,6 +126,14 @@ fn make(s: &Sandbox, kind: &str) -> Subhost {
     );
     match kind {
         "overlay" => s.overlay("w", &config),
+        "init" => {
+            let w = s.overlay(
+                "w",
+                &config.replace("RUN='/bin/sleep 1000'", "INIT=/sbin/init"),
+            );
+            w.write("root/etc/inittab", "::wait:/bin/true\n");
+            w
+        }
         "rbind" => {
             let w = s.rbind("w", &config);
             // The host's own mounts below it, which must come through all of it.
@@ -156,6 +164,14 @@ fn chosen(calls: &[Call], every: usize, seed: usize) -> Vec<Call> {
         .filter(|(index, _)| (index + seed).is_multiple_of(every))
         .map(|(_, call)| *call)
         .collect()
+}
+
+/// What comes after a blow, before the stop that must clear all.
+#[derive(PartialEq, Eq)]
+enum After {
+    Stop,
+    Start,
+    Repair,
 }
 
 struct Sweep<'a> {
@@ -207,8 +223,29 @@ impl Sweep<'_> {
         );
     }
 
+    /// What a kill left is found by subhost-check and taken away, or it is whole.
+    fn repair(&mut self, call: Call, blow: Blow, output: &Output) {
+        let check = self.s.tool("subhost-check --repair").run();
+        let state = self.s.state("w");
+        let left = match state.as_str() {
+            "stopped" => self.differs(&self.clean, Duration::from_secs(2)),
+            "hibernating" | "running" => None,
+            _ => Some(String::new()),
+        };
+        if check.code != 0 || left.is_some() {
+            let more = format!("{state}\n{check}\n{}", left.unwrap_or_default());
+            self.complain(
+                "subhost-check does not clear it",
+                &call,
+                blow,
+                output,
+                &more,
+            );
+        }
+    }
+
     /// One blow, and whether one may go on.
-    fn strike(&mut self, call: Call, blow: Blow, restart: bool) -> bool {
+    fn strike(&mut self, call: Call, blow: Blow, after: After) -> bool {
         for line in self.verb.before {
             self.s.tool(line).silent();
         }
@@ -267,7 +304,10 @@ impl Sweep<'_> {
                 }
             }
         }
-        if restart {
+        if after == After::Repair {
+            self.repair(call, blow, &output);
+        }
+        if after == After::Start {
             let again = self.s.tool("subhost-start w").run();
             if again.code != 0 || self.s.state("w") != "running" {
                 self.complain(
@@ -332,8 +372,12 @@ fn sweep(kind: &'static str, verb: &'static Verb, every: usize, kills: bool) {
                 some.iter().map(|errno| Blow::Fail(*errno)).collect()
             };
             for (turn, blow) in blows.into_iter().enumerate() {
-                let restart = kills && (index + turn) % 2 == 0;
-                if !sweep.strike(call, blow, restart) {
+                let after = match (index + turn) % 3 {
+                    0 if kills => After::Start,
+                    1 if kills => After::Repair,
+                    _ => After::Stop,
+                };
+                if !sweep.strike(call, blow, after) {
                     panic!("cannot go on:\n{}", sweep.wrong);
                 }
             }
@@ -377,6 +421,8 @@ sweeps! {
     start_rbind: "rbind", START, 14, 16;
     start_image: "image", START, 11, 13;
     start_layers: "layers", START, 12, 14;
+    start_init: "init", START, 37, 41;
+    stop_init: "init", STOP, 31, 31;
     mount_overlay: "overlay", MOUNT, 3, 3;
     mount_image: "image", MOUNT, 3, 3;
     mount_layers: "layers", MOUNT, 2, 3;

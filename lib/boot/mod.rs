@@ -153,6 +153,7 @@ fn boot_in(
         identity,
         by: order.by,
         since: now(),
+        up: false,
         own: is_init,
         stop: config.run.stop.clone(),
         stop_timeout: config.run.stop_timeout,
@@ -176,18 +177,22 @@ fn boot_in(
         send(&booted.socket, &Go, &fds)?;
         booted.wait_until_up(is_init)
     });
-    let up = up.and_then(|()| match (&log, booted.terminal.take()) {
-        (Some(log), Some(terminal)) if is_init => {
-            let console = console(&terminal, log, &last, &booted.pidfd)?;
-            state.record(&Init {
-                console: Some(console),
-                ..record
-            })
-        }
-        (_, terminal) => {
-            booted.terminal = terminal;
-            Ok(())
-        }
+    let up = up.and_then(|()| {
+        let terminal = booted.terminal.take();
+        let console = match (&log, terminal) {
+            (Some(log), Some(terminal)) if is_init => {
+                Some(console(&terminal, log, &last, &booted.pidfd)?)
+            }
+            (_, terminal) => {
+                booted.terminal = terminal;
+                None
+            }
+        };
+        state.record(&Init {
+            up: true,
+            console,
+            ..record
+        })
     });
     match up {
         Ok(()) => Ok(booted),

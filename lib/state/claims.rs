@@ -61,23 +61,22 @@ impl State {
 
     /// Does this subhost hold the claim of `path`?
     pub fn has_claim(&self, path: &Path) -> bool {
-        claim_link(path).is_ok_and(|link| {
-            std::fs::read_link(link).is_ok_and(|target| target == Path::new(self.name.as_str()))
-        })
+        claim_link(path).is_ok_and(|link| self.holds(&link))
     }
 
-    /// Gives up the claim of `path`; if that is gone, all claims.
+    /// Gives up the claim of `path`; all claims, if another file lies there by now.
     pub fn unclaim(&self, path: &Path) {
-        let all = || std::fs::read_dir(CLAIMS).into_iter().flatten();
-        let links: Vec<PathBuf> = match claim_link(path) {
-            Ok(link) => vec![link],
-            Err(_) => all().filter_map(|e| Some(e.ok()?.path())).collect(),
-        };
-        for link in links {
-            if std::fs::read_link(&link).is_ok_and(|t| t == Path::new(self.name.as_str())) {
-                let _ = std::fs::remove_file(link);
-            }
+        let give_up = |link: &Path| self.holds(link) && std::fs::remove_file(link).is_ok();
+        if claim_link(path).is_ok_and(|link| give_up(&link)) {
+            return;
         }
+        for entry in std::fs::read_dir(CLAIMS).into_iter().flatten().flatten() {
+            give_up(&entry.path());
+        }
+    }
+
+    fn holds(&self, link: &Path) -> bool {
+        std::fs::read_link(link).is_ok_and(|target| target == Path::new(self.name.as_str()))
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Init {
     pub by: Booter,
     /// When, seconds since the epoch.
     pub since: u64,
+    /// The boot is complete: before, it may still be on the host.
+    pub up: bool,
     /// It is the tree's own init, not ours.
     pub own: bool,
     /// How it is asked to end.

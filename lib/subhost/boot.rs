@@ -14,6 +14,10 @@ use crate::state::{Booter, Running, tty_of};
 use crate::terminal::{Signals, Wiring, Wish};
 use crate::{holders, hooks, proc};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// Longer than a boot may take.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(70);
 
 impl Subhost {
     /// Boots it, or says why not.
@@ -40,6 +44,7 @@ impl Subhost {
     ) -> Result<Option<(Booted, Option<Wiring>)>> {
         if let Some(running) = self.running()?
             && !is_orphan(&running)
+            && self.is_up(&running)?
         {
             if running.init.by.pid.is_none() && how == StartHow::Background {
                 // It runs on whatever became of its config.
@@ -171,11 +176,10 @@ impl Subhost {
         let signals = Signals::new()?;
         let lock = self.lock()?;
         // It may have come up while we waited.
-        let booted = match self.running() {
-            Ok(None) => self.enter_locked(join).map(Some),
-            Ok(Some(_)) => Ok(None),
-            Err(error) => Err(error),
-        };
+        let booted = self.running().and_then(|running| match running {
+            Some(running) if !is_orphan(&running) && self.is_up(&running)? => Ok(None),
+            _ => self.enter_locked(join).map(Some),
+        });
         self.state.unlock(lock);
         let Some((booted, brought)) = booted? else {
             return self.enter(join, only_join);
@@ -216,7 +220,7 @@ impl Subhost {
 
     /// Joins it if it runs; the command's status.
     fn join(&self, join: &Join) -> Result<Option<u8>> {
-        let Some(running) = self.running()?.filter(|running| !is_orphan(running)) else {
+        let Some(running) = self.running_up()? else {
             return Ok(None);
         };
         match enter::join(&self.name, &running, join)? {
@@ -229,6 +233,30 @@ impl Subhost {
         }
     }
 
+    /// Its PID 1, once it is up: whoever joined it before would still be on the host.
+    fn running_up(&self) -> Result<Option<Running>> {
+        let end = Instant::now() + BOOT_TIMEOUT;
+        loop {
+            let Some(running) = self.running()?.filter(|running| !is_orphan(running)) else {
+                return Ok(None);
+            };
+            if running.init.up {
+                return Ok(Some(running));
+            }
+            // Nobody boots it any more: whoever takes the lock next ends it.
+            if self.state.at_work().is_none() && !self.state.init()?.is_some_and(|init| init.up) {
+                return Ok(None);
+            }
+            if Instant::now() > end {
+                return Err(Error::new(
+                    Exit::TimedOut,
+                    "it is booting and does not come up",
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     fn enter_locked(&self, join: &Join) -> Result<(Booted, Vec<Half>)> {
         let config = self.config()?;
         let mut program = shell(&config, join.argv.clone());
@@ -237,6 +265,15 @@ impl Subhost {
         program.env.extend(join.env.clone());
         program.term = join.term();
         self.bring_up(&config, Main::Run(program), Some(join.wiring))
+    }
+
+    /// We have the lock, so whoever booted it is gone. Was it up by then? Else it ends here: of what it
+    /// did and did not do nobody knows.
+    fn is_up(&self, running: &Running) -> Result<bool> {
+        if !running.init.up {
+            self.end(running, true)?;
+        }
+        Ok(running.init.up)
     }
 }
 

@@ -38,6 +38,7 @@ impl Subhost {
     pub fn take_down(&self, half: Half) -> Result<()> {
         self.must_exist()?;
         self.locked(|| {
+            self.is_of_this_tree()?;
             if let Some(running) = self.running()? {
                 return Err(Error::new(
                     Exit::Busy,
@@ -51,6 +52,7 @@ impl Subhost {
 
     /// `config` saves reading it again.
     pub(super) fn up(&self, half: Half, config: Option<&Config>) -> Result<Up> {
+        self.is_of_this_tree()?;
         let table = Table::read()?;
         let mut network = Network::new();
         match self.frozen(half)? {
@@ -224,6 +226,14 @@ impl Subhost {
             unreachable_by_others(path, guard)?;
         }
         Ok(())
+    }
+
+    /// Both halves of a name are of one $SUBHOST.
+    fn is_of_this_tree(&self) -> Result<()> {
+        self.running()?;
+        [Half::Root, Half::Net]
+            .into_iter()
+            .try_for_each(|half| self.frozen(half).map(drop))
     }
 
     pub(super) fn down(&self, half: Half, how: StopHow) -> Result<()> {

@@ -59,8 +59,9 @@ impl Subhost {
     }
 
     /// Ends PID 1 and with it all processes inside.
-    fn end(&self, running: &Running, at_once: bool) -> Result<()> {
-        if !at_once && self.end_by_itself(running) {
+    pub(super) fn end(&self, running: &Running, at_once: bool) -> Result<()> {
+        // One that never came up hears nothing yet, and whoever booted it is gone.
+        if !at_once && running.init.up && self.end_by_itself(running) {
             return Ok(());
         }
         sys::pidfd_kill(&running.pidfd, Signal::SIGKILL as i32)
@@ -214,8 +215,11 @@ fn executable(pid: i32) -> String {
 
 /// An init that has just been started has no handler yet, and PID 1 loses what it has none for.
 fn wait_for_handler(pid: i32, signal: i32) {
-    for _ in 0..200 {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let unheard = [Signal::SIGKILL as i32, Signal::SIGSTOP as i32];
+    for _ in 0..if unheard.contains(&signal) { 0 } else { 200 } {
+        // Its name may be no text.
+        let status = std::fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+        let status = String::from_utf8_lossy(&status);
         let handled = ["SigCgt:", "SigBlk:"].iter().any(|field| {
             let mask = status
                 .lines()
