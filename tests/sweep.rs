@@ -127,11 +127,12 @@ fn make(s: &Sandbox, kind: &str) -> Subhost {
     match kind {
         "overlay" => s.overlay("w", &config),
         "init" => {
-            let w = s.overlay(
-                "w",
-                &config.replace("RUN='/bin/sleep 1000'", "INIT=/sbin/init"),
+            let init = config.replace("RUN='/bin/sleep 1000'", "INIT=/sbin/tiny\nSTOP=TERM");
+            let w = s.overlay("w", &init);
+            w.script(
+                "root/sbin/tiny",
+                "trap 'exit 0' TERM\nwhile :; do sleep 1000 & wait; done",
             );
-            w.write("root/etc/inittab", "::wait:/bin/true\n");
             w
         }
         "rbind" => {
@@ -372,6 +373,7 @@ fn sweep(kind: &'static str, verb: &'static Verb, every: usize, kills: bool) {
                 some.iter().map(|errno| Blow::Fail(*errno)).collect()
             };
             for (turn, blow) in blows.into_iter().enumerate() {
+                let began = Instant::now();
                 let after = match (index + turn) % 3 {
                     0 if kills => After::Start,
                     1 if kills => After::Repair,
@@ -379,6 +381,9 @@ fn sweep(kind: &'static str, verb: &'static Verb, every: usize, kills: bool) {
                 };
                 if !sweep.strike(call, blow, after) {
                     panic!("cannot go on:\n{}", sweep.wrong);
+                }
+                if std::env::var_os("SUBHOST_TELL").is_some() {
+                    println!("  {call:?} {blow:?} {:?}", began.elapsed());
                 }
             }
         }
