@@ -76,8 +76,8 @@ if [ -w /dev/kvm ] && timeout 60 script -q -e -c "$vm/venv/bin/vng -r $image --c
 fi
 log=$vm/log
 # It wants a terminal on its output; the kernel's own messages go to the log.
-timeout "$((${VM_HOURS:-3} * 3600))" script -q -e -c "$vm/venv/bin/vng -v -r $image $accel --cpus ${VM_CPUS:-2} -m ${VM_MEMORY:-4G} --user root --exec 'sh $vm/inside'" "$log" </dev/null |
-    tr -d '\r' | grep -E '^(kernel |== |test result|SKIP|test .* FAILED|failed:|failures:|---- |thread |cd )' || :
+timeout "$((${VM_HOURS:-3} * 3600))" script -q -f -e -c "$vm/venv/bin/vng -v -r $image $accel --cpus ${VM_CPUS:-2} -m ${VM_MEMORY:-4G} --user root --exec 'sh $vm/inside'" "$log" </dev/null |
+    tr -d "\r" | grep --line-buffered -E '^(kernel |== |test result|SKIP|test .* FAILED|failed:|failures:|---- |thread |cd )' || :
 if ! grep -q '^failed: none' "$log"; then
     echo "check-vm: see $log" >&2
     exit 1
