@@ -4,22 +4,22 @@
 
 mod claims;
 mod deferred;
+mod lock;
 
 use crate::config::{Name, Stop};
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::plan::{Half, Plan};
 use crate::proc::Identity;
 pub(crate) use claims::CLAIMS;
-use deferred::Deferred;
-use rustix::fs::{FlockOperation, flock};
+pub use lock::Lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File};
-use std::io::{Read, Seek, Write};
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where state lives.
 pub const RUN: &str = "/run/subhost";
@@ -33,13 +33,6 @@ const MAX: u64 = 4 << 20;
 pub struct State {
     name: Name,
     dir: PathBuf,
-}
-
-/// The exclusive right to change a subhost. Ends with the value, or with the process.
-#[derive(Debug)]
-pub struct Lock {
-    file: File,
-    _deferred: Deferred,
 }
 
 /// Who booted a subhost.
@@ -156,149 +149,6 @@ impl State {
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// Takes the subhost's lock, waiting for it at most `wait`, which is asked for only if somebody
-    /// else has it.
-    ///
-    /// # Errors
-    /// `Busy` with the holder; a directory cannot be made.
-    pub fn lock(&self, wait: impl FnOnce() -> Duration) -> Result<Lock> {
-        if let Some(lock) = self.try_lock()? {
-            return Ok(lock);
-        }
-        let wait = wait();
-        let deadline = Instant::now() + wait;
-        let mut pause = Duration::from_millis(1);
-        loop {
-            match self.try_lock()? {
-                Some(lock) => return Ok(lock),
-                None if Instant::now() >= deadline => return Err(self.busy(wait)),
-                None => {
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_millis(20));
-                }
-            }
-        }
-    }
-
-    fn try_lock(&self) -> Result<Option<Lock>> {
-        let locked = self.open_lock();
-        if locked.is_err() {
-            // What we made of it, if nobody uses it.
-            let _ = std::fs::remove_dir(&self.dir);
-            let _ = std::fs::remove_dir(RUN);
-        }
-        locked
-    }
-
-    fn open_lock(&self) -> Result<Option<Lock>> {
-        let path = self.dir.join("lock");
-        for dir in [Path::new(RUN), &self.dir] {
-            match DirBuilder::new().mode(0o700).create(dir) {
-                // Another's tidying took its parent away under us.
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                    return Err(e).doing(|| format!("make the directory {}", dir.display()));
-                }
-                _ => {}
-            }
-        }
-        let open = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(&path);
-        let mut file = match open {
-            // The last holder's tidying took the directory away under us.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.doing(|| format!("open {}", path.display()))?,
-        };
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            other => other.doing(|| format!("lock {}", path.display()))?,
-        }
-        // A holder removes the file before it lets go: is it still the one at this path?
-        let ours = file.metadata().doing(|| "look at the lock")?;
-        let there = std::fs::metadata(&path);
-        if !there.is_ok_and(|meta| meta.ino() == ours.ino() && meta.dev() == ours.dev()) {
-            return Ok(None);
-        }
-        // For messages of those who wait; a full /run must not keep anybody from stopping.
-        let who = format!("{} {}\n", std::process::id(), crate::cli::program());
-        let _ = file.set_len(0).and_then(|()| file.rewind());
-        let _ = file.write_all(who.as_bytes());
-        Ok(Some(Lock {
-            file,
-            _deferred: Deferred::new()?,
-        }))
-    }
-
-    /// Who holds the lock, in words; none if nobody does. Asks the kernel (`proc_locks(5)`): trying
-    /// the lock would keep others from it.
-    pub fn at_work(&self) -> Option<String> {
-        let path = self.dir.join("lock");
-        let meta = std::fs::metadata(&path).ok()?;
-        let (major, minor) = (nix::libc::major(meta.dev()), nix::libc::minor(meta.dev()));
-        let lock = format!(" {major:02x}:{minor:02x}:{} ", meta.ino());
-        let locks = told(Path::new("/proc/locks"))?;
-        let held = |line: &str| line.contains(" FLOCK ") && line.contains(&lock);
-        let is_held = locks.lines().any(|line| held(line) && !line.contains("->"));
-        is_held.then(|| holder(&told(&path).unwrap_or_default()))
-    }
-
-    fn busy(&self, wait: Duration) -> Error {
-        let who = told(&self.dir.join("lock")).unwrap_or_default();
-        let error = Error::new(
-            Exit::Busy,
-            format!("another command holds it: {}", holder(&who)),
-        );
-        error.hint(format!(
-            "waited {} s; --wait waits longer",
-            wait.as_secs_f32()
-        ))
-    }
-
-    /// Lets go of the lock and removes the directory if nothing is up any more.
-    pub fn unlock(&self, lock: Lock) {
-        // One of an earlier boot speaks of nothing; one that cannot be read must not be lost.
-        let none = |half| matches!(self.plan(half), Ok(None));
-        if none(Half::Root) && none(Half::Net) && matches!(self.running(), Ok(None)) {
-            let files = [
-                "root.plan",
-                "net.plan",
-                "init",
-                "last",
-                "hosts",
-                "resolv.conf",
-                "hostname",
-                "lock",
-                "root.new",
-                "net.new",
-                "init.new",
-                "last.new",
-            ];
-            for file in files {
-                let _ = std::fs::remove_file(self.dir.join(file));
-            }
-            for dir in [&self.dir, Path::new(claims::CLAIMS)] {
-                // Not empty: it still serves somebody.
-                let _ = std::fs::remove_dir(dir);
-            }
-            let left = std::fs::read_dir(RUN).into_iter().flatten().flatten();
-            let left: Vec<PathBuf> = left.map(|entry| entry.path()).collect();
-            if left == [Path::new(SHARED)] {
-                // Somebody else's namespace keeps the mount: from now on it is iproute2's.
-                mark_shared(false);
-            }
-            let _ = std::fs::remove_dir(RUN);
-        }
-        // Nobody holds it any more.
-        let _ = lock.file.set_len(0);
-        drop(lock);
     }
 
     fn plan_file(&self, half: Half) -> PathBuf {
@@ -464,18 +314,6 @@ impl State {
             .custom_flags(nix::libc::O_NOFOLLOW)
             .open(&path)
             .doing(|| format!("open {}", path.display()))
-    }
-}
-
-/// `PID TOOL` of a lock file as words, with the terminal of the process.
-fn holder(text: &str) -> String {
-    let mut words = text.split_ascii_whitespace();
-    match (words.next().and_then(|pid| pid.parse().ok()), words.next()) {
-        (Some(pid), Some(tool)) => {
-            let tty = tty_of(pid).map_or(String::new(), |tty| format!(" on {tty}"));
-            format!("pid {pid} ({}){tty}", shown(tool))
-        }
-        _ => "unknown to it".into(),
     }
 }
 

@@ -1,0 +1,206 @@
+//! Is what a step makes there, and is it ours?
+
+use super::Network;
+use super::netlink::Link;
+use super::netns::{self, Found};
+use crate::config::{Cable, Cidr};
+use crate::error::{Doing, Result, shown};
+use crate::plan::{Mark, Planned, Presence, Step};
+use crate::root::mountinfo;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+impl Network {
+    /// Is what `step` makes there? `frozen`: our plan says that it is to be, so a bare name is
+    /// ours; without, only what is whole and exact.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub fn present(&mut self, planned: Planned, all: &[Step], frozen: bool) -> Result<Presence> {
+        match planned.step {
+            Step::Netns { name } => self.netns_present(name, planned.mark, all, frozen),
+            Step::Cable {
+                netns,
+                alias,
+                cable,
+            } => self.cable_present(netns, alias, cable),
+            Step::Routes {
+                netns,
+                gateways,
+                routes,
+            } => self.routes_present(netns, gateways, routes),
+            _ => Ok(Presence::Absent),
+        }
+    }
+
+    fn netns_present(
+        &mut self,
+        name: &str,
+        mark: Option<&Mark>,
+        all: &[Step],
+        frozen: bool,
+    ) -> Result<Presence> {
+        let namespace = match netns::find(name)? {
+            Found::Nothing => return Ok(Presence::Absent),
+            // A kill between making the file and mounting the namespace on it.
+            Found::Other if netns::is_leftover(name) => return Ok(Presence::Absent),
+            Found::Other => return Ok(Presence::Foreign(netns::describe(name))),
+            // Without a mark it was being made: before, nothing else had the name.
+            Found::Namespace(_) if frozen && mark.is_none() => return Ok(Presence::Ours),
+            Found::Namespace(namespace) => namespace,
+        };
+        if let Some(mark) = mark
+            && self.is_marked(name, &namespace, mark)?
+        {
+            return Ok(Presence::Ours);
+        }
+        self.netns_as_planned(name, &namespace, all)
+    }
+
+    /// The mark of what a step made.
+    pub fn mark(&mut self, step: &Step) -> Option<Mark> {
+        let Step::Netns { name } = step else {
+            return None;
+        };
+        let Ok(Found::Namespace(namespace)) = netns::find(name) else {
+            return None;
+        };
+        let cookie = self.netlink.inner(name, &namespace).ok()?.cookie();
+        let mark = mountinfo::mark(&netns::path(name))?;
+        Some(Mark {
+            netns: Some((netns::inode(&namespace), cookie)),
+            ..mark
+        })
+    }
+
+    /// Is it the namespace of the mark? The mount on its name tells it, and where that is another, as
+    /// after `ip netns add` has bound the whole directory onto itself or in another mount namespace,
+    /// the cookie.
+    pub(super) fn is_marked(
+        &mut self,
+        name: &str,
+        namespace: &OwnedFd,
+        mark: &Mark,
+    ) -> Result<bool> {
+        let now = mountinfo::mark(&netns::path(name));
+        if now.is_some_and(|now| now.unique != 0 && now.unique == mark.unique) {
+            return Ok(true);
+        }
+        let Some((inode, cookie)) = mark.netns else {
+            return Ok(false);
+        };
+        Ok(netns::inode(namespace) == inode
+            && self.netlink.inner(name, namespace)?.cookie() == cookie)
+    }
+
+    /// Is a namespace of which we know nothing but its name what a script of `-n` makes, or one that
+    /// failed half-way? Nothing but our cables is in it then, and without cables `lo` is up, which
+    /// `ip netns add` leaves down.
+    fn netns_as_planned(
+        &mut self,
+        name: &str,
+        namespace: &OwnedFd,
+        all: &[Step],
+    ) -> Result<Presence> {
+        let socket = self.netlink.inner(name, namespace)?;
+        let links = self.netlink.links(&socket).doing(|| "list links")?;
+        let (mut planned, mut ours) = (vec!["lo"], false);
+        for step in all {
+            if let Step::Cable {
+                netns,
+                alias,
+                cable,
+            } = step
+            {
+                planned.push(&cable.inner);
+                ours |= self.cable_present(netns, alias, cable)? == Presence::Ours;
+            }
+        }
+        let bare = planned.len() == 1 && links.iter().all(|link| link.up);
+        let only = links
+            .iter()
+            .all(|link| planned.contains(&link.name.as_str()));
+        if only && (ours || bare) {
+            return Ok(Presence::Ours);
+        }
+        let there: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+        Ok(Presence::Foreign(format!(
+            "a network namespace {} exists already, with {}",
+            netns::path(name).display(),
+            shown(there.join(" "))
+        )))
+    }
+
+    pub(super) fn cable_present(
+        &mut self,
+        netns: &str,
+        alias: &str,
+        cable: &Cable,
+    ) -> Result<Presence> {
+        let host = self.netlink.host()?;
+        let found = self
+            .netlink
+            .link(&host, &cable.host)
+            .doing(|| format!("look for the link {}", cable.host))?;
+        let Some(link) = found else {
+            return Ok(Presence::Absent);
+        };
+        let ours = link.kind == "veth"
+            && (link.alias == alias
+                || (link.alias.is_empty() && self.is_peer(netns, cable, &link)?));
+        if ours {
+            return Ok(Presence::Ours);
+        }
+        let kind = if link.kind.is_empty() {
+            "device"
+        } else {
+            &link.kind
+        };
+        let alias = match link.alias.as_str() {
+            "" => String::new(),
+            alias => format!(" (alias {})", shown(alias)),
+        };
+        Ok(Presence::Foreign(format!(
+            "a link {} exists already: {kind}{alias}",
+            cable.host
+        )))
+    }
+
+    /// Is the inner end of `cable` the peer of `host`?
+    fn is_peer(&mut self, name: &str, cable: &Cable, host: &Link) -> Result<bool> {
+        let Found::Namespace(namespace) = netns::find(name)? else {
+            return Ok(false);
+        };
+        let handle = self.netlink.inner(name, &namespace)?;
+        let inner = self.netlink.link(&handle, &cable.inner);
+        let inner = inner.doing(|| format!("look for the link {}", cable.inner))?;
+        Ok(inner.is_some_and(|inner| inner.peer == Some(host.index)))
+    }
+
+    fn routes_present(
+        &mut self,
+        name: &str,
+        gateways: &[IpAddr],
+        routes: &[(Cidr, IpAddr)],
+    ) -> Result<Presence> {
+        let Found::Namespace(namespace) = netns::find(name)? else {
+            return Ok(Presence::Absent);
+        };
+        let handle = self.netlink.inner(name, &namespace)?;
+        let there = self.netlink.routes(&handle).doing(|| "list routes")?;
+        let defaults = gateways.iter().map(|gateway| (None, 0, *gateway));
+        let others = routes
+            .iter()
+            .map(|(net, gateway)| (Some(net.address), net.prefix, *gateway));
+        let all = defaults.chain(others).all(|wanted| {
+            there.iter().any(|&(to, prefix, gateway)| {
+                (to.filter(|_| prefix > 0), prefix, gateway) == wanted
+            })
+        });
+        Ok(if all {
+            Presence::Ours
+        } else {
+            Presence::Absent
+        })
+    }
+}
