@@ -109,6 +109,8 @@ pub struct Mark {
     pub id: u64,
     /// Its id for all of this boot (STATX_MNT_ID_UNIQUE, `statx(2)`); 0 before Linux 6.8.
     pub unique: u64,
+    /// Device and inode of its root directory.
+    pub root: (u64, u64),
     /// Of a network namespace: the inode that /proc/PID/ns/net shows, which a later one may get, and
     /// its cookie (SO_NETNS_COOKIE), which none gets again.
     pub netns: Option<(u64, u64)>,

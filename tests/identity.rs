@@ -9,7 +9,11 @@ use std::fs;
 /// The mounts of a subhost whose directory was moved away were lost sight of.
 #[test]
 fn a_subhost_that_was_moved_while_it_was_up_is_found() {
-    for kind in ["overlay", "rbind", "image"] {
+    let kinds = ["overlay", "rbind", "image"];
+    for (kind, lasting) in kinds
+        .into_iter()
+        .flat_map(|kind| [(kind, true), (kind, false)])
+    {
         sandbox(move |s| {
             s.bridge("br0");
             let config = "BRIDGES=br0\n";
@@ -22,6 +26,10 @@ fn a_subhost_that_was_moved_while_it_was_up_is_found() {
             s.tool("subhost-stop --sync w").silent();
             let before = s.world();
             s.tool("subhost-start w").silent();
+            if !lasting {
+                // As before Linux 6.8, which has no ids for good.
+                s.host("sed -i 's/\"unique\": [0-9]*/\"unique\": 0/' /run/subhost/w/root.plan");
+            }
             s.host("mv opt/w opt/moved");
             assert_eq!(s.state("w"), "running");
             s.tool("subhost-stop --sync w").silent();
@@ -188,7 +196,7 @@ fn what_is_at_work_is_not_broken() {
         assert_eq!(start.wait().code, 0);
         s.stop("w", &before);
         // Longer than anybody wants to wait for a list: then it says who is at work.
-        s.host("printf '#!/bin/sh\\nsleep 3\\n' >hook");
+        s.host("printf '#!/bin/sh\\nuntil [ -e %s/go ]; do sleep 0.1; done\\n' $PWD >hook");
         let start = s.tool("subhost-start w").start();
         eventually("its network is being made", || {
             fs::exists("/run/subhost/w/net.plan").unwrap()
@@ -198,6 +206,7 @@ fn what_is_at_work_is_not_broken() {
             &info.stdout,
             &["at work", "subhost-start", &start.pid().to_string()],
         );
+        s.host("touch go");
         assert_eq!(start.wait().code, 0);
         s.stop("w", &before);
     });
@@ -281,10 +290,16 @@ fn a_layer_that_others_use_is_not_waited_for() {
             let layer = setting("LOWER", &[s.base.join("layer.img")]);
             s.bare(name, &layer).mkdir("root");
         }
+        let stopped = || {
+            let start = std::time::Instant::now();
+            s.tool("subhost-stop --sync w").silent();
+            start.elapsed().as_millis()
+        };
+        s.tool("subhost-start w").silent();
+        let alone = stopped();
         s.tool("subhost-start w v").silent();
-        let start = std::time::Instant::now();
-        s.tool("subhost-stop --sync w").silent();
-        assert!(start.elapsed().as_millis() < 900, "{:?}", start.elapsed());
+        let together = stopped();
+        assert!(together < alone + 1000, "{together} ms, alone {alone} ms");
         assert_eq!(s.world().loops().len(), 1);
         s.tool("subhost-stop --sync v").silent();
     });

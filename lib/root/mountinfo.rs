@@ -61,9 +61,13 @@ impl Table {
     /// The mount that a mark is of, wherever it is now, unless something covers it.
     pub fn marked(&self, mark: &Mark) -> Option<&Mount> {
         let mount = self.0.iter().find(|mount| mount.id == mark.id)?;
-        // Ids without end only: a later mount may have the short one.
-        let now = self::mark(&mount.at).filter(|_| mark.unique != 0)?;
-        (now == *mark).then_some(mount)
+        let now = self::mark(&mount.at)?;
+        let same = match mark.unique {
+            // A later mount may have its id, but hardly its root as well.
+            0 => now.root == mark.root,
+            unique => now.unique == unique,
+        };
+        same.then_some(mount)
     }
 
     /// The mount that `path` lies in, found as the kernel finds it: from the root on, at each
@@ -124,11 +128,15 @@ impl Table {
 pub fn mark(path: &Path) -> Option<Mark> {
     const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
     let ask = |mask| statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, mask).ok();
-    let id = ask(StatxFlags::MNT_ID)?.stx_mnt_id;
+    let now = ask(StatxFlags::MNT_ID | StatxFlags::INO)?;
     let unique = ask(MNT_ID_UNIQUE)
         .filter(|told| StatxFlags::from_bits_retain(told.stx_mask).contains(MNT_ID_UNIQUE));
     Some(Mark {
-        id,
+        id: now.stx_mnt_id,
+        root: (
+            rustix::fs::makedev(now.stx_dev_major, now.stx_dev_minor),
+            now.stx_ino,
+        ),
         unique: unique.map_or(0, |told| told.stx_mnt_id),
         netns: None,
     })
