@@ -3,7 +3,7 @@
 
 use crate::error::shown;
 use crate::proc;
-use crate::root::mountinfo::Table;
+use crate::root::mountinfo::{Mount, Table};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -89,26 +89,44 @@ pub fn of_netns(inode: u64) -> Vec<Holder> {
         .collect()
 }
 
-/// Processes in other mount namespaces that have a mount of one of these file systems, named by
-/// `major:minor`.
-pub fn of_devices(devices: &[&str]) -> Vec<Holder> {
-    let namespace = |pid: i32| proc::namespace(pid, "mnt");
+/// Mounts of one of some file systems in other mount namespaces: for each namespace, as nsfs inode,
+/// their ids and devices.
+pub type Copies = BTreeMap<u64, Vec<(u64, String)>>;
+
+/// The copies of file systems named by `major:minor`. The kernel gives that number anew when the last
+/// mount is gone: only copies that were there before, by their ids, are still the same afterwards.
+pub fn copies(devices: &[&str]) -> Copies {
+    let mut found = Copies::new();
     let ours = namespace(nix::unistd::gettid().as_raw());
-    let mut known: BTreeMap<u64, bool> = BTreeMap::new();
-    let has = |pid: i32| {
-        let text = std::fs::read(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
-        let table = Table::parse(&text);
-        table
-            .all()
-            .iter()
-            .any(|m| devices.contains(&m.device.as_str()))
-    };
-    let mut found = Vec::new();
     for pid in pids().filter(|_| !devices.is_empty()) {
-        let Some(id) = namespace(pid).filter(|id| Some(*id) != ours) else {
+        if let Some(id) = namespace(pid).filter(|id| Some(*id) != ours) {
+            found.entry(id).or_insert_with(|| {
+                let table = table(pid);
+                let of = table.all().iter();
+                of.filter(|mount| devices.contains(&mount.device.as_str()))
+                    .map(|mount| (mount.id, mount.device.clone()))
+                    .collect()
+            });
+        }
+    }
+    found.retain(|_, mounts| !mounts.is_empty());
+    found
+}
+
+/// The processes of those namespaces that still have one of these copies.
+pub fn of_copies(copies: &Copies) -> Vec<Holder> {
+    let mut still: BTreeMap<u64, bool> = BTreeMap::new();
+    let mut found = Vec::new();
+    for pid in pids().filter(|_| !copies.is_empty()) {
+        let Some((id, mounts)) = namespace(pid).and_then(|id| Some((id, copies.get(&id)?))) else {
             continue;
         };
-        if *known.entry(id).or_insert_with(|| has(pid)) {
+        let has = || {
+            let table = table(pid);
+            let of = |mount: &Mount| (mount.id, mount.device.clone());
+            table.all().iter().any(|mount| mounts.contains(&of(mount)))
+        };
+        if *still.entry(id).or_insert_with(has) {
             found.push(Holder {
                 pid,
                 command: command(pid),
@@ -117,6 +135,14 @@ pub fn of_devices(devices: &[&str]) -> Vec<Holder> {
         }
     }
     found
+}
+
+fn namespace(pid: i32) -> Option<u64> {
+    proc::namespace(pid, "mnt")
+}
+
+fn table(pid: i32) -> Table {
+    Table::parse(&std::fs::read(format!("/proc/{pid}/mountinfo")).unwrap_or_default())
 }
 
 /// The holders as the hint of a message.

@@ -142,6 +142,23 @@ impl Network {
     }
 
     fn cable(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
+        let made = self
+            .add_cable(name, alias, cable)
+            .and_then(|()| self.configure(name, alias, cable));
+        match made {
+            // Also where only the answer was lost. What has the name already is not ours.
+            Err(error) if error.errno != Some(Errno::EEXIST) => {
+                let left = match self.cable_present(name, alias, cable) {
+                    Ok(Presence::Ours) => self.remove_cable(name, cable, true),
+                    other => other.map(drop),
+                };
+                Err(error.also(left.err()))
+            }
+            other => other,
+        }
+    }
+
+    fn add_cable(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
         let bridge = match &cable.bridge {
             Some(bridge) => Some(self.bridge(bridge)?),
             None => None,
@@ -164,13 +181,7 @@ impl Network {
                     _ => error,
                 }
             })?;
-        let configured = self.configure(name, alias, cable);
-        if configured.is_err()
-            && let Ok(Some(link)) = self.netlink.link(&host, &cable.host)
-        {
-            let _ = self.netlink.delete(&host, link.index);
-        }
-        configured
+        Ok(())
     }
 
     /// Takes away a cable of ours that has lost the name of its host end and still has the inner one:

@@ -264,12 +264,12 @@ impl Subhost {
         let thorough = half == Half::Root && (how.sync || how.kill_holders);
         let lasting = match thorough {
             true => lasting::of(steps.iter().copied(), &Table::read()?),
-            false => Vec::new(),
+            false => lasting::Lasting::default(),
         };
         let network = RefCell::new(&mut network);
         let undone = undo_all(&steps, self.undoing(&network, how.detach, wait))
             .and_then(|()| self.state.thaw(half))
-            .and_then(|()| lasting::wait(&lasting, how.kill_holders));
+            .and_then(|()| lasting.wait(how.kill_holders));
         let held = match (half, holders.is_empty()) {
             (Half::Net, false) => Err(Error::new(
                 Exit::Failed,
