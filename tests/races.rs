@@ -409,3 +409,30 @@ fn nobody_joins_what_is_not_up() {
         s.same(&before);
     });
 }
+
+/// A stop that was killed had asked PID 1 to end, and a start took it for one that goes on.
+#[test]
+fn a_start_after_a_stop_that_was_killed_goes_on() {
+    sandbox(|s| {
+        let w = s.overlay("w", "RUN=/sbin/slow\n");
+        w.script(
+            "root/sbin/slow",
+            "trap 'sleep 0.3; exit 0' TERM; while :; do sleep 0.05; done",
+        );
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        eventually("it listens", || s.runs("/sbin/slow"));
+        std::thread::sleep(Duration::from_millis(100));
+        let first = s.pid("w");
+        let mut stop = s.tool("subhost-stop w").start();
+        std::thread::sleep(Duration::from_millis(100));
+        stop.kill();
+        stop.wait();
+        s.tool("subhost-start w").silent();
+        std::thread::sleep(Duration::from_millis(600));
+        assert_eq!(s.state("w"), "running");
+        assert_ne!(s.pid("w"), first);
+        s.tool("subhost-stop -k w").silent();
+        s.same(&before);
+    });
+}

@@ -153,6 +153,7 @@ fn boot_in(
         by: order.by,
         since: now(),
         up: false,
+        asked: false,
         own: is_init,
         stop: config.run.stop.clone(),
         stop_timeout: config.run.stop_timeout,

@@ -61,6 +61,8 @@ pub struct Init {
     pub since: u64,
     /// The boot is complete: before, it may still be on the host.
     pub up: bool,
+    /// A stop has asked it to end.
+    pub asked: bool,
     /// It is the tree's own init, not ours.
     pub own: bool,
     /// How it is asked to end.

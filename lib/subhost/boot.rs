@@ -44,7 +44,7 @@ impl Subhost {
     ) -> Result<Option<(Booted, Option<Wiring>)>> {
         if let Some(running) = self.running()?
             && !is_orphan(&running)
-            && self.is_up(&running)?
+            && self.goes_on(&running)?
         {
             if running.init.by.pid.is_none() && how == StartHow::Background {
                 // It runs on whatever became of its config.
@@ -177,7 +177,7 @@ impl Subhost {
         let lock = self.lock()?;
         // It may have come up while we waited.
         let booted = self.running().and_then(|running| match running {
-            Some(running) if !is_orphan(&running) && self.is_up(&running)? => Ok(None),
+            Some(running) if !is_orphan(&running) && self.goes_on(&running)? => Ok(None),
             _ => self.enter_locked(join).map(Some),
         });
         self.state.unlock(lock);
@@ -267,13 +267,14 @@ impl Subhost {
         self.bring_up(&config, Main::Run(program), Some(join.wiring))
     }
 
-    /// We have the lock, so whoever booted it is gone. Was it up by then? Else it ends here: of what it
-    /// did and did not do nobody knows.
-    fn is_up(&self, running: &Running) -> Result<bool> {
-        if !running.init.up {
-            self.end(running, true)?;
+    /// We have the lock, so whoever booted or stopped it is gone. Is it up, and to go on? Else it ends
+    /// here: of what a boot did and did not do nobody knows, and what a stop has asked to end will.
+    fn goes_on(&self, running: &Running) -> Result<bool> {
+        let goes_on = running.init.up && !running.init.asked;
+        if !goes_on {
+            self.end(running, false)?;
         }
-        Ok(running.init.up)
+        Ok(goes_on)
     }
 }
 

@@ -97,6 +97,12 @@ impl Subhost {
     /// Asked to end, and given its time; false if it has not ended then.
     fn end_by_itself(&self, running: &Running) -> bool {
         let deadline = Instant::now() + running.init.stop_timeout;
+        // If we are killed, a start must not take it for one that goes on. A full /run keeps nobody
+        // from stopping.
+        let _ = self.state.record(&Init {
+            asked: true,
+            ..running.init.clone()
+        });
         if let Err(error) = self.ask(running, deadline) {
             // It cannot hear: to wait for it would be in vain.
             crate::cli::report(Some(&self.name), &error);
