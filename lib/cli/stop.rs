@@ -34,13 +34,13 @@ pub struct StopTool {
     /// KILL at once
     #[arg(short, long)]
     pub kill: bool,
-    /// Also end processes of the host that hold its tree or its network namespace
+    /// Also end processes of the host that hold its tree, in whatever mount namespace, or its network
     #[arg(long, conflicts_with = "keep")]
     pub kill_holders: bool,
     /// Detach mounts that stay busy, and say who holds them
     #[arg(short = 'l', long = "lazy", conflicts_with = "keep")]
     pub lazy: bool,
-    /// Wait until the kernel has done with everything
+    /// Wait until the kernel has done with everything, and say who keeps it from that
     #[arg(long, conflicts_with = "keep")]
     pub sync: bool,
     /// All that are up

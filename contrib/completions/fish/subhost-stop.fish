@@ -3,9 +3,9 @@ complete -c subhost-stop -l set -d 'Change a setting for this run only; it is ke
 complete -c subhost-stop -l wait -d 'Wait at most this long for another command on the same subhost [default: STOP_TIMEOUT + 5]' -r
 complete -c subhost-stop -s K -l keep -d 'End processes only; root and network stay up'
 complete -c subhost-stop -s k -l kill -d 'KILL at once'
-complete -c subhost-stop -l kill-holders -d 'Also end processes of the host that hold its tree or its network namespace'
+complete -c subhost-stop -l kill-holders -d 'Also end processes of the host that hold its tree, in whatever mount namespace, or its network'
 complete -c subhost-stop -s l -l lazy -d 'Detach mounts that stay busy, and say who holds them'
-complete -c subhost-stop -l sync -d 'Wait until the kernel has done with everything'
+complete -c subhost-stop -l sync -d 'Wait until the kernel has done with everything, and say who keeps it from that'
 complete -c subhost-stop -l all -d 'All that are up'
 complete -c subhost-stop -s n -l dry-run -d 'Print the shell commands that would be run, and do nothing'
 complete -c subhost-stop -s v -l verbose -d 'Say what is done'
