@@ -191,7 +191,7 @@ impl Subhost {
     }
 
     /// Does `work` under the lock.
-    pub(crate) fn locked<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn locked<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let lock = self.lock()?;
         let result = work();
         self.state.unlock(lock);
