@@ -91,6 +91,7 @@ pub mod error;
 pub mod holders;
 pub mod hooks;
 pub mod init;
+pub mod log;
 pub mod login;
 pub mod net;
 pub mod plan;

@@ -3,7 +3,7 @@
 //! command has ended. Standard input that is no terminal is never read here.
 
 use crate::error::{Doing, Errno, Error, IntoErrno, Result};
-use crate::{proc, sys};
+use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -353,33 +353,6 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
             }
             // The caller's end is gone; the command inside goes on.
             Err(_) => return,
-        }
-    }
-}
-
-/// Appends what an init writes to its console to `log` until the process of `init` has ended.
-///
-/// # Errors
-/// The wait itself failed.
-pub fn log_console(master: &OwnedFd, log: &OwnedFd, init: &OwnedFd) -> Result<()> {
-    let mut buffer = [0; 16384];
-    loop {
-        let mut fds = [
-            PollFd::new(init.as_fd(), PollFlags::POLLIN),
-            PollFd::new(master.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
-            other => other.doing(|| "wait for the console")?,
-        };
-        match rustix::io::read(master, &mut buffer) {
-            Ok(count) if count > 0 => {
-                write_all(log.as_fd(), &buffer[..count]);
-                continue;
-            }
-            _ if proc::has_ended(init) => return Ok(()),
-            Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e).doing(|| "read the console"),
         }
     }
 }

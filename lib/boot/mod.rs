@@ -180,9 +180,13 @@ fn boot_in(
     let up = up.and_then(|()| {
         let terminal = booted.terminal.take();
         let console = match (&log, terminal) {
-            (Some(log), Some(terminal)) if is_init => {
-                Some(console(&terminal, log, &last, &booted.pidfd)?)
-            }
+            (Some(log), Some(terminal)) if is_init => Some(console(
+                &terminal,
+                log,
+                config.run.log_max,
+                &last,
+                &booted.pidfd,
+            )?),
             (_, terminal) => {
                 booted.terminal = terminal;
                 None
@@ -249,6 +253,7 @@ fn spec(
             _ => usual.unwrap_or(Signal::SIGTERM as i32),
         },
         stop_timeout: run.stop_timeout,
+        log_max: order.wiring.is_none().then_some(run.log_max),
         slaves,
         tied: order.wiring.is_some(),
         main: order.main.clone(),
@@ -294,6 +299,7 @@ fn open_log(config: &Config) -> Result<OwnedFd> {
     }
     let path = Path::new(LOGS).join(format!("{}.log", config.name));
     let file = File::options()
+        .read(true)
         .append(true)
         .create(true)
         .mode(0o600)
@@ -346,7 +352,13 @@ fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>) -> Result<Child> {
 }
 
 /// Leaves a process behind that writes an init's console to the log.
-fn console(terminal: &Terminal, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> Result<Identity> {
+fn console(
+    terminal: &Terminal,
+    log: &OwnedFd,
+    log_max: u64,
+    last: &File,
+    pidfd: &OwnedFd,
+) -> Result<Identity> {
     let (socket, theirs) = socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,
@@ -357,7 +369,11 @@ fn console(terminal: &Terminal, log: &OwnedFd, last: &File, pidfd: &OwnedFd) -> 
     fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
     let (_program, mut command) = init_command()?;
     let child = command
-        .args(["--console", &theirs.as_raw_fd().to_string()])
+        .args([
+            "--console",
+            &theirs.as_raw_fd().to_string(),
+            &log_max.to_string(),
+        ])
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())

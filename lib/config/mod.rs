@@ -207,6 +207,8 @@ pub struct Run {
     pub binds: Vec<Bind>,
     /// Temporary file systems inside: path and size in bytes.
     pub tmpfs: Vec<(String, Option<u64>)>,
+    /// How large the log of what runs in the background may become, bytes.
+    pub log_max: u64,
     /// Size of the tmpfs on /run, bytes; 0: none.
     pub ram_size: u64,
     /// Name servers.

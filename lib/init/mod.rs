@@ -10,6 +10,7 @@ mod tree;
 use crate::config::signal_number;
 use crate::confine::{self, Rights};
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
+use crate::log::Log;
 use crate::login::{Program, cannot_run, default_signals};
 use crate::state::{Last, now};
 use crate::{sys, terminal};
@@ -17,29 +18,30 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use rustix::pipe::PipeFlags;
 use spec::{Go, Hand, Main, Report, Spec, receive, send};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// Interactive shells take no notice of TERM but of HUP. Not at once: of two signals that wait,
 /// HUP would be delivered first.
 const TERM_TO_HUP: Duration = Duration::from_millis(100);
 
-/// `subhost-init N`: N is the socket to the tool that boots. `subhost-init --console N`: logs an
-/// init's console.
+/// `subhost-init N`: N is the socket to the tool that boots. `subhost-init --console N MAX`:
+/// logs an init's console, MAX bytes of it.
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let adopted = |number: &str| number.parse().ok().and_then(|fd| sys::adopt(fd).ok());
-    let (socket, console) = match words[..] {
-        [number] => (adopted(number), false),
-        ["--console", number] => (adopted(number), true),
-        _ => (None, false),
+    let (socket, log_max) = match words[..] {
+        [number] => (adopted(number), None),
+        ["--console", number, max] => (adopted(number), max.parse().ok()),
+        _ => (None, None),
     };
     let Some(socket) = socket else {
         eprintln!("subhost-init: PID 1 of a subhost; subhost-start and subhost-enter run it");
@@ -53,8 +55,8 @@ pub fn main() -> ExitCode {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     // What cron or init thought of killing first is not for us to inherit.
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
-    if console {
-        return log(&socket);
+    if let Some(max) = log_max {
+        return log(&socket, max);
     }
     match boot(&socket) {
         Ok(status) => ExitCode::from(status),
@@ -159,6 +161,8 @@ struct Reaper<'a> {
     spec: &'a Spec,
     signals: SignalFd,
     last: File,
+    /// What the command and its kin write, and where it is kept.
+    output: Option<(File, Log)>,
     /// The command, while it lives.
     command: Option<i32>,
     /// How it ended.
@@ -183,6 +187,7 @@ impl<'a> Reaper<'a> {
             spec,
             signals,
             last,
+            output: None,
             command: None,
             status: None,
             stopping: None,
@@ -197,6 +202,9 @@ impl<'a> Reaper<'a> {
         let own_network = self.spec.joins_network;
         if let Main::Run(program) = main {
             let mut command = program.command(terminal.as_ref(), self.spec.slaves)?;
+            if let Some(max) = self.spec.log_max {
+                self.output = Some(logged(&mut command, max)?);
+            }
             let name = command.get_program().to_string_lossy().into_owned();
             let child = command
                 .spawn()
@@ -214,6 +222,20 @@ impl<'a> Reaper<'a> {
     }
 
     fn hold(&mut self, has_command: bool) -> Result<u8> {
+        let status = self.wait(has_command);
+        if let Some((pipe, log)) = &self.output {
+            // What is left in a pipe: there is no end to what somebody may still be writing.
+            for _ in 0..64 {
+                let more = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], 0u8);
+                if !matches!(more, Ok(1)) || !log.take_from(pipe) {
+                    break;
+                }
+            }
+        }
+        status
+    }
+
+    fn wait(&mut self, has_command: bool) -> Result<u8> {
         let mut listening = true;
         loop {
             self.reap(has_command);
@@ -233,18 +255,33 @@ impl<'a> Reaper<'a> {
                     let _ = sys::kill(-1, Signal::SIGHUP as i32);
                 }
             }
-            let mut fds = [
-                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
-            ];
-            let count = if listening { 2 } else { 1 };
-            match poll(&mut fds[..count], self.patience()) {
+            // What is not to be heard any more is stood for by the signals.
+            let signals = self.signals.as_fd();
+            let socket = if listening {
+                self.socket.as_fd()
+            } else {
+                signals
+            };
+            let pipe = self
+                .output
+                .as_ref()
+                .map_or(signals, |(pipe, _)| pipe.as_fd());
+            let mut fds = [signals, socket, pipe].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut fds, self.patience()) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::sys("wait for signals", errno)),
             }
-            let heard = listening && fds[1].any().unwrap_or(false);
+            let [_, heard, written] = fds.map(|fd| fd.any().unwrap_or(false));
             self.signals();
-            if heard {
+            if written
+                && self
+                    .output
+                    .as_ref()
+                    .is_some_and(|(pipe, log)| !log.take_from(pipe))
+            {
+                self.output = None;
+            }
+            if heard && listening {
                 match receive::<Hand>(self.socket) {
                     // As a terminal's would: to all that the command has in the foreground.
                     Ok(Some((Hand(signal), _))) if self.command.is_some() => {
@@ -340,6 +377,21 @@ impl<'a> Reaper<'a> {
     }
 }
 
+/// A pipe to us as the command's output. Not the log itself: whoever is root inside could change the
+/// host's file by its descriptor.
+fn logged(command: &mut Command, max: u64) -> Result<(File, Log)> {
+    let mut make = || -> std::io::Result<(File, Log)> {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&read, true)?;
+        command
+            .stdout(Stdio::from(write.try_clone()?))
+            .stderr(Stdio::from(write));
+        let log = std::io::stdout().as_fd().try_clone_to_owned()?;
+        Ok((File::from(read), Log::new(log, max)))
+    };
+    make().doing(|| "make the pipe to the log")
+}
+
 fn has_children() -> bool {
     use nix::sys::wait::{Id, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
@@ -371,7 +423,7 @@ pub fn usual_stop(program: &str) -> Option<i32> {
     }
 }
 
-fn log(socket: &OwnedFd) -> ExitCode {
+fn log(socket: &OwnedFd, max: u64) -> ExitCode {
     // Not to be ended by what ends the tool's terminal; by all else as usual.
     let _ = nix::unistd::setsid();
     let _ = default_signals();
@@ -382,7 +434,7 @@ fn log(socket: &OwnedFd) -> ExitCode {
         let Ok([master, _slave, log, last, init]) = <[OwnedFd; 5]>::try_from(fds) else {
             return Ok(());
         };
-        terminal::log_console(&master, &log, &init)?;
+        crate::log::console(&master, &Log::new(log, max), &init)?;
         let status = wait_status(&init);
         let (exit, signal) = match status {
             Some(status) if status & 0x7f == 0 => (Some(status >> 8 & 0xff), None),

@@ -42,6 +42,9 @@ pub struct Spec {
     pub stop_signal: i32,
     /// How long that may take.
     pub stop_timeout: Duration,
+    /// What the command writes goes to our standard output, the log, which may become this large,
+    /// bytes; none: the command has what we have.
+    pub log_max: Option<u64>,
     /// Which of 0, 1 and 2 become the slave of a terminal made inside.
     pub slaves: [bool; 3],
     /// The boot ends with the booting tool.

@@ -274,10 +274,18 @@ impl Checker<'_> {
             stop_timeout: self.timeout("STOP_TIMEOUT", &raw.stop_timeout)?,
             binds: self.binds(&raw.bind)?,
             tmpfs: self.tmpfs(&raw.tmpfs)?,
+            log_max: self.log_max(&raw.log_max)?,
             ram_size,
             dns,
             search,
         })
+    }
+
+    fn log_max(&self, text: &str) -> Result<u64> {
+        match self.value("LOG_MAX", size(text))? {
+            ..65_536 => Err(self.bad("LOG_MAX", format!("'{text}' is less than 64K"))),
+            bytes => Ok(bytes),
+        }
     }
 
     fn timeout(&self, key: &str, text: &str) -> Result<Duration> {
