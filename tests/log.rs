@@ -103,6 +103,7 @@ fn nothing_written_before_the_end_is_lost() {
 fn less_than_64k_is_refused() {
     sandbox(|s| {
         s.overlay("w", "LOG_MAX=10K\n");
-        s.tool("subhost-start w").fails(5, &["config:", "LOG_MAX", "64K"]);
+        s.tool("subhost-start w")
+            .fails(5, &["config:", "LOG_MAX", "64K"]);
     });
 }
