@@ -79,12 +79,13 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
             own_network: own_network(running),
             has_init: running.init.own,
         },
+        labels: running.init.labels.clone(),
     };
     let home = Home::new().map_err(own)?;
     if !become_member(running).map_err(own)? {
         return Ok(Joined::TooLate);
     }
-    let spawned = spawn_inside(&program, join);
+    let spawned = spawn_inside(&program, join, &home.proc);
     // Out again: what we hold would keep the subhost's network and mounts from going when it ends.
     home.go().map_err(own)?;
     let (terminal, mut child, pidfd) = match spawned {
@@ -107,13 +108,15 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
 /// The terminal if there is one, the command, its pidfd.
 type Spawned = (Option<Terminal>, Child, OwnedFd);
 
-fn spawn_inside(program: &Program, join: &Join) -> Result<Spawned> {
+fn spawn_inside(program: &Program, join: &Join, proc: &OwnedFd) -> Result<Spawned> {
     let terminal = match join.wiring.any() {
         true => Some(terminal::pair().map_err(own)?),
         false => None,
     };
     let slave = terminal.as_ref().map(|terminal| &terminal.slave);
-    let command = program.command(slave, join.wiring.slaves).map_err(own)?;
+    let command = program
+        .command(slave, join.wiring.slaves, proc)
+        .map_err(own)?;
     let (child, pidfd) = spawn(command)?;
     Ok((terminal, child, pidfd))
 }
@@ -123,6 +126,7 @@ fn spawn_inside(program: &Program, join: &Join) -> Result<Spawned> {
 struct Home {
     namespaces: Vec<File>,
     root: OwnedFd,
+    proc: OwnedFd,
 }
 
 impl Home {
@@ -135,7 +139,12 @@ impl Home {
             .doing(|| "open our own namespaces")?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open("/", flags, Mode::empty()).doing(|| "open our root")?;
-        Ok(Self { namespaces, root })
+        let proc = crate::lsm::proc()?;
+        Ok(Self {
+            namespaces,
+            root,
+            proc,
+        })
     }
 
     fn go(&self) -> Result<()> {

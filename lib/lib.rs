@@ -93,6 +93,7 @@ pub mod hooks;
 pub mod init;
 pub mod log;
 pub mod login;
+pub mod lsm;
 pub mod net;
 pub mod plan;
 pub mod proc;

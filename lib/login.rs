@@ -4,6 +4,7 @@
 
 use crate::confine::{self, Rights};
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::lsm::Label;
 use crate::sys;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
@@ -37,6 +38,8 @@ pub struct Program {
     pub term: Option<String>,
     /// What it may do.
     pub rights: Rights,
+    /// What the host's security modules confine it by.
+    pub labels: Vec<Label>,
 }
 
 /// A user as the subhost's /etc/passwd has it.
@@ -185,11 +188,17 @@ fn memberships(group: &str, user: &str) -> Vec<u32> {
 
 impl Program {
     /// The command, ready to be spawned in the subhost whose root is our root. `terminal` replaces
-    /// those of 0, 1 and 2 that `slaves` names, and becomes the controlling terminal.
+    /// those of 0, 1 and 2 that `slaves` names, and becomes the controlling terminal; `proc` is the
+    /// /proc by which it is confined.
     ///
     /// # Errors
     /// No such user, group or directory.
-    pub fn command(&self, terminal: Option<&OwnedFd>, slaves: [bool; 3]) -> Result<Command> {
+    pub fn command(
+        &self,
+        terminal: Option<&OwnedFd>,
+        slaves: [bool; 3],
+        proc: &OwnedFd,
+    ) -> Result<Command> {
         let user = User::find(&self.user)?;
         let mut command = match self.argv.split_first() {
             Some((program, args)) => {
@@ -247,9 +256,12 @@ impl Program {
         }
         let tty = terminal.map(OwnedFd::try_clone).transpose();
         let tty = tty.doing(|| "duplicate the terminal")?;
-        let rights = self.rights;
+        let (rights, labels) = (self.rights, self.labels.clone());
+        let proc = proc.try_clone().doing(|| "duplicate /proc")?;
         sys::before_exec(&mut command, move || {
-            fresh(tty.as_ref(), &user, rights)
+            let labelled = labels.iter().try_for_each(|label| label.on_exec(&proc));
+            labelled
+                .and_then(|()| fresh(tty.as_ref(), &user, rights))
                 .map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))
         });
         Ok(command)

@@ -71,6 +71,7 @@ pub fn started(config: &Config) -> Main {
             own_network,
             has_init: !run.init.is_empty(),
         },
+        labels: run.labels.clone(),
     };
     if !run.init.is_empty() {
         let mut init = program(&run.init);
@@ -158,6 +159,7 @@ fn boot_in(
         stop: config.run.stop.clone(),
         stop_timeout: config.run.stop_timeout,
         env: config.run.env.clone(),
+        labels: config.run.labels.clone(),
         console: None,
         cgroup,
     };

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 /// Every key of the fixed names with its built-in default (`subhost.config(5)`). An empty default
 /// means unset. Where the default depends on other keys or on the name, `check` has it.
 pub const KEYS: &[(&str, &str)] = &[
+    ("APPARMOR", ""),
     ("AUTOSTART", "no"),
     ("BIND", ""),
     ("BRIDGES", ""),
@@ -39,6 +40,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("RUN_AS", "root"),
     ("RUN_DIR", "/"),
     ("SEARCH", ""),
+    ("SELINUX", ""),
     ("STOP", ""),
     ("STOP_TIMEOUT", ""),
     ("TMPFS", ""),
@@ -59,6 +61,7 @@ pub const MAX_CABLES: usize = 100;
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct Raw {
+    pub apparmor: String,
     pub autostart: String,
     pub bind: String,
     pub bridges: String,
@@ -89,6 +92,7 @@ pub struct Raw {
     pub run_as: String,
     pub run_dir: String,
     pub search: String,
+    pub selinux: String,
     pub stop: String,
     pub stop_timeout: String,
     pub tmpfs: String,

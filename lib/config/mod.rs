@@ -14,6 +14,7 @@ pub use values::{Cidr, Mac, signal_number};
 
 use crate::envfile;
 use crate::error::{Doing, Error, Exit, Result, shown};
+use crate::lsm::Label;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -203,6 +204,8 @@ pub struct Run {
     pub stop: Stop,
     /// How long that may take.
     pub stop_timeout: Duration,
+    /// What the host's security modules confine it all by.
+    pub labels: Vec<Label>,
     /// Host directories and files that appear inside.
     pub binds: Vec<Bind>,
     /// Temporary file systems inside: path and size in bytes.

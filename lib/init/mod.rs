@@ -9,11 +9,11 @@ mod tree;
 
 use crate::config::signal_number;
 use crate::confine::{self, Rights};
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::log::Log;
 use crate::login::{Program, cannot_run, default_signals};
 use crate::state::{Last, now};
-use crate::{sys, terminal};
+use crate::{lsm, sys, terminal};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -138,6 +138,11 @@ fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3])
     };
     let last_steps = || -> Result<()> {
         nix::unistd::setsid().doing(|| "lead a session")?;
+        let proc = lsm::proc()?;
+        for label in &program.labels {
+            let doing = || format!("confine by {}={}", label.key(), shown(label.as_str()));
+            label.on_exec(&proc).doing(doing)?;
+        }
         confine::give_up(program.rights)?;
         default_signals().doing(|| "reset signals")?;
         sys::cloexec_from(3).doing(|| "let go of descriptors")
@@ -201,7 +206,8 @@ impl<'a> Reaper<'a> {
         // Whatever we need capabilities for is done; what we start must not have more than we.
         let own_network = self.spec.joins_network;
         if let Main::Run(program) = main {
-            let mut command = program.command(terminal.as_ref(), self.spec.slaves)?;
+            let mut command =
+                program.command(terminal.as_ref(), self.spec.slaves, &lsm::proc()?)?;
             if let Some(max) = self.spec.log_max {
                 self.output = Some(logged(&mut command, max)?);
             }

@@ -8,6 +8,7 @@ mod lock;
 
 use crate::config::{Name, Stop};
 use crate::error::{Doing, Error, Exit, Result, shown};
+use crate::lsm::Label;
 use crate::plan::{Half, Plan};
 use crate::proc::Identity;
 pub(crate) use claims::CLAIMS;
@@ -71,6 +72,8 @@ pub struct Init {
     pub stop_timeout: Duration,
     /// What `ENV_*` said.
     pub env: BTreeMap<String, String>,
+    /// What the host's security modules confine what runs inside by.
+    pub labels: Vec<Label>,
     /// The process that logs the console of an init in the background.
     pub console: Option<Identity>,
     /// Its cgroup.

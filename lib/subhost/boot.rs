@@ -116,6 +116,9 @@ impl Subhost {
         wiring: Option<Wiring>,
         brought: &mut Vec<Half>,
     ) -> Result<Booted> {
+        for label in &config.run.labels {
+            label.check()?;
+        }
         let root = self.up(Half::Root, Some(config))?;
         brought.extend(root.brought.then_some(Half::Root));
         let net = self.up(Half::Net, Some(config))?;
@@ -309,5 +312,6 @@ fn shell(config: &Config, argv: Vec<String>) -> Program {
             own_network: matches!(config.net, Net::Private(_)),
             has_init: false,
         },
+        labels: config.run.labels.clone(),
     }
 }

@@ -10,6 +10,7 @@ use super::{
     signal_number,
 };
 use crate::error::{Error, Result};
+use crate::lsm::Label;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -272,6 +273,7 @@ impl Checker<'_> {
             env,
             stop: self.stop(&raw.stop)?,
             stop_timeout: self.timeout("STOP_TIMEOUT", &raw.stop_timeout)?,
+            labels: self.labels(raw)?,
             binds: self.binds(&raw.bind)?,
             tmpfs: self.tmpfs(&raw.tmpfs)?,
             log_max: self.log_max(&raw.log_max)?,
@@ -279,6 +281,23 @@ impl Checker<'_> {
             dns,
             search,
         })
+    }
+
+    fn labels(&self, raw: &keys::Raw) -> Result<Vec<Label>> {
+        let given = [
+            Label::AppArmor(raw.apparmor.clone()),
+            Label::SeLinux(raw.selinux.clone()),
+        ];
+        let given: Vec<_> = given
+            .into_iter()
+            .filter(|l| !l.as_str().is_empty())
+            .collect();
+        for label in &given {
+            if label.as_str().chars().any(char::is_control) {
+                return Err(self.bad(label.key(), "contains a control character"));
+            }
+        }
+        Ok(given)
     }
 
     fn log_max(&self, text: &str) -> Result<u64> {

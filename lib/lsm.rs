@@ -1,0 +1,145 @@
+//! Confinement by the host's security module: an AppArmor profile (`apparmor(7)`) or an SELinux label
+//! (`selinux(8)`) for everything that runs inside, beside what confines every subhost.
+
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use rustix::fs::{Mode, OFlags, openat};
+use serde::{Deserialize, Serialize};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// The loaded profiles, a line `NAME (MODE)` each.
+const PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
+/// Where SELinux says whether a label is one: it is written there.
+const CONTEXT: &str = "/sys/fs/selinux/context";
+
+/// What a program is confined by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Label {
+    /// A profile that is loaded on the host, by name.
+    AppArmor(String),
+    /// `USER:ROLE:TYPE[:LEVEL]`.
+    SeLinux(String),
+}
+
+impl Label {
+    /// The key that sets it.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Label::AppArmor(_) => "APPARMOR",
+            Label::SeLinux(_) => "SELINUX",
+        }
+    }
+
+    /// The profile or label.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Label::AppArmor(text) | Label::SeLinux(text) => text,
+        }
+    }
+
+    /// Can the host confine by it?
+    ///
+    /// # Errors
+    /// It has no such module, or that has no such profile or label.
+    pub fn check(&self) -> Result<()> {
+        let refused = |why: String| {
+            let what = format!("cannot confine by {}={}", self.key(), shown(self.as_str()));
+            Error::new(Exit::Failed, format!("{what}: {why}"))
+        };
+        match self {
+            Label::AppArmor(profile) => {
+                let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+                if enabled.unwrap_or_default().trim() != "Y" {
+                    return Err(refused("this kernel has no AppArmor, or it is off".into()));
+                }
+                // Not to be read where securityfs is not mounted: then exec says it.
+                match std::fs::read_to_string(PROFILES) {
+                    Ok(loaded) if !is_loaded(&loaded, profile) => {
+                        let error = refused("no such profile is loaded".into());
+                        Err(error.hint("apparmor_parser -r FILE loads one, aa-status lists them"))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Label::SeLinux(label) => {
+                if !Path::new(CONTEXT).exists() {
+                    return Err(refused("this kernel has no SELinux, or it is off".into()));
+                }
+                std::fs::write(CONTEXT, label)
+                    .map_err(|e| refused(format!("the policy does not know it ({e})")))
+            }
+        }
+    }
+
+    /// What this thread executes next is confined. `proc` is a procfs that nobody inside could have
+    /// put there (CVE-2019-19921).
+    ///
+    /// # Errors
+    /// The errno of the write.
+    pub fn on_exec(&self, proc: impl AsFd) -> std::result::Result<(), Errno> {
+        let (files, text): (&[&str], String) = match self {
+            // The first since Linux 5.8, for AppArmor alone.
+            Label::AppArmor(profile) => (
+                &["thread-self/attr/apparmor/exec", "thread-self/attr/exec"],
+                format!("exec {profile}"),
+            ),
+            Label::SeLinux(label) => (&["thread-self/attr/exec"], label.clone()),
+        };
+        let mut last = Errno::ENOENT;
+        for file in files {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            match openat(&proc, *file, flags, Mode::empty()) {
+                Ok(open) => {
+                    let written = rustix::io::write(&open, text.as_bytes());
+                    return written.map(drop).map_err(IntoErrno::into_errno);
+                }
+                Err(e) => last = e.into_errno(),
+            }
+        }
+        Err(last)
+    }
+}
+
+/// A name in a namespace or a stack of profiles is for the kernel to judge.
+fn is_loaded(loaded: &str, profile: &str) -> bool {
+    let judged = profile == "unconfined" || profile.starts_with(':') || profile.contains("//&");
+    let name = |line: &str| line.rsplit_once(" (").map(|(name, _)| name == profile);
+    judged || loaded.lines().any(|line| name(line) == Some(true))
+}
+
+/// Opens /proc as it is now, to be used when it may no longer be trusted.
+///
+/// # Errors
+/// It cannot be opened, or is none.
+pub fn proc() -> Result<OwnedFd> {
+    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let proc = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open /proc")?;
+    let magic = rustix::fs::fstatfs(&proc).doing(|| "look at /proc")?.f_type;
+    match magic as i64 == PROC_SUPER_MAGIC {
+        true => Ok(proc),
+        false => Err(Error::new(Exit::Failed, "/proc is no procfs")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loaded_profiles() {
+        let loaded = "/usr/sbin/named (enforce)\nmy profile (complain)\nmy (enforce)\n";
+        for (profile, is) in [
+            ("/usr/sbin/named", true),
+            ("my profile", true),
+            ("my", true),
+            ("my (enforce)", false),
+            ("named", false),
+            ("unconfined", true),
+            (":ns:x", true),
+        ] {
+            assert_eq!(is_loaded(loaded, profile), is, "{profile}");
+        }
+        assert!(!is_loaded("", "x"));
+    }
+}

@@ -1,0 +1,104 @@
+//! APPARMOR and SELINUX: what runs inside is confined by them where the host has them, and nothing is
+//! made where it has not.
+
+mod common;
+
+use common::*;
+use std::fs;
+
+fn refused(s: &Sandbox, setting: &str, words: &[&str]) {
+    let before = s.world();
+    s.tool("subhost-start w")
+        .arg("--set")
+        .arg(setting)
+        .fails(1, words);
+    s.tool("subhost-enter w --set")
+        .arg(setting)
+        .arg("--")
+        .arg("true")
+        .fails(125, words);
+    s.same(&before);
+}
+
+fn has_apparmor() -> bool {
+    fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|text| text.starts_with('Y'))
+}
+
+/// May do everything but write below /srv.
+const PROFILE: &str = "profile NAME flags=(attach_disconnected,mediate_deleted) {
+  file, capability, network, signal, ptrace, unix, mount, umount, pivot_root,
+  deny /srv/** w,
+}
+";
+
+#[test]
+fn an_apparmor_profile() {
+    sandbox(|s| {
+        let w = s.overlay("w", "");
+        w.mkdir("root/srv");
+        if !has_apparmor() {
+            refused(
+                s,
+                "APPARMOR=some-profile",
+                &["APPARMOR=some-profile", "kernel has no AppArmor"],
+            );
+            return;
+        }
+        s.host("mount -t securityfs securityfs /sys/kernel/security");
+        refused(
+            s,
+            "APPARMOR=no-such",
+            &["APPARMOR=no-such", "apparmor_parser"],
+        );
+        let profile = format!("subhost-test-{}", std::process::id());
+        fs::write(s.base.join("profile"), PROFILE.replace("NAME", &profile)).unwrap();
+        s.host("apparmor_parser -r -K profile");
+        let before = s.world();
+        let write = "echo x >/tmp/x && ! echo x >/srv/x";
+        for command in ["RUN", "INIT"] {
+            let config = format!("APPARMOR={profile}\n{command}='/bin/sh -c \"sleep 1000; :\"'\n");
+            w.config(&config);
+            s.tool("subhost-start w").silent();
+            let pid = s.pid("w");
+            let of = |pid: &str| {
+                fs::read_to_string(format!("/proc/{pid}/attr/current")).unwrap_or_default()
+            };
+            let inside = match command {
+                "INIT" => pid.to_string(),
+                _ => s.host(&format!("pgrep -P {pid}")),
+            };
+            has(&of(&inside), &[&profile, "enforce"]);
+            has(&s.inside("w", "cat /proc/self/attr/current"), &[&profile]);
+            assert_eq!(s.inside("w", &format!("{write}; echo $?")), "0");
+            s.tool("subhost-stop -k w").ok();
+        }
+        has(&s.inside("w", "cat /proc/self/attr/current"), &[&profile]);
+        s.host("apparmor_parser -R profile");
+        s.same(&before);
+    });
+}
+
+#[test]
+fn an_selinux_label() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        let words = match fs::exists("/sys/fs/selinux/context").unwrap() {
+            false => ["SELINUX=a:b:c", "kernel has no SELinux"],
+            true => ["SELINUX=a:b:c", "does not know it"],
+        };
+        refused(s, "SELINUX=a:b:c", &words);
+    });
+}
+
+#[test]
+fn a_label_of_several_lines_is_refused() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        for key in ["APPARMOR", "SELINUX"] {
+            s.tool("subhost-config --check w --set")
+                .arg(format!("{key}=a\nb"))
+                .fails(5, &[key, "control character"]);
+        }
+    });
+}
