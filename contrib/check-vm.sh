@@ -17,6 +17,8 @@ if [ ! -x "$vm/venv/bin/vng" ]; then
     python3 -m venv "$vm/venv"
     "$vm/venv/bin/pip" -q install virtme-ng
 fi
+# vng runs its other half by name.
+PATH=$vm/venv/bin:$PATH
 kernel=${KERNEL:-}
 if [ -z "$kernel" ]; then
     package=$(apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-6\.1\..*-amd64\)$/\1/p')
