@@ -2,7 +2,6 @@
 //! in the subhost's pid namespace, which ends with it.
 
 use crate::config::Name;
-use crate::confine::Rights;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::login::{Program, cannot_run};
 use crate::state::Running;
@@ -75,10 +74,7 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
         dir: join.dir.clone(),
         env: merged(&running.init.env, &join.env),
         term: join.term(),
-        rights: Rights {
-            own_network: own_network(running),
-            has_init: running.init.own,
-        },
+        rights: running.init.rights.clone(),
         labels: running.init.labels.clone(),
     };
     let home = Home::new().map_err(own)?;
@@ -164,12 +160,6 @@ fn merged(
     let both = first.iter().chain(then);
     both.map(|(key, value)| (key.clone(), value.clone()))
         .collect()
-}
-
-/// Has the subhost a network namespace that is not the host's?
-fn own_network(running: &Running) -> bool {
-    let of = |pid| proc::namespace(pid, "net");
-    of(running.init.identity.pid) != of(1)
 }
 
 /// Joins all namespaces of a subhost. Our children are in its pid namespace; we ourselves are not,

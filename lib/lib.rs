@@ -26,7 +26,7 @@
 //! | [`state`] | the lock, frozen plans, who is PID 1: the only user of /run/subhost |
 //! | [`root`], [`net`] | steps and the kernel: mounts; namespaces, cables, addresses, routes |
 //! | [`boot`], [`init`], [`enter`] | the parent's half of a boot; PID 1; joining |
-//! | [`login`], [`confine`], [`terminal`] | a process as a login has it; capabilities; terminals |
+//! | [`login`], [`confine`], [`terminal`] | a process as a login has it; its rights; terminals |
 //! | [`subhost`] | the verbs, made of all these |
 //! | [`report`], [`holders`], [`proc`] | what is there, and who holds it |
 //! | [`check`] | what the host can do, and what is left that nobody owns |

@@ -2,7 +2,7 @@
 //! signals, limits, terminal. Runs inside, after the subhost's root has become ours, so that its
 //! files are read with no way to the host.
 
-use crate::confine::{self, Rights};
+use crate::confine::{Confinement, Rights};
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::lsm::Label;
 use crate::sys;
@@ -256,12 +256,12 @@ impl Program {
         }
         let tty = terminal.map(OwnedFd::try_clone).transpose();
         let tty = tty.doing(|| "duplicate the terminal")?;
-        let (rights, labels) = (self.rights, self.labels.clone());
+        let (confinement, labels) = (self.rights.prepare()?, self.labels.clone());
         let proc = proc.try_clone().doing(|| "duplicate /proc")?;
         sys::before_exec(&mut command, move || {
             let labelled = labels.iter().try_for_each(|label| label.on_exec(&proc));
             labelled
-                .and_then(|()| fresh(tty.as_ref(), &user, rights))
+                .and_then(|()| fresh(tty.as_ref(), &user, &confinement))
                 .map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))
         });
         Ok(command)
@@ -286,7 +286,11 @@ fn change_dir(path: &str) -> std::result::Result<(), Errno> {
 }
 
 /// In the child, just before exec.
-fn fresh(tty: Option<&OwnedFd>, user: &User, rights: Rights) -> std::result::Result<(), Errno> {
+fn fresh(
+    tty: Option<&OwnedFd>,
+    user: &User,
+    confinement: &Confinement,
+) -> std::result::Result<(), Errno> {
     nix::unistd::setsid()?;
     if let Some(tty) = tty {
         sys::controlling_tty(tty)?;
@@ -303,7 +307,9 @@ fn fresh(tty: Option<&OwnedFd>, user: &User, rights: Rights) -> std::result::Res
     nix::unistd::setgroups(&groups)?;
     let gid = nix::unistd::Gid::from_raw(user.gid);
     nix::unistd::setresgid(gid, gid, gid)?;
-    confine::give_up(rights).map_err(|e| e.errno.unwrap_or(Errno::EPERM))?;
+    confinement
+        .enter()
+        .map_err(|e| e.errno.unwrap_or(Errno::EPERM))?;
     let uid = nix::unistd::Uid::from_raw(user.uid);
     nix::unistd::setresuid(uid, uid, uid)?;
     sys::cloexec_from(3)

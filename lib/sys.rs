@@ -289,6 +289,34 @@ pub fn default_signal(number: i32) {
     }
 }
 
+/// `seccomp(2)`, SECCOMP_SET_MODE_FILTER, for us and all that we start. seccompiler's own way would set
+/// no_new_privs first.
+///
+/// # Errors
+/// EACCES without CAP_SYS_ADMIN and no_new_privs; EINVAL without CONFIG_SECCOMP_FILTER.
+pub fn filter_calls(program: &[seccompiler::sock_filter]) -> Result<(), Errno> {
+    /// `struct sock_fprog` of include/uapi/linux/filter.h.
+    #[repr(C)]
+    struct Fprog {
+        len: u16,
+        filter: *const seccompiler::sock_filter,
+    }
+    let len = u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
+    let filter = program.as_ptr();
+    let fprog = Fprog { len, filter };
+    // SAFETY: the kernel reads `len` instructions of the layout of struct sock_filter, which live
+    // across the call.
+    let rc = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_seccomp,
+            nix::libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const fprog,
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
 /// `kill(2)` with any signal number, real-time ones too.
 ///
 /// # Errors

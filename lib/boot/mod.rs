@@ -9,7 +9,6 @@ pub use program::{out_of_reach, sibling, tools_in};
 
 use crate::cgroup;
 use crate::config::{Config, Layer, Net, Stop};
-use crate::confine::Rights;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
 use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send};
 use crate::init::usual_stop;
@@ -60,17 +59,13 @@ pub struct Booted {
 /// What our PID 1 runs when the subhost is started.
 pub fn started(config: &Config) -> Main {
     let run = &config.run;
-    let own_network = matches!(config.net, Net::Private(_));
     let program = |argv: &[String]| Program {
         argv: argv.to_vec(),
         user: run.user.clone(),
         dir: run.dir.clone(),
         env: run.env.clone(),
         term: None,
-        rights: Rights {
-            own_network,
-            has_init: !run.init.is_empty(),
-        },
+        rights: config.rights(!run.init.is_empty()),
         labels: run.labels.clone(),
     };
     if !run.init.is_empty() {
@@ -159,6 +154,7 @@ fn boot_in(
         stop: config.run.stop.clone(),
         stop_timeout: config.run.stop_timeout,
         env: config.run.env.clone(),
+        rights: spec.rights.clone(),
         labels: config.run.labels.clone(),
         console: None,
         cgroup,
@@ -259,6 +255,7 @@ fn spec(
         slaves,
         tied: order.wiring.is_some(),
         main: order.main.clone(),
+        rights: config.rights(matches!(order.main, Main::Init(_))),
     })
 }
 

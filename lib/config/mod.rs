@@ -12,6 +12,7 @@ mod values;
 pub use trust::unreachable_by_others;
 pub use values::{Cidr, Mac, signal_number};
 
+use crate::confine::{Rights, Seccomp, caps};
 use crate::envfile;
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::lsm::Label;
@@ -91,6 +92,8 @@ pub struct Config {
     pub net: Net,
     /// What runs in it.
     pub run: Run,
+    /// What those inside may do.
+    pub confine: Confine,
     /// Programs on the host, run along the way.
     pub hooks: BTreeMap<Phase, Vec<String>>,
     /// How long a hook may take.
@@ -218,6 +221,17 @@ pub struct Run {
     pub dns: Vec<IpAddr>,
     /// Search domains.
     pub search: Vec<String>,
+}
+
+/// What those inside may do, against what they usually may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confine {
+    /// Capabilities more and less.
+    pub caps: caps::Change,
+    /// Nothing that is executed gives more rights.
+    pub no_new_privs: bool,
+    /// System calls.
+    pub seccomp: Seccomp,
 }
 
 /// A host directory or file that appears inside.
@@ -351,6 +365,16 @@ impl Config {
     /// The file that keeps what was given to the subhost for good.
     pub fn assigned_file(dir: &Path) -> PathBuf {
         dir.join("assigned")
+    }
+
+    /// What those inside may do; `has_init` if the tree's own init runs.
+    pub fn rights(&self, has_init: bool) -> Rights {
+        let usual = caps::usual(&self.net, has_init);
+        Rights {
+            caps: self.confine.caps.apply(usual).bits(),
+            no_new_privs: self.confine.no_new_privs,
+            seccomp: self.confine.seccomp.clone(),
+        }
     }
 
     /// The kind of root in one word, as `subhost-list` shows it.

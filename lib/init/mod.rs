@@ -8,7 +8,6 @@ pub mod spec;
 mod tree;
 
 use crate::config::signal_number;
-use crate::confine::{self, Rights};
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::log::Log;
 use crate::login::{Program, cannot_run, default_signals};
@@ -132,6 +131,10 @@ fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3])
             env.collect::<Result<_>>()?,
         ))
     };
+    let confinement = match program.rights.prepare() {
+        Ok(confinement) => confinement,
+        Err(error) => return error,
+    };
     let (program_path, args, env) = match prepare() {
         Ok(prepared) => prepared,
         Err(error) => return error,
@@ -143,7 +146,7 @@ fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3])
             let doing = || format!("confine by {}={}", label.key(), shown(label.as_str()));
             label.on_exec(&proc).doing(doing)?;
         }
-        confine::give_up(program.rights)?;
+        confinement.enter()?;
         default_signals().doing(|| "reset signals")?;
         sys::cloexec_from(3).doing(|| "let go of descriptors")
     };
@@ -204,7 +207,7 @@ impl<'a> Reaper<'a> {
     fn run(mut self, main: &Main, terminal: Option<OwnedFd>) -> Result<u8> {
         nix::unistd::setsid().doing(|| "lead a session")?;
         // Whatever we need capabilities for is done; what we start must not have more than we.
-        let own_network = self.spec.joins_network;
+        let confinement = self.spec.rights.of_init().prepare()?;
         if let Main::Run(program) = main {
             let mut command =
                 program.command(terminal.as_ref(), self.spec.slaves, &lsm::proc()?)?;
@@ -219,10 +222,7 @@ impl<'a> Reaper<'a> {
             std::env::set_current_dir("/").doing(|| "change to / inside")?;
         }
         drop(terminal);
-        confine::give_up(Rights {
-            own_network,
-            has_init: false,
-        })?;
+        confinement.enter()?;
         send(self.socket, &Report::Up, &[])?;
         self.hold(matches!(main, Main::Run(_)))
     }

@@ -2,6 +2,7 @@
 //! socket pair, descriptors beside them.
 
 use crate::config::Bind;
+use crate::confine::Rights;
 use crate::error::{Doing, Errno, Error, Exit, Result};
 use crate::login::Program;
 use nix::cmsg_space;
@@ -38,6 +39,8 @@ pub struct Spec {
     pub ram_size: u64,
     /// What PID 1 does.
     pub main: Main,
+    /// What those inside may do.
+    pub rights: Rights,
     /// The signal that asks the command to end.
     pub stop_signal: i32,
     /// How long that may take.

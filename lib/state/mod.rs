@@ -7,6 +7,7 @@ mod deferred;
 mod lock;
 
 use crate::config::{Name, Stop};
+use crate::confine::Rights;
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::lsm::Label;
 use crate::plan::{Half, Plan};
@@ -72,6 +73,8 @@ pub struct Init {
     pub stop_timeout: Duration,
     /// What `ENV_*` said.
     pub env: BTreeMap<String, String>,
+    /// What those inside may do.
+    pub rights: Rights,
     /// What the host's security modules confine what runs inside by.
     pub labels: Vec<Label>,
     /// The process that logs the console of an init in the background.

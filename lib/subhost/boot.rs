@@ -2,8 +2,7 @@
 
 use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost};
 use crate::boot::{self, Booted, Order};
-use crate::config::{Config, Net, Phase};
-use crate::confine::Rights;
+use crate::config::{Config, Phase};
 use crate::enter::{self, Join, Joined};
 use crate::error::{Error, Exit, Result};
 use crate::init::spec::Main;
@@ -308,10 +307,7 @@ fn shell(config: &Config, argv: Vec<String>) -> Program {
         dir: String::new(),
         env: config.run.env.clone(),
         term: std::env::var("TERM").ok(),
-        rights: Rights {
-            own_network: matches!(config.net, Net::Private(_)),
-            has_init: false,
-        },
+        rights: config.rights(false),
         labels: config.run.labels.clone(),
     }
 }

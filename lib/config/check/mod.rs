@@ -2,6 +2,7 @@
 //! is the image in use) is not asked here; only whether a LOWER or the image is a file, since
 //! that decides what the words mean.
 
+mod confine;
 mod net;
 
 use super::values::{Checked, duration, size, words, yes_no};
@@ -64,6 +65,7 @@ impl Checker<'_> {
             root: self.root(&raw, image)?,
             net: self.net(&raw)?,
             run: self.run(&raw)?,
+            confine: self.confine(&raw)?,
             hooks: self.hooks(&raw)?,
             hook_timeout: self.hook_timeout(&raw)?,
             autostart: self.autostart(&raw)?,

@@ -1,0 +1,506 @@
+//! What the built-in filters let through: an allow list, with what a capability guards only if that
+//! stays. Whoever adds to it asks what a service of a distribution needs.
+//!
+//! From Docker's list, which is the most attacked, less what services do without: modify_ldt (16-bit
+//! segments for old emulators, and holes: CVE-2015-5157), clocks read by the calls that set them,
+//! fanotify. Not let through by any capability: kexec, io_uring (its calls pass no filter), keyrings
+//! (without a user namespace they are the host's, shared by uid).
+
+use super::profile::{Action, Compare, Condition, Profile, Rule, int};
+use nix::libc;
+use rustix::thread::CapabilitySet as Cap;
+use syscalls::Sysno as S;
+
+/// Allowed whatever their arguments are.
+const ALLOWED: &[S] = &[
+    S::accept,
+    S::accept4,
+    S::bind,
+    S::brk,
+    S::cachestat,
+    S::capget,
+    S::capset,
+    S::chdir,
+    S::clock_getres,
+    S::clock_gettime,
+    S::clock_nanosleep,
+    S::close,
+    S::close_range,
+    S::connect,
+    S::copy_file_range,
+    S::dup,
+    S::dup3,
+    S::epoll_create1,
+    S::epoll_ctl,
+    S::epoll_pwait,
+    S::epoll_pwait2,
+    S::eventfd2,
+    S::execve,
+    S::execveat,
+    S::exit,
+    S::exit_group,
+    S::faccessat,
+    S::faccessat2,
+    S::fadvise64,
+    S::fallocate,
+    S::fchdir,
+    S::fchmod,
+    S::fchmodat,
+    S::fchmodat2,
+    S::fchown,
+    S::fchownat,
+    S::fcntl,
+    S::fdatasync,
+    S::fgetxattr,
+    S::file_getattr,
+    S::flistxattr,
+    S::flock,
+    S::fremovexattr,
+    S::fsetxattr,
+    S::fstat,
+    S::fstatfs,
+    S::fsync,
+    S::ftruncate,
+    S::futex,
+    S::futex_requeue,
+    S::futex_wait,
+    S::futex_waitv,
+    S::futex_wake,
+    S::get_robust_list,
+    S::getcpu,
+    S::getcwd,
+    S::getdents64,
+    S::getegid,
+    S::geteuid,
+    S::getgid,
+    S::getgroups,
+    S::getitimer,
+    S::getpeername,
+    S::getpgid,
+    S::getpid,
+    S::getppid,
+    S::getpriority,
+    S::getrandom,
+    S::getresgid,
+    S::getresuid,
+    S::getrlimit,
+    S::getrusage,
+    S::getsid,
+    S::getsockname,
+    S::getsockopt,
+    S::gettid,
+    S::gettimeofday,
+    S::getuid,
+    S::getxattr,
+    S::getxattrat,
+    S::inotify_add_watch,
+    S::inotify_init1,
+    S::inotify_rm_watch,
+    S::io_cancel,
+    S::io_destroy,
+    S::io_getevents,
+    S::io_pgetevents,
+    S::io_setup,
+    S::io_submit,
+    S::ioprio_get,
+    S::ioprio_set,
+    S::kill,
+    S::landlock_add_rule,
+    S::landlock_create_ruleset,
+    S::landlock_restrict_self,
+    S::lgetxattr,
+    S::linkat,
+    S::listen,
+    S::listmount,
+    S::listxattr,
+    S::listxattrat,
+    S::llistxattr,
+    S::lremovexattr,
+    S::lseek,
+    S::lsetxattr,
+    S::madvise,
+    S::map_shadow_stack,
+    S::membarrier,
+    S::memfd_create,
+    S::memfd_secret,
+    S::mincore,
+    S::mkdirat,
+    S::mknodat,
+    S::mlock,
+    S::mlock2,
+    S::mlockall,
+    S::mmap,
+    S::mprotect,
+    S::mq_getsetattr,
+    S::mq_notify,
+    S::mq_open,
+    S::mq_timedreceive,
+    S::mq_timedsend,
+    S::mq_unlink,
+    S::mremap,
+    S::mseal,
+    S::msgctl,
+    S::msgget,
+    S::msgrcv,
+    S::msgsnd,
+    S::msync,
+    S::munlock,
+    S::munlockall,
+    S::munmap,
+    S::name_to_handle_at,
+    S::nanosleep,
+    S::openat,
+    S::openat2,
+    S::pidfd_open,
+    S::pidfd_send_signal,
+    S::pipe2,
+    S::pkey_alloc,
+    S::pkey_free,
+    S::pkey_mprotect,
+    S::ppoll,
+    S::prctl,
+    S::pread64,
+    S::preadv,
+    S::preadv2,
+    S::prlimit64,
+    S::process_mrelease,
+    S::pselect6,
+    S::pwrite64,
+    S::pwritev,
+    S::pwritev2,
+    S::read,
+    S::readahead,
+    S::readlinkat,
+    S::readv,
+    S::recvfrom,
+    S::recvmmsg,
+    S::recvmsg,
+    S::remap_file_pages,
+    S::removexattr,
+    S::removexattrat,
+    S::renameat,
+    S::renameat2,
+    S::restart_syscall,
+    S::rseq,
+    S::rt_sigaction,
+    S::rt_sigpending,
+    S::rt_sigprocmask,
+    S::rt_sigqueueinfo,
+    S::rt_sigreturn,
+    S::rt_sigsuspend,
+    S::rt_sigtimedwait,
+    S::rt_tgsigqueueinfo,
+    S::sched_get_priority_max,
+    S::sched_get_priority_min,
+    S::sched_getaffinity,
+    S::sched_getattr,
+    S::sched_getparam,
+    S::sched_getscheduler,
+    S::sched_rr_get_interval,
+    S::sched_setaffinity,
+    S::sched_setattr,
+    S::sched_setparam,
+    S::sched_setscheduler,
+    S::sched_yield,
+    S::seccomp,
+    S::semctl,
+    S::semget,
+    S::semop,
+    S::semtimedop,
+    S::sendfile,
+    S::sendmmsg,
+    S::sendmsg,
+    S::sendto,
+    S::set_robust_list,
+    S::set_tid_address,
+    S::setfsgid,
+    S::setfsuid,
+    S::setgid,
+    S::setgroups,
+    S::setitimer,
+    S::setpgid,
+    S::setpriority,
+    S::setregid,
+    S::setresgid,
+    S::setresuid,
+    S::setreuid,
+    S::setrlimit,
+    S::setsid,
+    S::setsockopt,
+    S::setuid,
+    S::setxattr,
+    S::setxattrat,
+    S::shmat,
+    S::shmctl,
+    S::shmdt,
+    S::shmget,
+    S::shutdown,
+    S::sigaltstack,
+    S::signalfd4,
+    S::socketpair,
+    S::splice,
+    S::statfs,
+    S::statmount,
+    S::statx,
+    S::symlinkat,
+    S::sync,
+    S::sync_file_range,
+    S::syncfs,
+    S::sysinfo,
+    S::tee,
+    S::tgkill,
+    S::timer_create,
+    S::timer_delete,
+    S::timer_getoverrun,
+    S::timer_gettime,
+    S::timer_settime,
+    S::timerfd_create,
+    S::timerfd_gettime,
+    S::timerfd_settime,
+    S::times,
+    S::tkill,
+    S::truncate,
+    S::umask,
+    S::uname,
+    S::unlinkat,
+    S::utimensat,
+    S::vmsplice,
+    S::wait4,
+    S::waitid,
+    S::write,
+    S::writev,
+];
+
+/// Those that newer architectures are without.
+#[cfg(target_arch = "x86_64")]
+const OLD: &[S] = &[
+    S::access,
+    S::alarm,
+    S::arch_prctl,
+    S::chmod,
+    S::chown,
+    S::creat,
+    S::dup2,
+    S::epoll_create,
+    S::epoll_wait,
+    S::eventfd,
+    S::fork,
+    S::futimesat,
+    S::get_thread_area,
+    S::getdents,
+    S::getpgrp,
+    S::inotify_init,
+    S::lchown,
+    S::link,
+    S::lstat,
+    S::mkdir,
+    S::mknod,
+    S::newfstatat,
+    S::open,
+    S::pause,
+    S::pipe,
+    S::poll,
+    S::readlink,
+    S::rename,
+    S::rmdir,
+    S::select,
+    S::set_thread_area,
+    S::signalfd,
+    S::stat,
+    S::symlink,
+    S::time,
+    S::unlink,
+    S::uprobe,
+    S::uretprobe,
+    S::utime,
+    S::utimes,
+    S::vfork,
+];
+#[cfg(target_arch = "aarch64")]
+const OLD: &[S] = &[S::fstatat];
+
+/// Allowed to those who keep one of these capabilities, without which the kernel would refuse most
+/// of it anyway.
+const GUARDED: &[(&[Cap], &[S])] = &[
+    (
+        &[Cap::SYS_ADMIN],
+        &[
+            S::clone3,
+            S::fanotify_init,
+            S::fanotify_mark,
+            S::file_setattr,
+            S::fsconfig,
+            S::fsmount,
+            S::fsopen,
+            S::fspick,
+            S::lsm_get_self_attr,
+            S::lsm_list_modules,
+            S::lsm_set_self_attr,
+            S::mount,
+            S::mount_setattr,
+            S::move_mount,
+            S::open_tree,
+            S::open_tree_attr,
+            S::pivot_root,
+            S::quotactl,
+            S::quotactl_fd,
+            S::setdomainname,
+            S::sethostname,
+            S::setns,
+            S::swapoff,
+            S::swapon,
+            S::umount2,
+        ],
+    ),
+    (&[Cap::BPF, Cap::SYS_ADMIN], &[S::bpf]),
+    (&[Cap::DAC_READ_SEARCH], &[S::open_by_handle_at]),
+    (&[Cap::PERFMON, Cap::SYS_ADMIN], &[S::perf_event_open]),
+    (&[Cap::SYSLOG, Cap::SYS_ADMIN], &[S::syslog]),
+    (&[Cap::SYS_BOOT], &[S::reboot]),
+    (&[Cap::SYS_CHROOT], &[S::chroot]),
+    (
+        &[Cap::SYS_MODULE],
+        &[S::delete_module, S::finit_module, S::init_module],
+    ),
+    (
+        &[Cap::SYS_NICE],
+        &[
+            S::get_mempolicy,
+            S::mbind,
+            S::set_mempolicy,
+            S::set_mempolicy_home_node,
+        ],
+    ),
+    (&[Cap::SYS_PACCT], &[S::acct]),
+    (
+        &[Cap::SYS_PTRACE],
+        &[
+            S::kcmp,
+            S::pidfd_getfd,
+            S::process_madvise,
+            S::process_vm_readv,
+            S::process_vm_writev,
+            S::ptrace,
+            S::userfaultfd,
+        ],
+    ),
+    #[cfg(target_arch = "x86_64")]
+    (&[Cap::SYS_RAWIO], &[S::ioperm, S::iopl]),
+    (
+        &[Cap::SYS_TIME],
+        &[
+            S::adjtimex,
+            S::clock_adjtime,
+            S::clock_settime,
+            S::settimeofday,
+        ],
+    ),
+    (&[Cap::SYS_TTY_CONFIG], &[S::vhangup]),
+];
+
+/// Allowed by default, not if strict: processes of equal rights look into each other, memory is
+/// placed by hand, handles of files are told, pages are given away.
+const NOT_STRICT: &[S] = &[S::ptrace, S::process_vm_readv, S::process_vm_writev];
+/// Let through otherwise.
+const TAKEN_IF_STRICT: &[S] = &[
+    S::get_mempolicy,
+    S::mbind,
+    S::memfd_secret,
+    S::name_to_handle_at,
+    S::process_mrelease,
+    S::remap_file_pages,
+    S::set_mempolicy,
+    S::set_mempolicy_home_node,
+    S::vmsplice,
+];
+
+/// Every namespace that clone(2) makes; the bit of the time namespace is one of its exit signal.
+const NEW: u64 = 0x7e02_0000;
+/// The same for unshare(2), with the time namespace.
+const NEW_OR_TIME: u64 = NEW | 0x80;
+/// Execution domains that are none: Linux, with old uname or addresses below 4 GB or both, and the
+/// question which one it is. No READ_IMPLIES_EXEC, no ADDR_NO_RANDOMIZE.
+const PERSONALITIES: [u32; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+/// Sockets of these families. Others load modules that nobody audits.
+const FAMILIES: [i32; 5] = [
+    libc::AF_UNIX,
+    libc::AF_INET,
+    libc::AF_INET6,
+    libc::AF_NETLINK,
+    libc::AF_PACKET,
+];
+/// ioctls of terminals that put input into them (CVE-2017-5226, CVE-2023-28100); for those that are strict
+/// also the one that loads line disciplines.
+const TERMINAL: [u64; 3] = [libc::TIOCSTI, 0x541c, libc::TIOCSETD];
+
+/// The built-in filter for those who keep these capabilities.
+pub fn profile(kept: Cap, strict: bool) -> Profile {
+    let mut rules = Vec::with_capacity(400);
+    let mut add = |call: S, action, conditions: &[Condition]| {
+        rules.push(Rule {
+            call: call.id().cast_unsigned(),
+            action,
+            conditions: conditions.to_vec(),
+        });
+    };
+    let is_out = |call: &S| strict && TAKEN_IF_STRICT.contains(call);
+    let guarded = GUARDED
+        .iter()
+        .filter(|(caps, _)| caps.iter().any(|cap| kept.contains(*cap)))
+        .flat_map(|(_, calls)| calls.iter());
+    let not_strict = NOT_STRICT.iter().filter(|_| !strict);
+    for call in ALLOWED.iter().chain(OLD).chain(guarded).chain(not_strict) {
+        if !is_out(call) {
+            add(*call, Action::Allow, &[]);
+        }
+    }
+    if kept.contains(Cap::SYS_ADMIN) {
+        add(S::clone, Action::Allow, &[]);
+        add(S::unshare, Action::Allow, &[]);
+    } else {
+        add(S::clone, Action::Allow, &[int(0, Compare::Masked(NEW), 0)]);
+        add(
+            S::unshare,
+            Action::Allow,
+            &[int(0, Compare::Masked(NEW_OR_TIME), 0)],
+        );
+        // Its flags are in memory, where no filter sees them. C libraries then take clone.
+        add(S::clone3, Action::Errno(libc::ENOSYS as u16), &[]);
+    }
+    for value in PERSONALITIES {
+        add(
+            S::personality,
+            Action::Allow,
+            &[int(0, Compare::Equal, value)],
+        );
+    }
+    let terminal = if strict {
+        &TERMINAL[..]
+    } else {
+        &TERMINAL[..2]
+    };
+    let not: Vec<_> = terminal
+        .iter()
+        .map(|request| int(1, Compare::NotEqual, *request as u32))
+        .collect();
+    add(S::ioctl, Action::Allow, &not);
+    let families = if strict {
+        &FAMILIES[..4]
+    } else {
+        &FAMILIES[..]
+    };
+    let family = |family: &i32, compare| int(0, compare, family.cast_unsigned());
+    for one in families {
+        add(S::socket, Action::Allow, &[family(one, Compare::Equal)]);
+    }
+    let none: Vec<_> = families
+        .iter()
+        .map(|one| family(one, Compare::NotEqual))
+        .collect();
+    // What a kernel without them says.
+    add(S::socket, Action::Errno(libc::EAFNOSUPPORT as u16), &none);
+    Profile {
+        default: Action::Errno(libc::EPERM as u16),
+        rules,
+    }
+}
