@@ -9,6 +9,7 @@ pub use program::{out_of_reach, sibling, tools_in};
 
 use crate::cgroup;
 use crate::config::{Config, Layer, Net, Stop};
+use crate::confine::devices::Device;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
 use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send};
 use crate::init::usual_stop;
@@ -236,12 +237,16 @@ fn spec(
         Main::Run(program) => program.argv.first().and_then(|program| usual_stop(program)),
         _ => None,
     };
+    let devices = config.confine.devices.iter().map(Device::node);
     Ok(Spec {
         live: config.root.live.clone(),
         hostname: run.hostname.clone(),
         cgroup: None,
         joins_network: joins,
         covers: covers(config),
+        masked: config.confine.hidden.masked.clone(),
+        read_only: config.confine.hidden.read_only.clone(),
+        devices: devices.collect::<Result<_>>()?,
         binds: run.binds.clone(),
         texts,
         tmpfs: run.tmpfs.clone(),

@@ -12,7 +12,7 @@ mod values;
 pub use trust::unreachable_by_others;
 pub use values::{Cidr, Mac, signal_number};
 
-use crate::confine::{Rights, Seccomp, caps};
+use crate::confine::{Rights, Seccomp, caps, devices::Device, hidden::Hidden};
 use crate::envfile;
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::lsm::Label;
@@ -232,6 +232,10 @@ pub struct Confine {
     pub no_new_privs: bool,
     /// System calls.
     pub seccomp: Seccomp,
+    /// What is covered, and what can only be read.
+    pub hidden: Hidden,
+    /// Devices beside the usual ones.
+    pub devices: Vec<Device>,
 }
 
 /// A host directory or file that appears inside.

@@ -4,6 +4,8 @@
 
 mod calls;
 pub mod caps;
+pub mod devices;
+pub mod hidden;
 mod profile;
 
 use crate::error::{Doing, Error, Exit, Result};
@@ -50,6 +52,11 @@ pub struct Confinement {
 }
 
 impl Rights {
+    /// Does it stay?
+    pub fn has(&self, cap: CapabilitySet) -> bool {
+        self.caps & cap.bits() != 0
+    }
+
     /// The same for our own PID 1: it must be able to do its work whatever a file says.
     #[must_use]
     pub fn of_init(&self) -> Self {

@@ -4,6 +4,8 @@
 //! What runs here runs for months: it allocates nothing after start, and holds no descriptor of
 //! the host but the state file that it was given.
 
+mod masks;
+mod nodes;
 pub mod spec;
 mod tree;
 

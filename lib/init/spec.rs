@@ -2,7 +2,7 @@
 //! socket pair, descriptors beside them.
 
 use crate::config::Bind;
-use crate::confine::Rights;
+use crate::confine::{Rights, devices::Node};
 use crate::error::{Doing, Errno, Error, Exit, Result};
 use crate::login::Program;
 use nix::cmsg_space;
@@ -28,6 +28,12 @@ pub struct Spec {
     pub joins_network: bool,
     /// Directories inside that are covered, because they show the host's $SUBHOST.
     pub covers: Vec<String>,
+    /// Paths inside that are covered by nothing.
+    pub masked: Vec<String>,
+    /// Paths below /proc that can only be read.
+    pub read_only: Vec<String>,
+    /// Devices beside the usual ones.
+    pub devices: Vec<Node>,
     /// Host directories and files inside.
     pub binds: Vec<Bind>,
     /// Texts bound read-only over files inside: source on the host, path inside, and whether a

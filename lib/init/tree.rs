@@ -4,6 +4,7 @@
 //! the root is changed for good, and only then is anything inside looked at: from there no path,
 //! whatever links it goes through, leads back to the host.
 
+use super::masks::{Kernel, Masks};
 use super::spec::Spec;
 use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::sys;
@@ -16,18 +17,10 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
+use rustix::thread::CapabilitySet;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-
-/// The tree below /proc that configures the host's kernel: not to be written inside.
-const READ_ONLY: &[&str] = &[
-    "proc/sys",
-    "proc/sysrq-trigger",
-    "proc/irq",
-    "proc/bus",
-    "proc/fs",
-];
 
 /// What was picked up on the host, with where it goes.
 struct Picked {
@@ -77,7 +70,12 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
     drop((called_in, namespace));
     nix::unistd::sethostname(&spec.hostname)
         .doing(|| format!("set the host name {}", spec.hostname))?;
-    kernel_file_systems()?;
+    let kernel = kernel_file_systems(spec)?;
+    let mut masks = Masks::new(kernel);
+    masks.cover(&spec.masked, false)?;
+    // The sysctls of a network that is not ours alone are not ours to change.
+    let own = spec.rights.has(CapabilitySet::NET_ADMIN);
+    masks.read_only(&spec.read_only, own.then_some("/proc/sys/net"))?;
     if spec.ram_size > 0 {
         let size = spec.ram_size.to_string();
         let run = detached("tmpfs", &[("mode", "0755"), ("size", &size)], SAFE)?;
@@ -115,6 +113,7 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
             other => other?,
         }
     }
+    masks.cover(&spec.masked, true)?;
     std::env::set_current_dir("/").doing(|| "change to / inside")
 }
 
@@ -188,11 +187,15 @@ fn change_root(live: &Path, namespace: &File) -> Result<()> {
 }
 
 /// /proc, /sys and /dev, made anew.
-fn kernel_file_systems() -> Result<()> {
+fn kernel_file_systems(spec: &Spec) -> Result<Kernel> {
     let noexec = SAFE | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    cover("proc", &detached("proc", &[], noexec)?)?;
-    cover("sys", &detached("sysfs", &[], noexec | RDONLY)?)?;
-    cover("dev", &devices()?)?;
+    let proc = detached("proc", &[], noexec)?;
+    cover("proc", &proc)?;
+    let sys = detached("sysfs", &[], noexec | RDONLY)?;
+    cover("sys", &sys)?;
+    let dev = devices()?;
+    super::nodes::add(&dev, &spec.devices)?;
+    cover("dev", &dev)?;
     let pts = [
         ("newinstance", ""),
         ("ptmxmode", "0666"),
@@ -205,24 +208,15 @@ fn kernel_file_systems() -> Result<()> {
     if let Ok(mqueue) = detached("mqueue", &[], noexec) {
         cover("dev/mqueue", &mqueue)?; // A kernel may be without.
     }
-    // What follows is the kernel's /proc, which we just mounted.
-    let net = clone_of(Path::new("/proc/sys/net"), false);
-    for path in READ_ONLY {
-        match clone_of(&Path::new("/").join(path), true) {
-            Ok(mount) => cover(path, &mount)?,
-            Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(Error::sys(format!("protect /{path} inside"), errno)),
-        }
-    }
-    match net {
-        // The network namespace is the subhost's own, or the host's sysctls are root's to lose.
-        Ok(net) => cover("proc/sys/net", &net),
-        Err(_) => Ok(()),
-    }
+    Ok(Kernel { proc, sys, dev })
 }
 
 /// A file system that is mounted nowhere yet.
-fn detached(fstype: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd> {
+pub(super) fn detached(
+    fstype: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd> {
     let make = || -> rustix::io::Result<OwnedFd> {
         let fs = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(fs.as_fd(), "source", "subhost")?;
@@ -286,7 +280,7 @@ fn resolve(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
     .map_err(IntoErrno::into_errno)
 }
 
-fn attach(mount: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Errno> {
+pub(super) fn attach(mount: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", target, "", flags).map_err(IntoErrno::into_errno)
 }
