@@ -54,11 +54,17 @@ mount -t tmpfs -o mode=755 run /run
 mount -t tmpfs -o mode=1777,size=75% tmp /tmp
 mount -t tmpfs log /var/log
 ip link set lo up
+if [ -e /sys/fs/selinux ]; then
+    mountpoint -q /sys/fs/selinux || mount -t selinuxfs selinuxfs /sys/fs/selinux
+    dd if=$vm/selinux.policy of=/sys/fs/selinux/load bs=1M status=none
+    echo 1 >/sys/fs/selinux/enforce
+    export SUBHOST_SELINUX=1
+fi
 echo "kernel \$(uname -r), \$(stat -f -c %T /sys/fs/cgroup)"
 cd $PWD
 failed=
 while read -r name program; do
-    case " $* " in
+    case " \$* " in
     "  " | *" \$name "*) ;;
     *) continue ;;
     esac
@@ -76,11 +82,23 @@ accel=--disable-kvm
 if [ -w /dev/kvm ] && timeout 60 script -q -e -c "$vm/venv/bin/vng -r $image --cpus 1 -m 1G --user root --exec true" /dev/null </dev/null >/dev/null 2>&1; then
     accel=
 fi
-log=$vm/log
-# It wants a terminal on its output; the kernel's own messages go to the log.
-timeout "$((${VM_HOURS:-3} * 3600))" script -q -f -e -c "$vm/venv/bin/vng -v -r $image $accel --cpus ${VM_CPUS:-2} -m ${VM_MEMORY:-4G} --user root --exec 'sh $vm/inside'" "$log" </dev/null |
-    tr -d "\r" | grep --line-buffered -E '^(kernel |== |test result|SKIP|test .* FAILED|failed:|failures:|---- |thread |cd )' || :
-if ! grep -q '^failed: none' "$log"; then
-    echo "check-vm: see $log" >&2
-    exit 1
-fi
+# boot LOG TESTS [OPTION...]: it wants a terminal on its output; the kernel's own messages go to the log.
+boot() {
+    log=$1 tests=$2
+    shift 2
+    timeout "$((${VM_HOURS:-3} * 3600))" script -q -f -e -c "$vm/venv/bin/vng -v -r $image $accel --cpus ${VM_CPUS:-2} -m ${VM_MEMORY:-4G} --user root $* --exec 'sh $vm/inside $tests'" "$log" </dev/null |
+        tr -d "\r" | grep --line-buffered -E '^(kernel |== |test result|SKIP|test .* FAILED|failed:|failures:|---- |thread |cd )' || :
+    if ! grep -q '^failed: none' "$log"; then
+        echo "check-vm: see $log" >&2
+        exit 1
+    fi
+}
+boot "$vm/log" "$*"
+# Debian's kernel takes AppArmor unless it is told otherwise.
+case " $* " in
+"  " | *" lsm "*)
+    checkpolicy -U allow -o "$vm/selinux.policy" tests/selinux/policy.conf >/dev/null
+    echo "with SELinux:"
+    boot "$vm/log.selinux" lsm -a security=selinux -a selinux=1
+    ;;
+esac

@@ -27,7 +27,7 @@ build) packages='gcc libc6-dev libclang-dev iproute2' ;;
 check) packages='gcc libc6-dev libclang-dev iproute2 busybox-static dash bash strace jq util-linux
         mount fdisk e2fsprogs xfsprogs btrfs-progs squashfs-tools erofs-utils procps man-db
         sudo opendoas' ;;
-vm) packages='qemu-system-x86 python3-venv kmod jq bsdutils apparmor' ;;
+vm) packages='qemu-system-x86 python3-venv kmod jq bsdutils apparmor checkpolicy' ;;
 *) echo "usage: setup.sh build|check|vm|env" >&2; exit 2 ;;
 esac
 

@@ -5,6 +5,7 @@ mod common;
 
 use common::*;
 use std::fs;
+use std::path::Path;
 
 fn refused(s: &Sandbox, setting: &str, words: &[&str]) {
     let before = s.world();
@@ -60,15 +61,7 @@ fn an_apparmor_profile() {
             let config = format!("APPARMOR={profile}\n{command}='/bin/sh -c \"sleep 1000; :\"'\n");
             w.config(&config);
             s.tool("subhost-start w").silent();
-            let pid = s.pid("w");
-            let of = |pid: &str| {
-                fs::read_to_string(format!("/proc/{pid}/attr/current")).unwrap_or_default()
-            };
-            let inside = match command {
-                "INIT" => pid.to_string(),
-                _ => s.host(&format!("pgrep -P {pid}")),
-            };
-            has(&of(&inside), &[&profile, "enforce"]);
+            has(&current(s, command), &[&profile, "enforce"]);
             has(&s.inside("w", "cat /proc/self/attr/current"), &[&profile]);
             assert_eq!(s.inside("w", &format!("{write}; echo $?")), "0");
             s.tool("subhost-stop -k w").ok();
@@ -79,16 +72,54 @@ fn an_apparmor_profile() {
     });
 }
 
+/// Of tests/selinux/policy.conf: may read files and not write them.
+const LABEL: &str = "test_u:test_r:inside_t";
+
 #[test]
 fn an_selinux_label() {
     sandbox(|s| {
-        s.overlay("w", "");
-        let words = match fs::exists("/sys/fs/selinux/context").unwrap() {
+        let w = s.overlay("w", "");
+        // The sandbox has a sysfs of its own, without what was mounted on the host's.
+        s.host("test ! -d /sys/fs/selinux || mount -t selinuxfs selinuxfs /sys/fs/selinux");
+        let context = Path::new("/sys/fs/selinux/context");
+        let (has_selinux, has_policy) = (context.exists(), fs::write(context, LABEL).is_ok());
+        // The virtual machine of `make check-vm` says that it has loaded the policy.
+        assert_eq!(
+            has_selinux && has_policy,
+            std::env::var_os("SUBHOST_SELINUX").is_some()
+        );
+        let words = match has_selinux {
             false => ["SELINUX=a:b:c", "kernel has no SELinux"],
             true => ["SELINUX=a:b:c", "does not know it"],
         };
         refused(s, "SELINUX=a:b:c", &words);
+        if !has_policy {
+            return;
+        }
+        let before = s.world();
+        for command in ["RUN", "INIT"] {
+            w.config(&format!(
+                "SELINUX={LABEL}\n{command}='/bin/sh -c \"sleep 1000; :\"'\n"
+            ));
+            s.tool("subhost-start w").silent();
+            has(&current(s, command), &[LABEL]);
+            has(&s.inside("w", "cat /proc/self/attr/current"), &[LABEL]);
+            let denied = s.enter("w", "echo x >/tmp/x").fails(1, &["/tmp/x"]);
+            has(&denied.stderr, &["ermission denied"]);
+            s.tool("subhost-stop -k w").ok();
+        }
+        s.same(&before);
     });
+}
+
+/// What the command of a running one is confined by.
+fn current(s: &Sandbox, command: &str) -> String {
+    let pid = s.pid("w");
+    let pid = match command {
+        "INIT" => pid.to_string(),
+        _ => s.host(&format!("pgrep -P {pid}")),
+    };
+    fs::read_to_string(format!("/proc/{pid}/attr/current")).unwrap()
 }
 
 #[test]
