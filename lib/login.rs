@@ -9,12 +9,12 @@ use crate::sys;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use rustix::fs::{CWD, OFlags, ResolveFlags, openat2};
+use rustix::fs::{CWD, FileType, OFlags, ResolveFlags, openat2};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -254,6 +254,16 @@ impl Program {
                 command.stderr(slave().doing(doing)?);
             }
         }
+        for (fd, _) in slaves.iter().enumerate().filter(|(_, slave)| !**slave) {
+            let Some(null) = null_instead(fd)? else {
+                continue;
+            };
+            match fd {
+                0 => command.stdin(null),
+                1 => command.stdout(null),
+                _ => command.stderr(null),
+            };
+        }
         let tty = terminal.map(OwnedFd::try_clone).transpose();
         let tty = tty.doing(|| "duplicate the terminal")?;
         let (confinement, labels) = (self.rights.prepare()?, self.labels.clone());
@@ -278,6 +288,38 @@ impl Program {
         change_dir(&self.dir)
             .doing(|| format!("change to the directory {} inside", shown(&self.dir)))
             .map_err(own)
+    }
+}
+
+/// The subhost's own /dev/null, if what we have as 0, 1 or 2 is one: by the host's, root inside could
+/// change its mode and owner for the host.
+///
+/// # Errors
+/// There is no such thing inside.
+pub fn null_instead(fd: usize) -> Result<Option<OwnedFd>> {
+    let is_null = |fd: BorrowedFd<'_>| {
+        rustix::fs::fstat(fd).is_ok_and(|stat| {
+            let char_device = FileType::from_raw_mode(stat.st_mode).is_char_device();
+            char_device && stat.st_rdev == rustix::fs::makedev(1, 3)
+        })
+    };
+    let given = match fd {
+        0 => rustix::stdio::stdin(),
+        1 => rustix::stdio::stdout(),
+        _ => rustix::stdio::stderr(),
+    };
+    if !is_null(given) {
+        return Ok(None);
+    }
+    let doing = || "open /dev/null inside";
+    // It may have been made a FIFO, which is not waited for.
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let null = within("/dev/null", flags).doing(doing).map_err(own)?;
+    match is_null(null.as_fd()) {
+        true => Ok(Some(null)),
+        false => Err(own(
+            Error::sys(doing(), Errno::ENXIO).hint("something else was put in its place")
+        )),
     }
 }
 

@@ -12,7 +12,7 @@ mod tree;
 use crate::config::signal_number;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::log::Log;
-use crate::login::{Program, cannot_run, default_signals};
+use crate::login::{Program, cannot_run, default_signals, null_instead};
 use crate::state::{Last, now};
 use crate::{lsm, sys, terminal};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -111,15 +111,17 @@ fn read(memfd: OwnedFd) -> Result<Spec> {
 fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3]) -> Error {
     let path = program.argv.first().cloned().unwrap_or_default();
     let prepare = || -> Result<(CString, Vec<CString>, Vec<CString>)> {
-        if let Some(slave) = terminal {
-            for (fd, _) in slaves.iter().enumerate().filter(|(_, slave)| **slave) {
-                let duplicated = match fd {
-                    0 => rustix::stdio::dup2_stdin(slave),
-                    1 => rustix::stdio::dup2_stdout(slave),
-                    _ => rustix::stdio::dup2_stderr(slave),
-                };
-                duplicated.doing(|| "take the console")?;
-            }
+        for (fd, is_slave) in slaves.into_iter().enumerate() {
+            let null = null_instead(fd)?;
+            let Some(instead) = terminal.filter(|_| is_slave).or(null.as_ref()) else {
+                continue;
+            };
+            let duplicated = match fd {
+                0 => rustix::stdio::dup2_stdin(instead),
+                1 => rustix::stdio::dup2_stdout(instead),
+                _ => rustix::stdio::dup2_stderr(instead),
+            };
+            duplicated.doing(|| "take the console")?;
         }
         let text = |text: &str| CString::new(text).doing(|| "pass a text with a NUL to INIT");
         let args = program.argv.iter().map(|arg| text(arg));
