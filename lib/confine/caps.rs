@@ -67,8 +67,7 @@ const KEPT: Cap = Cap::AUDIT_WRITE
     .union(Cap::SETGID)
     .union(Cap::SETPCAP)
     .union(Cap::SETUID)
-    .union(Cap::SYS_CHROOT)
-    .union(Cap::SYS_NICE);
+    .union(Cap::SYS_CHROOT);
 
 /// Kept by default where the network is the subhost's own, or not the host's: raw sockets on the
 /// host's links read and forge what others send.
