@@ -452,7 +452,7 @@ fn the_kernels_files_are_covered() {
         };
         let covered = inside(
             "cd /proc; for f in interrupts kallsyms kcore key-users keys kmsg kpagecgroup kpagecount \
-             kpageflags slabinfo timer_list vmallocinfo; do
+             kpageflags pagetypeinfo slabinfo timer_list vmallocinfo; do
                  [ ! -e $f ] || echo $f $(stat -c '%F %t:%T' $f) $(cat $f | wc -c); done
              for d in /proc/acpi /proc/scsi /sys/firmware; do [ ! -e $d ] || echo $d $(ls -A $d | wc -l); done",
         );
