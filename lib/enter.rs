@@ -1,10 +1,12 @@
 //! Joining a running subhost: one pidfd, one setns with all namespaces, and the command as a child
 //! in the subhost's pid namespace, which ends with it.
 
+use crate::cgroup::{Entry, Who};
 use crate::config::Name;
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::login::{Program, cannot_run};
-use crate::state::Running;
+use crate::spawn;
+use crate::state::{Running, State};
 use crate::terminal::{self, Signals, Terminal, Wiring};
 use crate::{proc, sys};
 use nix::sched::{CloneFlags, setns};
@@ -14,7 +16,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// What is to be run inside, and how it is wired to the caller.
@@ -78,43 +80,72 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
         labels: running.init.labels.clone(),
     };
     let home = Home::new().map_err(own)?;
+    // Opened while their directories are to be seen.
+    let entry = match State::of(name).cgroups().map_err(own)?.entry(Who::Joining) {
+        Err(error) if error.errno == Some(Errno::ENOENT) && is_ending(running) => {
+            return Ok(Joined::TooLate);
+        }
+        other => other.map_err(own)?,
+    };
     if !become_member(running).map_err(own)? {
         return Ok(Joined::TooLate);
     }
-    let spawned = spawn_inside(&program, join, &home.proc);
+    let spawned = spawn_inside(&program, join, running, &entry, &home.proc);
     // Out again: what we hold would keep the subhost's network and mounts from going when it ends.
     home.go().map_err(own)?;
-    let (terminal, mut child, pidfd) = match spawned {
-        // No process can be made in a pid namespace whose PID 1 ends.
-        Err(error) if error.errno == Some(Errno::ENOMEM) && is_ending(running) => {
+    let (terminal, child) = match spawned {
+        // No process can be made in a pid namespace whose PID 1 ends, nor in a cgroup that is gone.
+        Err(error) if error.errno.is_some_and(is_too_late) && is_ending(running) => {
             return Ok(Joined::TooLate);
         }
         other => other?,
     };
-    let pid = child.id() as i32;
+    let pid = child.id();
     let hand_on = |signal| {
         // As a terminal's would: to all that the command has in the foreground.
         let _ = sys::kill(-pid, signal);
     };
-    let carried = terminal::carry(join.wiring, terminal.as_ref(), &signals, &pidfd, hand_on);
+    let carried = terminal::carry(
+        join.wiring,
+        terminal.as_ref(),
+        &signals,
+        child.pidfd(),
+        hand_on,
+    );
     carried.map_err(own)?;
-    status(&mut child).map(Joined::Ended).map_err(own)
+    let status = child.wait().doing(|| "wait for the command inside");
+    status.map(code).map(Joined::Ended).map_err(own)
 }
 
-/// The terminal if there is one, the command, its pidfd.
-type Spawned = (Option<Terminal>, Child, OwnedFd);
+/// What a fork says when it is too late.
+fn is_too_late(errno: Errno) -> bool {
+    [Errno::ENOMEM, Errno::ENODEV, Errno::ENOENT].contains(&errno)
+}
 
-fn spawn_inside(program: &Program, join: &Join, proc: &OwnedFd) -> Result<Spawned> {
+/// The terminal if there is one, and the command.
+type Spawned = (Option<Terminal>, spawn::Child);
+
+fn spawn_inside(
+    program: &Program,
+    join: &Join,
+    running: &Running,
+    entry: &Entry,
+    proc: &OwnedFd,
+) -> Result<Spawned> {
     let terminal = match join.wiring.any() {
         true => Some(terminal::pair().map_err(own)?),
         false => None,
     };
     let slave = terminal.as_ref().map(|terminal| &terminal.slave);
-    let command = program
+    let mut command = program
         .command(slave, join.wiring.slaves, proc)
         .map_err(own)?;
-    let (child, pidfd) = spawn(command)?;
-    Ok((terminal, child, pidfd))
+    let name = command.get_program().to_string_lossy().into_owned();
+    // Once it is in the cgroup namespace, the kernel may let nobody in from outside of it (nsdelegate).
+    let cgroups = || setns(&running.pidfd, CloneFlags::CLONE_NEWCGROUP);
+    let child = spawn::spawn(&mut command, CloneFlags::empty(), entry, cgroups);
+    let child = child.map_err(|errno| cannot_run(&name, errno))?;
+    Ok((terminal, child))
 }
 
 /// The namespaces that we came from, and our root in them: joining a mount namespace leaves a
@@ -128,7 +159,7 @@ struct Home {
 impl Home {
     fn new() -> Result<Self> {
         let open = |kind: &str| File::open(format!("/proc/self/ns/{kind}"));
-        let namespaces = ["mnt", "net", "uts", "ipc", "cgroup", "pid"]
+        let namespaces = ["mnt", "net", "uts", "ipc", "pid"]
             .into_iter()
             .map(open)
             .collect::<std::io::Result<_>>()
@@ -162,8 +193,8 @@ fn merged(
         .collect()
 }
 
-/// Joins all namespaces of a subhost. Our children are in its pid namespace; we ourselves are not,
-/// and cannot be seen from inside. False if it has just ended.
+/// Joins all namespaces of a subhost but that of cgroups. Our children are in its pid namespace; we
+/// ourselves are not, and cannot be seen from inside. False if it has just ended.
 fn become_member(running: &Running) -> Result<bool> {
     // Until exec, our child is a copy of us: nobody inside may look into it (CVE-2016-9962).
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
@@ -172,19 +203,11 @@ fn become_member(running: &Running) -> Result<bool> {
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWCGROUP;
+        | CloneFlags::CLONE_NEWIPC;
     match setns(&running.pidfd, all) {
         Err(Errno::ESRCH) => Ok(false),
         other => other.doing(|| "join the namespaces").map(|()| true),
     }
-}
-
-fn spawn(mut command: Command) -> Result<(Child, OwnedFd)> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let child = command.spawn().map_err(IntoErrno::into_errno);
-    let child = child.map_err(|errno| cannot_run(&name, errno))?;
-    watched(child, &name).map_err(own)
 }
 
 /// Is its PID 1 gone or on its way out?
@@ -205,12 +228,11 @@ fn watched(mut child: Child, name: &str) -> Result<(Child, OwnedFd)> {
     }
 }
 
-fn status(child: &mut Child) -> Result<u8> {
-    let status = child.wait().doing(|| "wait for the command inside")?;
-    Ok(match (status.code(), status.signal()) {
+fn code(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
         (Some(code), _) => code as u8,
         (_, signal) => 128 + signal.unwrap_or(0) as u8,
-    })
+    }
 }
 
 /// Runs a command inside for at most `limit`, with no input and its output on our standard error,
@@ -239,5 +261,6 @@ pub fn aside(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Resu
             format!("{} inside did not end", shown(&argv[0])),
         ));
     }
-    status(&mut child)
+    let status = child.wait().doing(|| "wait for the command inside");
+    status.map(code)
 }

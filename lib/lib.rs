@@ -28,6 +28,7 @@
 //! | [`boot`], [`init`], [`enter`] | the parent's half of a boot; PID 1; joining |
 //! | [`login`], [`confine`], [`terminal`] | a process as a login has it; its rights; terminals |
 //! | [`subhost`] | the verbs, made of all these |
+//! | [`cgroup`], [`spawn`] | cgroups and limits; a child that begins in its cgroups |
 //! | [`report`], [`holders`], [`proc`] | what is there, and who holds it |
 //! | [`check`] | what the host can do, and what is left that nobody owns |
 //! | [`cli`], [`error`] | command lines, messages, statuses |
@@ -99,6 +100,7 @@ pub mod plan;
 pub mod proc;
 pub mod report;
 pub mod root;
+pub mod spawn;
 pub mod state;
 pub mod subhost;
 pub mod sys;

@@ -5,7 +5,7 @@
 
 use crate::error::Errno;
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -315,6 +315,86 @@ pub fn filter_calls(program: &[seccompiler::sock_filter]) -> Result<(), Errno> {
         )
     };
     Errno::result(rc).map(drop)
+}
+
+/// `struct clone_args` of include/uapi/linux/sched.h, up to `cgroup` (Linux 5.7).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// `clone3(2)` without a memory of its own for the child: as fork does, with new namespaces in `flags`
+/// and, if `cgroup` is a directory of the v2 hierarchy, in that cgroup from the first moment. Gives pid
+/// and pidfd of the child; none in the child.
+///
+/// # Errors
+/// ENOSYS where a filter knows only older calls; EBUSY if the cgroup can hold no processes.
+pub fn fork(flags: i32, cgroup: Option<BorrowedFd>) -> Result<Option<(i32, OwnedFd)>, Errno> {
+    let mut pidfd: RawFd = -1;
+    let into = u64::from(cgroup.is_some()) << 33; // CLONE_INTO_CGROUP
+    let args = CloneArgs {
+        flags: u64::from((flags | nix::libc::CLONE_PIDFD).cast_unsigned()) | into,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: nix::libc::SIGCHLD as u64,
+        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
+        ..CloneArgs::default()
+    };
+    // SAFETY: no memory is shared, so the child is a copy of us as after fork; our tools have one
+    // thread, so no lock is held in it by a thread that it does not have. The kernel writes one
+    // descriptor into pidfd, ours alone.
+    unsafe {
+        let pid = Errno::result(nix::libc::syscall(
+            nix::libc::SYS_clone3,
+            &raw const args,
+            size_of::<CloneArgs>(),
+        ))?;
+        match pid {
+            0 => Ok(None),
+            pid => Ok(Some((pid as i32, OwnedFd::from_raw_fd(pidfd)))),
+        }
+    }
+}
+
+/// The same by `clone(2)`, which puts the child where we are.
+///
+/// # Errors
+/// The errno of the call.
+pub fn fork_as_ever(flags: i32) -> Result<Option<(i32, OwnedFd)>, Errno> {
+    let mut pidfd: RawFd = -1;
+    let flags = flags | nix::libc::CLONE_PIDFD | nix::libc::SIGCHLD;
+    // SAFETY: as above. Flags, no stack of its own, and where the pidfd is put come first on both of
+    // our architectures; what comes after is not used with these flags.
+    unsafe {
+        let pid = Errno::result(nix::libc::syscall(
+            nix::libc::SYS_clone,
+            nix::libc::c_ulong::from(flags.cast_unsigned()),
+            0usize,
+            &raw mut pidfd,
+            0usize,
+            0usize,
+        ))?;
+        match pid {
+            0 => Ok(None),
+            pid => Ok(Some((pid as i32, OwnedFd::from_raw_fd(pidfd)))),
+        }
+    }
+}
+
+/// `_exit(2)`: nothing of the parent's is flushed or dropped.
+pub fn exit(status: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { nix::libc::_exit(status) }
 }
 
 /// `kill(2)` with any signal number, real-time ones too.

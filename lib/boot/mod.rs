@@ -7,19 +7,20 @@ mod texts;
 
 pub use program::{out_of_reach, sibling, tools_in};
 
-use crate::cgroup;
+use crate::cgroup::{self, Group, Who};
 use crate::config::{Config, Layer, Net, Stop};
 use crate::confine::devices::Device;
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
+use crate::error::{Doing, Errno, Error, Exit, Result};
 use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send};
 use crate::init::usual_stop;
 use crate::login::{PATH, Program};
 use crate::proc::{self, Identity};
+use crate::spawn::{self, Child};
 use crate::state::{Booter, Init, State, boot_id, now};
 use crate::terminal::{self, Signals, Terminal, Wiring};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use program::init_command;
@@ -29,8 +30,8 @@ use std::io::{Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
 /// Where the consoles of started subhosts are kept.
 pub const LOGS: &str = "/var/log/subhost";
@@ -92,16 +93,28 @@ pub fn boot(
     network: Option<&OwnedFd>,
     order: Order,
 ) -> Result<Booted> {
-    // An init that ended by itself left its own behind.
-    if let Some(old) = state.init()?.and_then(|init| init.cgroup) {
-        cgroup::remove(&old)?;
+    // What ended by itself left its own behind.
+    state.remove_cgroups()?;
+    let is_init = matches!(order.main, Main::Init(_));
+    let plan = cgroup::Plan::of(config, is_init)?;
+    let planned = plan.group.clone();
+    // Before they are made: if we are killed between, somebody knows of them.
+    if !planned.is_empty() {
+        state.record_cgroups(&planned)?;
     }
-    let cgroup = match order.main {
-        Main::Init(_) => cgroup::place(&config.name)?,
-        _ => None,
+    let group = plan.make().inspect_err(|error| {
+        // What could not be removed again is still what the record says.
+        if error.also.is_empty() {
+            state.forget_cgroups();
+        }
+    })?;
+    let booted = match group == planned {
+        true => Ok(()),
+        false => state.record_cgroups(&group),
     };
-    boot_in(config, state, network, order, cgroup.clone()).map_err(|error| {
-        let left = cgroup.as_deref().map_or(Ok(()), cgroup::remove);
+    let booted = booted.and_then(|()| boot_in(config, state, network, order, &group));
+    booted.map_err(|error| {
+        let left = state.remove_cgroups();
         state.forget();
         error.also(left.err())
     })
@@ -112,7 +125,7 @@ fn boot_in(
     state: &State,
     network: Option<&OwnedFd>,
     order: Order,
-    cgroup: Option<PathBuf>,
+    group: &Group,
 ) -> Result<Booted> {
     let is_init = matches!(order.main, Main::Init(_));
     // An init in the background has a console all the same: it expects one.
@@ -121,6 +134,7 @@ fn boot_in(
         None => [is_init; 3],
     };
     let mut spec = spec(config, state, &order, slaves, network.is_some())?;
+    spec.has_cgroup = is_init && group.unified().is_some();
     let log = match order.wiring {
         None => Some(open_log(config)?),
         Some(_) => None,
@@ -133,10 +147,10 @@ fn boot_in(
         SockFlag::SOCK_CLOEXEC,
     )
     .doing(|| "open a socket to PID 1")?;
-    let child = spawn(&theirs, log.as_ref())?;
+    let child = spawn(&theirs, log.as_ref(), group)?;
     drop(theirs);
     // Until it is told to go on it does nothing, and ends if we do.
-    let (identity, pidfd) = Identity::of(child.id() as i32).doing(|| "watch PID 1")?;
+    let (identity, pidfd) = Identity::of(child.id()).doing(|| "watch PID 1")?;
     let mut booted = Booted {
         child,
         socket,
@@ -158,18 +172,8 @@ fn boot_in(
         rights: spec.rights.clone(),
         labels: config.run.labels.clone(),
         console: None,
-        cgroup,
     };
     let up = state.record(&record).and_then(|()| {
-        // Made after it has been recorded: if we are killed between, somebody knows of it.
-        spec.cgroup = record.cgroup.clone().filter(|dir| {
-            let made = cgroup::make(dir);
-            if let Err(error) = &made {
-                // An init that cannot do without says so itself.
-                crate::cli::report(Some(&config.name), error);
-            }
-            made.is_ok()
-        });
         let memfd = memfd(&spec)?;
         let mut fds = vec![memfd.as_raw_fd(), last.as_raw_fd()];
         fds.extend(network.map(AsRawFd::as_raw_fd));
@@ -241,7 +245,7 @@ fn spec(
     Ok(Spec {
         live: config.root.live.clone(),
         hostname: run.hostname.clone(),
-        cgroup: None,
+        has_cgroup: false,
         joins_network: joins,
         covers: covers(config),
         masked: config.confine.hidden.masked.clone(),
@@ -329,9 +333,8 @@ fn memfd(spec: &Spec) -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Spawns the process in a pid namespace of its own. Between unshare and setns no thread could be
-/// made: these lines stay together.
-fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>) -> Result<Child> {
+/// Spawns the process in a pid namespace of its own, and in its cgroups.
+fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>, group: &Group) -> Result<Child> {
     fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
     let (_program, mut command) = init_command()?;
     command.arg(socket.as_raw_fd().to_string()).env_clear();
@@ -342,17 +345,9 @@ fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>) -> Result<Child> {
             .stdout(to().doing(|| "open the log")?)
             .stderr(to().doing(|| "open the log")?);
     }
-    let ours = File::open("/proc/self/ns/pid").doing(|| "open our pid namespace")?;
-    unshare(CloneFlags::CLONE_NEWPID).doing(|| "make a pid namespace")?;
-    let child = command.spawn();
-    let back = setns(&ours, CloneFlags::CLONE_NEWPID);
-    let mut child = child.doing(|| "start PID 1")?;
-    if let Err(errno) = back {
-        let _ = child.kill();
-        let _ = child.wait();
-        return Err(Error::sys("return to our pid namespace", errno));
-    }
-    Ok(child)
+    let entry = group.entry(Who::Init)?;
+    let flags = CloneFlags::CLONE_NEWPID;
+    spawn::spawn(&mut command, flags, &entry, || Ok(())).doing(|| "start PID 1")
 }
 
 /// Leaves a process behind that writes an init's console to the log.
@@ -433,15 +428,14 @@ impl Booted {
     }
 
     fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.kill();
     }
 
     /// Stays until PID 1 has ended; gives its status as a shell would (128+N for signal N).
     ///
     /// # Errors
     /// The wait failed.
-    pub fn attend(mut self, wiring: Wiring, signals: &Signals) -> Result<u8> {
+    pub fn attend(self, wiring: Wiring, signals: &Signals) -> Result<u8> {
         let hand_on = |signal| {
             // An init of the tree's own has closed the socket and takes signals itself.
             if send(&self.socket, &Hand(signal), &[]).is_err() {
@@ -455,7 +449,7 @@ impl Booted {
             &self.pidfd,
             hand_on,
         )?;
-        let status = self.child.wait().map_err(IntoErrno::into_errno);
+        let status = self.child.wait();
         let status = status.doing(|| "wait for PID 1")?;
         Ok(match (status.code(), status.signal()) {
             (Some(code), _) => code as u8,

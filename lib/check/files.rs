@@ -9,7 +9,7 @@ use crate::state::{CLAIMS, RUN, State};
 use std::path::{Path, PathBuf};
 
 /// What a command that was killed leaves in a directory of state, and nobody needs.
-const UNFINISHED: [&str; 4] = ["root.new", "net.new", "init.new", "last.new"];
+const UNFINISHED: [&str; 5] = ["root.new", "net.new", "init.new", "last.new", "cgroup.new"];
 
 /// Directories in /run/subhost.
 pub(super) fn states(world: &World) -> Vec<Debris> {
@@ -62,7 +62,15 @@ pub(super) fn states(world: &World) -> Vec<Debris> {
 
 /// What lies in a directory of state and is none of the files that the tools make there.
 fn strange(dir: &Path) -> Vec<String> {
-    const OURS: [&str; 6] = ["init", "last", "lock", "hosts", "hostname", "resolv.conf"];
+    const OURS: [&str; 7] = [
+        "init",
+        "last",
+        "lock",
+        "hosts",
+        "hostname",
+        "resolv.conf",
+        "cgroup",
+    ];
     let lowers = lowers(dir);
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries

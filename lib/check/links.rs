@@ -3,6 +3,7 @@
 
 use super::world::World;
 use super::{Debris, Fix, Held, Kind, Told};
+use crate::cgroup::{self, OURS};
 use crate::config::Name;
 use crate::error::shown;
 use crate::net::{Link, netns};
@@ -194,9 +195,15 @@ pub(super) fn netns_files(world: &World, told: &Told) -> Vec<Debris> {
     found
 }
 
-/// Cgroups `subhost.NAME`, in whatever hierarchy, of subhosts that do not run.
-pub(super) fn cgroups(world: &World) -> Vec<Debris> {
+/// Cgroups `subhost/NAME` and `subhost.NAME`, in whatever hierarchy, of subhosts that do not run.
+/// `others` are the processes 1 that nobody knows: what lives in their mount namespaces ends with them.
+pub(super) fn cgroups(world: &World, others: &[Debris]) -> Vec<Debris> {
     let mut found = Vec::new();
+    let unknown = others.iter().filter(|debris| debris.kind == Kind::Process);
+    let ending: BTreeSet<u64> = unknown
+        .flat_map(|debris| &debris.holders)
+        .filter_map(|held| held.mount_namespace)
+        .collect();
     let mut seen: BTreeSet<(String, PathBuf)> = BTreeSet::new();
     for mount in world.table.all() {
         let is_cgroup = ["cgroup", "cgroup2"].contains(&mount.fstype.as_str());
@@ -205,33 +212,48 @@ pub(super) fn cgroups(world: &World) -> Vec<Debris> {
             .at(&mount.at)
             .is_some_and(|seen| seen.id == mount.id);
         if is_cgroup && is_seen && seen.insert((mount.device.clone(), mount.root.clone())) {
-            walk(world, &mount.at, &mut found);
+            walk(world, &mount.at, &ending, &mut found);
         }
     }
     found
 }
 
-fn walk(world: &World, dir: &Path, found: &mut Vec<Debris>) {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        let path = entry.path();
-        let file = entry.file_name();
-        let name = file
-            .to_str()
-            .and_then(|file| Name::new(file.strip_prefix("subhost.")?).ok());
+fn walk(world: &World, dir: &Path, ending: &BTreeSet<u64>, found: &mut Vec<Debris>) {
+    let is_parent = dir.file_name() == Some(OURS.as_ref());
+    for path in directories(dir) {
+        let file = path.file_name().and_then(|file| file.to_str());
+        let name = file.and_then(|file| match is_parent {
+            true => Name::new(file).ok(),
+            false => Name::new(file.strip_prefix(OURS)?.strip_prefix('.')?).ok(),
+        });
         match name {
-            Some(name) => found.extend(cgroup(world, &name, &path)),
-            None => walk(world, &path, found),
+            Some(name) => found.extend(cgroup(world, &name, &path, ending)),
+            None => walk(world, &path, ending, found),
+        }
+    }
+    if is_parent && directories(dir).is_empty() && cgroup::members(dir).is_empty() {
+        let why = "what holds our cgroups, and holds none";
+        let debris = Debris::new(Kind::Cgroup, None, shown(dir), why);
+        if world.owners.values().all(|owner| owner.work.is_none()) {
+            found.push(debris.fix(Fix::Cgroup(dir.to_owned()), "removes it"));
         }
     }
 }
 
-fn cgroup(world: &World, name: &Name, dir: &Path) -> Option<Debris> {
+fn directories(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn cgroup(world: &World, name: &Name, dir: &Path, ending: &BTreeSet<u64>) -> Option<Debris> {
     let owner = world.owner(name);
-    let members = members(dir);
+    let members: BTreeSet<i32> = cgroup::members(dir).into_iter().collect();
+    let is_recorded = owner.cgroups.dirs.iter().any(|own| own.path == dir);
     // The next start or the stop of a hibernating one removes what its record names.
-    let recorded = owner.init.as_ref().and_then(|init| init.cgroup.as_deref());
-    let is_owned = owner.running || (owner.is_up() && recorded == Some(dir) && members.is_empty());
+    let is_owned = is_recorded && (owner.running || (owner.is_up() && members.is_empty()));
     if !owner.is_known() || is_owned {
         return None;
     }
@@ -244,31 +266,26 @@ fn cgroup(world: &World, name: &Name, dir: &Path) -> Option<Debris> {
     if !held.is_empty() && !held.iter().any(is_ours) {
         return None;
     }
+    let ends = |held: &Held| {
+        held.mount_namespace
+            .is_some_and(|mnt| ending.contains(&mnt))
+    };
+    let is_free = members.is_empty() || (!held.is_empty() && held.iter().all(ends));
     let debris = Debris::new(
         Kind::Cgroup,
         Some(name),
         shown(dir),
-        match held.is_empty() {
-            true => "a cgroup of a subhost that does not run",
-            false => "a cgroup of a subhost that does not run, with processes in it",
+        match (owner.running, held.is_empty()) {
+            (true, _) => "a cgroup of an earlier run of the subhost",
+            (_, true) => "a cgroup of a subhost that does not run",
+            (_, false) => "a cgroup of a subhost that does not run, with processes in it",
         },
     )
     .held(held);
-    Some(match members.is_empty() {
+    Some(match is_free {
         true => debris.fix(Fix::Cgroup(dir.to_owned()), "removes it"),
         false => debris.by_hand("end the processes, then subhost-check --repair"),
     })
-}
-
-/// The processes in a cgroup and those below. A process of another pid namespace shows as 0.
-fn members(dir: &Path) -> BTreeSet<i32> {
-    let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    let mut pids: BTreeSet<i32> = text.lines().filter_map(|pid| pid.parse().ok()).collect();
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        pids.extend(members(&entry.path()));
-    }
-    pids
 }
 
 #[cfg(test)]

@@ -52,7 +52,8 @@ fn look(tree: &Path) -> Result<Vec<Debris>> {
     found.extend(links::links(&mut world, &told));
     found.extend(links::netns_files(&world, &told));
     found.extend(mounts::idle_loops(&world, &loops));
-    found.extend(links::cgroups(&world));
+    let cgroups = links::cgroups(&world, &found);
+    found.extend(cgroups);
     found.extend(files::claims(&world));
     found.extend(files::unfinished(&world));
     found.extend(files::states(&world));
@@ -184,7 +185,7 @@ fn apply(fix: &Fix, name: Option<&Name>) -> Result<()> {
             Err(error) if error.errno == Some(Errno::ENXIO) => Ok(()),
             other => other,
         },
-        Fix::Cgroup(dir) => cgroup::remove(dir),
+        Fix::Cgroup(dir) => cgroup::remove_empty(dir),
         Fix::Remove(path) => gone(std::fs::remove_file(path), path),
         Fix::RemoveDir(path) => gone(std::fs::remove_dir(path), path),
         Fix::Tidy => name.map_or(Ok(()), tidy),
@@ -236,9 +237,7 @@ fn tidy(name: &Name) -> Result<()> {
     if is_up || state.running()?.is_some() {
         return Ok(());
     }
-    if let Some(dir) = state.init()?.and_then(|init| init.cgroup) {
-        cgroup::remove(&dir)?;
-    }
+    state.remove_cgroups()?;
     state.forget();
     for dir in files::lowers(state.dir()) {
         gone(std::fs::remove_dir(&dir), &dir)?;

@@ -3,6 +3,7 @@
 //! twice, and once more under the lock before anything is touched.
 
 use super::Held;
+use crate::cgroup::Group;
 use crate::config::{self, Config, Name};
 use crate::error::{Error, Exit, Result};
 use crate::holders;
@@ -55,6 +56,7 @@ pub(super) struct Owner {
     pub root: Option<Plan>,
     pub net: Option<Plan>,
     pub init: Option<Init>,
+    pub cgroups: Group,
     pub running: bool,
     /// Plans and records that cannot be read: what is up is not known.
     pub damaged: Vec<Error>,
@@ -88,6 +90,10 @@ impl Owner {
             Err(error) => owner.damaged.push(error),
         }
         owner.init = state.init().ok().flatten();
+        match state.cgroups() {
+            Ok(cgroups) => owner.cgroups = cgroups,
+            Err(error) => owner.damaged.push(error),
+        }
         owner
     }
 
@@ -240,6 +246,10 @@ impl World {
             root: None,
             net: None,
             init: None,
+            cgroups: Group {
+                dirs: Vec::new(),
+                divided: false,
+            },
             running: false,
             damaged: Vec::new(),
             stale: Vec::new(),

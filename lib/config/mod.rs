@@ -6,9 +6,11 @@
 
 mod check;
 pub mod keys;
+mod limits;
 mod trust;
 mod values;
 
+pub use limits::{Bound, CPU_PERIOD, Cgroup, Io, Limits, USUAL_PIDS};
 pub use trust::unreachable_by_others;
 pub use values::{Cidr, Mac, signal_number};
 
@@ -94,6 +96,8 @@ pub struct Config {
     pub run: Run,
     /// What those inside may do.
     pub confine: Confine,
+    /// What it may use of the host.
+    pub limits: Limits,
     /// Programs on the host, run along the way.
     pub hooks: BTreeMap<Phase, Vec<String>>,
     /// How long a hook may take.

@@ -22,8 +22,8 @@ pub struct Spec {
     pub live: PathBuf,
     /// Host name.
     pub hostname: String,
-    /// The cgroup that it is to be in, and to have as /sys/fs/cgroup.
-    pub cgroup: Option<PathBuf>,
+    /// It is to have the cgroup that it is in as /sys/fs/cgroup.
+    pub has_cgroup: bool,
     /// A network namespace comes with this.
     pub joins_network: bool,
     /// Directories inside that are covered, because they show the host's $SUBHOST.

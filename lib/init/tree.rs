@@ -39,10 +39,7 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
     if let Some(network) = network {
         setns(network, CloneFlags::CLONE_NEWNET).doing(|| "join the network namespace")?;
     }
-    // Before its cgroup namespace is made: it becomes the root of that.
-    if let Some(cgroup) = &spec.cgroup {
-        crate::cgroup::join(cgroup)?;
-    }
+    // The cgroup that we are in becomes the root of its namespace.
     unshare(
         CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWUTS
@@ -81,7 +78,7 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
         let run = detached("tmpfs", &[("mode", "0755"), ("size", &size)], SAFE)?;
         cover("run", &run)?;
     }
-    if spec.cgroup.is_some() {
+    if spec.has_cgroup {
         // What an init would mount itself, if it could.
         let noexec = SAFE | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         cover("sys/fs/cgroup", &detached("cgroup2", &[], noexec)?)?;

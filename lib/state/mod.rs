@@ -6,6 +6,7 @@ mod claims;
 mod deferred;
 mod lock;
 
+use crate::cgroup::Group;
 use crate::config::{Name, Stop};
 use crate::confine::Rights;
 use crate::error::{Doing, Error, Exit, Result, shown};
@@ -79,8 +80,6 @@ pub struct Init {
     pub labels: Vec<Label>,
     /// The process that logs the console of an init in the background.
     pub console: Option<Identity>,
-    /// Its cgroup.
-    pub cgroup: Option<PathBuf>,
 }
 
 /// How a run ended.
@@ -287,6 +286,59 @@ impl State {
         let alive = init.identity.alive();
         let alive = alive.doing(|| format!("tell whether PID 1 (pid {pid}) lives"))?;
         Ok(alive.map(|pidfd| Running { init, pidfd }))
+    }
+
+    /// Records its cgroups, before they are made.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn record_cgroups(&self, group: &Group) -> Result<()> {
+        if group.is_empty() {
+            self.forget_cgroups();
+            return Ok(());
+        }
+        let text = serde_json::to_string(group)
+            .map_err(|e| Error::new(Exit::Failed, format!("cannot record cgroups: {e}")))?;
+        self.write(&self.cgroup_file(), text.as_bytes())
+    }
+
+    /// The record of its cgroups; empty if there is none.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn cgroups(&self) -> Result<Group> {
+        let file = self.cgroup_file();
+        let Some(text) = read(&file)? else {
+            return Ok(Group::default());
+        };
+        serde_json::from_str(&text).map_err(|e| {
+            let what = format!("{} cannot be read: {e}", file.display());
+            Error::new(Exit::Invalid, what)
+                .hint("remove its cgroups by hand (subhost-check finds them), then the file")
+        })
+    }
+
+    /// Ends what is left in its cgroups, removes and forgets them.
+    ///
+    /// # Errors
+    /// What does not end. They are not forgotten then.
+    pub fn remove_cgroups(&self) -> Result<()> {
+        let group = self.cgroups()?;
+        if !group.is_empty() {
+            group.remove()?;
+            self.forget_cgroups();
+        }
+        Ok(())
+    }
+
+    /// Forgets its cgroups.
+    pub fn forget_cgroups(&self) {
+        // What stays is the record of what is gone.
+        let _ = std::fs::remove_file(self.cgroup_file());
+    }
+
+    fn cgroup_file(&self) -> PathBuf {
+        self.dir.join("cgroup")
     }
 
     /// Forgets PID 1.

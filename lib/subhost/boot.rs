@@ -198,6 +198,7 @@ impl Subhost {
             if self.running()?.is_some() {
                 return Ok(());
             }
+            self.state.remove_cgroups()?;
             self.state.forget();
             if brought.is_empty() {
                 return Ok(());

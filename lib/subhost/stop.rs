@@ -8,7 +8,7 @@ use crate::holders::{self, Holder};
 use crate::init::usual_stop;
 use crate::plan::Half;
 use crate::state::{Init, Last, Running, now};
-use crate::{cgroup, hooks, proc, sys};
+use crate::{hooks, proc, sys};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
@@ -42,9 +42,7 @@ impl Subhost {
                 proc::wait(&logger, Some(Duration::from_secs(2)));
             }
         }
-        if let Some(cgroup) = self.state.init()?.and_then(|init| init.cgroup) {
-            errors.extend(cgroup::remove(&cgroup).err());
-        }
+        errors.extend(self.state.remove_cgroups().err());
         self.state.forget();
         if how.keep {
             return Error::collect(errors);

@@ -145,7 +145,22 @@ fn cgroups(base: &Path) -> Vec<(PathBuf, PathBuf)> {
 fn own_cgroups(base: &Path) {
     for (top, ours) in cgroups(base) {
         if fs::create_dir(&ours).is_ok() {
+            give_down(&top, &ours);
             mount(Some(&ours), &top, NONE, MsFlags::MS_BIND, NONE).unwrap();
+        }
+    }
+}
+
+/// What a root has by itself: its controllers in v2, CPUs and memory in v1.
+fn give_down(top: &Path, ours: &Path) {
+    let controllers = fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
+    for controller in controllers.split_whitespace() {
+        // One that cannot be had is missed by the test that needs it.
+        let _ = fs::write(top.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if let (Ok(all), true) = (fs::read_to_string(top.join(file)), controllers.is_empty()) {
+            fs::write(ours.join(file), all.trim()).unwrap();
         }
     }
 }

@@ -3,6 +3,7 @@
 //! that decides what the words mean.
 
 mod confine;
+mod limits;
 mod net;
 
 use super::values::{Checked, duration, size, words, yes_no};
@@ -66,6 +67,7 @@ impl Checker<'_> {
             net: self.net(&raw)?,
             run: self.run(&raw)?,
             confine: self.confine(&raw)?,
+            limits: self.limits(&raw)?,
             hooks: self.hooks(&raw)?,
             hook_timeout: self.hook_timeout(&raw)?,
             autostart: self.autostart(&raw)?,

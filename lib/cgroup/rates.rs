@@ -1,0 +1,49 @@
+//! Which block device an IO is about. Looks only.
+
+use super::Rates;
+use crate::config::{Config, Io};
+use crate::error::{Doing, Error, Exit, Result, shown};
+use nix::libc::{major, minor};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+/// The rates of IO by the numbers of their devices.
+pub(super) fn rates(config: &Config) -> Result<Vec<Rates>> {
+    let of = |io: &Io| {
+        let root = match &config.root.image {
+            Some(image) => &image.file,
+            None => &config.root.upper,
+        };
+        Ok(Rates {
+            device: device(io.device.as_deref().unwrap_or(root))?,
+            bounds: [io.read_bytes, io.write_bytes, io.read_ops, io.write_ops],
+        })
+    };
+    config.limits.io.iter().map(of).collect()
+}
+
+/// `major:minor` of a block device, or of the one that a directory or file lies on. The kernel counts
+/// by whole disks.
+fn device(path: &Path) -> Result<String> {
+    let meta =
+        std::fs::metadata(path).doing(|| format!("find the device of IO {}", shown(path)))?;
+    let number = match meta.file_type().is_block_device() {
+        true => meta.rdev(),
+        false => meta.dev(),
+    };
+    let (major, minor) = (major(number), minor(number));
+    // Numbers of file systems that are on no device, or on several (unnamed_dev of fs/super.c).
+    if major == 0 {
+        let what = format!("IO: {} lies on no block device", shown(path));
+        return Err(Error::new(Exit::Failed, what)
+            .hint("a tmpfs has none; of btrfs and the like name the device itself"));
+    }
+    let number = format!("{major}:{minor}");
+    let known = Path::new("/sys/dev/block").join(&number);
+    if !known.join("partition").exists() {
+        return Ok(number);
+    }
+    let disk = std::fs::read_to_string(known.join("../dev"));
+    let disk = disk.doing(|| format!("find the disk of {}", shown(path)))?;
+    Ok(disk.trim().to_owned())
+}

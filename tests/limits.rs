@@ -1,0 +1,504 @@
+//! Cgroups: every subhost has its own, limits hold inside and leave the host responsive, and nothing
+//! of them is left.
+
+mod common;
+
+use common::*;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Where the hierarchy of a controller is mounted, if that is v1; else v2's place.
+fn top(controller: &str) -> PathBuf {
+    let v1 = Path::new("/sys/fs/cgroup").join(controller);
+    let unified = Path::new("/sys/fs/cgroup/unified");
+    match (v1.is_dir() && !controller.is_empty(), unified.is_dir()) {
+        (true, _) => v1,
+        (false, true) => unified.to_owned(),
+        (false, false) => "/sys/fs/cgroup".into(),
+    }
+}
+
+/// Is there a hierarchy of v2, and none of v1?
+fn is_unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// The text of the file of a subhost's cgroup that has this name in v2 and that one in v1.
+#[track_caller]
+fn value(cgroup: &str, controller: &str, v2: &str, v1: &str) -> String {
+    let old = if controller == "io" {
+        "blkio"
+    } else {
+        controller
+    };
+    let file = match is_unified() {
+        true => top("").join(cgroup).join(v2),
+        false => top(old).join(cgroup).join(v1),
+    };
+    let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    text.trim().to_owned()
+}
+
+/// The processes in a cgroup.
+fn procs(dir: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// While `work` goes on, something trivial on the host takes no longer than this.
+fn stays_responsive(s: &Sandbox, work: impl FnOnce()) {
+    let base = s.base.clone();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let clock = std::thread::spawn(move || {
+        let mut worst = Duration::ZERO;
+        while stopped.recv_timeout(Duration::from_millis(50))
+            == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+        {
+            let begin = Instant::now();
+            let ran = std::process::Command::new("/bin/true")
+                .current_dir(&base)
+                .status();
+            assert!(ran.unwrap().success());
+            worst = worst.max(begin.elapsed());
+        }
+        worst
+    });
+    work();
+    drop(stop);
+    let worst = clock.join().unwrap();
+    assert!(
+        worst < Duration::from_secs(5),
+        "a trivial command took {worst:?}"
+    );
+}
+
+#[test]
+fn every_subhost_has_a_cgroup() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        let dir = top("").join("subhost/w");
+        assert_eq!(procs(&dir), [s.pid("w")]);
+        // It sees it as the root.
+        let inside = s.inside("w", "cat /proc/1/cgroup");
+        assert!(inside.lines().any(|line| line == "0::/"), "{inside}");
+        let mut inside = s.enter("w", "exec sleep 1000").start();
+        eventually("the command is in it", || procs(&dir).len() == 2);
+        assert!(
+            !procs(&dir).contains(&inside.pid()),
+            "the tool itself is not"
+        );
+        assert!(inside.runs());
+        s.stop("w", &before);
+        assert_eq!(inside.wait().code, 143);
+
+        // For as long as a command runs.
+        s.tool("subhost-enter w -- true").silent();
+        s.same(&before);
+    });
+}
+
+#[test]
+fn what_ends_by_itself_leaves_its_cgroup_to_the_next() {
+    sandbox(|s| {
+        let w = s.overlay("w", "RUN=\"/bin/sleep 0.2\"\nPIDS=50\n");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        eventually("it has ended", || s.state("w") == "hibernating");
+        s.tool("subhost-check -q").ok();
+        w.config("RUN=\"/bin/sleep 1000\"\nPIDS=60\n");
+        s.tool("subhost-start w").silent();
+        assert_eq!(value("subhost/w", "pids", "pids.max", "pids.max"), "60");
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn an_init_has_a_part_of_it() {
+    sandbox(|s| {
+        s.overlay("w", "INIT=/sbin/init\nPIDS=100\n");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        let dir = top("").join("subhost/w");
+        assert!(procs(&dir.join("init")).contains(&s.pid("w")));
+        assert!(procs(&dir).is_empty(), "its limits lie above it");
+        let inside = s.inside("w", "cat /proc/1/cgroup");
+        assert!(inside.lines().any(|line| line == "0::/"), "{inside}");
+        // What it may make and share out is its own, and no limit of ours is in reach.
+        s.inside("w", "mkdir /sys/fs/cgroup/svc && rmdir /sys/fs/cgroup/svc");
+        s.enter("w", "cat /sys/fs/cgroup/pids.max").run();
+        let mut joined = s.enter("w", "exec sleep 1000").start();
+        eventually("who joins is beside it", || {
+            procs(&dir.join("joined")).len() == 1
+        });
+        assert!(joined.runs());
+        s.stop("w", &before);
+        joined.wait();
+    });
+}
+
+#[test]
+fn limits_are_set() {
+    sandbox(|s| {
+        let w = s.overlay(
+            "w",
+            "CPUS=1.5\nCPU_WEIGHT=50\nCPUSET=0\nMEMORY=64M\nPIDS=100\n",
+        );
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        let of = |controller, v2, v1| value("subhost/w", controller, v2, v1);
+        let quota = of("cpu", "cpu.max", "cpu.cfs_quota_us");
+        assert_eq!(quota.split(' ').next(), Some("150000"));
+        let weight = of("cpu", "cpu.weight", "cpu.shares");
+        assert_eq!(weight, if is_unified() { "50" } else { "512" });
+        assert_eq!(
+            of("memory", "memory.max", "memory.limit_in_bytes"),
+            "67108864"
+        );
+        assert_eq!(of("pids", "pids.max", "pids.max"), "100");
+        assert_eq!(of("cpuset", "cpuset.cpus", "cpuset.cpus"), "0");
+        assert_eq!(s.inside("w", "nproc"), "1", "who joins is bounded, too");
+        s.stop("w", &before);
+
+        w.config("MEMORY=64M\nMEMORY_SWAP=32M\nPIDS=max\n");
+        s.tool("subhost-start w").silent();
+        let swap = "memory.memsw.limit_in_bytes";
+        if is_unified() {
+            assert_eq!(of("memory", "memory.swap.max", swap), "33554432");
+        } else {
+            assert_eq!(
+                of("memory", "memory.swap.max", swap),
+                (96 << 20).to_string()
+            );
+        }
+        assert_eq!(of("pids", "pids.max", "pids.max"), "max");
+        s.stop("w", &before);
+
+        w.config("");
+        s.tool("subhost-start w").silent();
+        assert_eq!(of("pids", "pids.max", "pids.max"), "8192");
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn cpu_time_is_bounded() {
+    sandbox(|s| {
+        s.overlay("w", "CPUS=0.2\nRUN=\"/bin/yes\"\n");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        let used = || -> f64 { s.column("w", "cpu").parse().unwrap() };
+        let (first, begin) = (used(), Instant::now());
+        std::thread::sleep(Duration::from_secs(3));
+        let share = (used() - first) / begin.elapsed().as_secs_f64();
+        assert!(share < 0.35, "{share}");
+        let stat = value("subhost/w", "cpu", "cpu.stat", "cpu.stat");
+        lacks(&format!("{stat}\n"), &["nr_throttled 0\n"]);
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn a_memory_bomb_ends_inside() {
+    sandbox(|s| {
+        s.overlay("w", "MEMORY=32M\n");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        stays_responsive(s, || {
+            s.enter("w", "exec tail /dev/zero").fails(137, &[]);
+            assert_eq!(s.state("w"), "running");
+            // What is in a tmpfs counts as well, and no kill frees that: PID 1 may be the next.
+            s.enter("w", "exec head -c 45000000 /dev/zero >/run/fill")
+                .fails(137, &[]);
+        });
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn a_fork_bomb_ends_inside() {
+    sandbox(|s| {
+        s.overlay("w", "PIDS=200\n");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        stays_responsive(s, || {
+            let bomb = "b() { b | b & }; b 2>/dev/null; sleep 1000";
+            let inside = s.enter("w", bomb).start();
+            eventually("it has come to its bound", || {
+                let events = value("subhost/w", "pids", "pids.events", "pids.events");
+                events != "max 0"
+            });
+            let current = value("subhost/w", "pids", "pids.current", "pids.current");
+            assert!(current.parse::<u32>().unwrap() <= 200, "{current}");
+            s.stop("w", &before);
+            inside.wait();
+        });
+    });
+}
+
+#[test]
+fn rates_of_a_disk() {
+    sandbox(|s| {
+        if !need(&["losetup"]) {
+            return;
+        }
+        s.host("truncate -s 16M disk.img");
+        let device = s.host("losetup -f --show disk.img");
+        let number = s.host(&format!(
+            "set -- $(stat -c '0x%t 0x%T' {device}); echo $(($1)):$(($2))"
+        ));
+        let line = format!("IO=\"{device}:rbps=1M,wiops=50\"\n");
+        let w = s.overlay("w", &line);
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        if is_unified() {
+            let max = value("subhost/w", "io", "io.max", "");
+            assert_eq!(
+                max,
+                format!("{number} rbps=1048576 wbps=max riops=max wiops=50")
+            );
+        } else {
+            let of = |file| value("subhost/w", "io", "", file);
+            let bytes = of("blkio.throttle.read_bps_device");
+            assert_eq!(bytes, format!("{number} 1048576"));
+            let writes = of("blkio.throttle.write_iops_device");
+            assert_eq!(writes, format!("{number} 50"));
+        }
+        // A process of the host in it: no disk is to be seen inside.
+        let group = match is_unified() {
+            true => top("").join("subhost/w"),
+            false => top("blkio").join("subhost/w"),
+        };
+        let begin = Instant::now();
+        s.host(&format!(
+            "sh -c 'echo 0 >{}/cgroup.procs && exec dd if={device} of=/dev/null iflag=direct bs=256k count=8 status=none'",
+            group.display()
+        ));
+        assert!(begin.elapsed() > Duration::from_millis(1200), "2M at 1M/s");
+        s.stop("w", &before);
+
+        // By what lies on it; a tmpfs lies on nothing.
+        w.config("IO=root:wbps=1M\n");
+        s.tool("subhost-start w")
+            .fails(1, &["IO", "no block device"]);
+        s.same(&before);
+        w.config("IO=/nowhere:wbps=1M\n");
+        s.tool("subhost-start w")
+            .fails(1, &["/nowhere", "No such file"]);
+        s.same(&before);
+        s.host(&format!("losetup -d {device}"));
+    });
+}
+
+#[test]
+fn a_controller_that_is_missing_is_named() {
+    sandbox(|s| {
+        let w = s.overlay("w", "MEMORY=64M\n");
+        // Once what the sandbox put there, once what was there before.
+        let gone = if is_unified() { top("") } else { top("memory") };
+        s.host(&format!("umount {0}; umount {0}", gone.display()));
+        let before = s.world();
+        let said = s
+            .tool("subhost-start w")
+            .fails(1, &["MEMORY", "controller memory"]);
+        has(&said.stderr, &["CONFIG_MEMCG"]);
+        s.same(&before);
+        w.config("");
+        s.tool("subhost-start w").silent();
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn without_cgroups_only_limits_are_refused() {
+    sandbox(|s| {
+        let w = s.overlay("w", "");
+        s.host("umount -l -R /sys/fs/cgroup; umount -l -R /sys/fs/cgroup || true");
+        if s.test("findmnt -t cgroup,cgroup2") {
+            s.host(
+                "findmnt -nro TARGET -t cgroup,cgroup2 | while read -r at; do umount -l $at; done",
+            );
+        }
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        assert_eq!(s.inside("w", "echo in"), "in");
+        s.stop("w", &before);
+        w.config("PIDS=50\n");
+        s.tool("subhost-start w")
+            .fails(1, &["PIDS", "controller pids"]);
+        s.same(&before);
+    });
+}
+
+#[test]
+fn cgroups_that_cannot_be_written() {
+    sandbox(|s| {
+        let w = s.overlay("w", "");
+        s.host(
+            "findmnt -nro TARGET -t cgroup,cgroup2 | sort -u | while read -r at; do
+                mount -o remount,bind,ro $at
+             done",
+        );
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        assert_eq!(s.inside("w", "echo in"), "in");
+        s.stop("w", &before);
+        w.config("PIDS=50\n");
+        s.tool("subhost-start w")
+            .fails(1, &["cgroup", "Read-only file system", "PIDS"]);
+        s.same(&before);
+    });
+}
+
+/// Runs a tool in a cgroup `job` of every hierarchy.
+fn in_job(s: &Sandbox, line: &str) -> Run {
+    let enter = "for top in $(findmnt -nro TARGET -t cgroup,cgroup2 | sort -u); do
+        echo 0 >$top/job/cgroup.procs || exit 99
+    done; exec ";
+    s.sh(&format!("{enter}{line}"))
+}
+
+fn make_job(s: &Sandbox) {
+    s.host(
+        "for top in $(findmnt -nro TARGET -t cgroup,cgroup2 | sort -u); do
+            mkdir $top/job
+            for file in cpuset.cpus cpuset.mems; do
+                if [ -e $top/cgroup.clone_children ] && [ -e $top/$file ]; then
+                    cat $top/$file >$top/job/$file
+                fi
+            done
+         done",
+    );
+}
+
+#[test]
+fn below_the_callers_own() {
+    sandbox(|s| {
+        let w = s.overlay("w", "CGROUP=inherit\n");
+        make_job(s);
+        let before = s.world();
+        in_job(s, "subhost-start w").silent();
+        let dir = top("").join("job/subhost.w");
+        assert_eq!(procs(&dir), [s.pid("w")]);
+        s.inside("w", "true");
+        s.stop("w", &before);
+
+        w.config("CGROUP=inherit\nPIDS=70\n");
+        if is_unified() {
+            // The caller itself is in the cgroup that would have to share out the controller.
+            in_job(s, "subhost-start w").fails(1, &["PIDS", "pids", "processes are in it"]);
+        } else {
+            in_job(s, "subhost-start w").silent();
+            let set = value("job/subhost.w", "pids", "pids.max", "pids.max");
+            assert_eq!(set, "70");
+            s.tool("subhost-stop --sync w").silent();
+        }
+        s.same(&before);
+
+        // One that is not to be seen: the test's own lies outside of what the sandbox has mounted.
+        s.tool("subhost-start w")
+            .fails(1, &["CGROUP=inherit", "not to be seen"]);
+        s.same(&before);
+    });
+}
+
+#[test]
+fn below_a_delegated_one() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        make_job(s);
+        let v2 = top("");
+        s.host(&format!(
+            "mkdir {0}/job/tools; python3 -c '
+import os
+os.setxattr(\"{0}/job\", \"trusted.delegate\", b\"1\")'",
+            v2.display()
+        ));
+        let before = s.world();
+        let line = format!(
+            "echo 0 >{}/job/tools/cgroup.procs && exec subhost-start w",
+            v2.display()
+        );
+        s.sh(&line).silent();
+        assert_eq!(procs(&v2.join("job/subhost.w")), [s.pid("w")]);
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn below_a_named_one() {
+    sandbox(|s| {
+        let w = s.overlay("w", "CGROUP=/job\nPIDS=70\n");
+        let before = s.world();
+        s.tool("subhost-start w")
+            .fails(1, &["CGROUP", "/job", "mkdir"]);
+        s.same(&before);
+        make_job(s);
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        assert_eq!(procs(&top("").join("job/subhost.w")), [s.pid("w")]);
+        assert_eq!(value("job/subhost.w", "pids", "pids.max", "pids.max"), "70");
+        s.stop("w", &before);
+        for bad in ["/", "job", "/a/../b", "/.."] {
+            w.config(&format!("CGROUP={bad}\n"));
+            s.tool("subhost-config --check w").fails(5, &["CGROUP"]);
+        }
+    });
+}
+
+#[test]
+fn what_others_put_there_is_not_ended_for_a_start() {
+    sandbox(|s| {
+        s.overlay("w", "");
+        let dir = top("").join("subhost/w");
+        s.host(&format!("mkdir -p {}", dir.display()));
+        let before = s.world();
+        let line = format!("echo 0 >{}/cgroup.procs && exec sleep 1000", dir.display());
+        let mut foreign = s.sh(&line).start();
+        eventually("it is there", || procs(&dir).len() == 1);
+        s.tool("subhost-start w")
+            .fails(75, &["subhost/w", "processes in it"]);
+        assert!(foreign.runs());
+        foreign.kill();
+        foreign.wait();
+        s.same(&before);
+        // Left by a start that was killed: no obstacle.
+        s.tool("subhost-start w").silent();
+        s.tool("subhost-stop --sync w").silent();
+        assert!(!dir.exists());
+    });
+}
+
+#[test]
+fn refusals() {
+    sandbox(|s| {
+        let w = s.overlay("w", "");
+        for (line, why) in [
+            ("CPUS=0", "number of CPUs"),
+            ("CPUS=one", "number of CPUs"),
+            ("CPU_WEIGHT=0", "1 to 10000"),
+            ("CPUSET=3-1", "list of CPUs"),
+            ("MEMORY=1K", "less than 1M"),
+            ("MEMORY=lots", "not a size"),
+            ("MEMORY_SWAP=1M", "MEMORY"),
+            ("PIDS=0", "neither max nor"),
+            ("IO_WEIGHT=x", "1 to 10000"),
+            ("IO=/dev/sda", "DEVICE:rbps"),
+            ("IO=sda:rbps=1M", "neither root nor"),
+            ("IO=/dev/sda:rbps=0", "no I/O"),
+            ("IO=/dev/sda:rbps=1,rbps=2", "twice"),
+            ("IO=/dev/sda:bps=1", "DEVICE:rbps"),
+        ] {
+            w.config(&format!("{line}\n"));
+            let key = line.split('=').next().unwrap();
+            s.tool("subhost-config --check w").fails(5, &[key, why]);
+        }
+        // What the kernel refuses is told with its key and leaves nothing.
+        let before = s.world();
+        w.config("CPUSET=4000\n");
+        s.tool("subhost-start w").fails(1, &["CPUSET", "4000"]);
+        s.same(&before);
+    });
+}
