@@ -431,7 +431,7 @@ fn words_that_are_none() {
             ("NO_NEW_PRIVS=1", "neither yes nor no"),
             (
                 "SECCOMP=on",
-                "config:2: SECCOMP: 'on' is none of default, strict",
+                "config:2: SECCOMP: 'on' is none of default, strict and off, nor a path",
             ),
         ] {
             w.config(&format!("{config}\n"));
@@ -618,5 +618,88 @@ fn devices_by_name() {
             s.tool("subhost-start w").fails(code, &[says]);
             s.same(&before);
         }
+    });
+}
+
+/// A file in the form of the OCI runtime specification. What was booted with counts for all who come in.
+#[test]
+fn a_filter_from_a_file() {
+    sandbox(|s| {
+        let w = s.overlay("w", "SECCOMP=./calls.json\n");
+        w.write(
+            "calls.json",
+            r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+                {"names": ["keyctl", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95},
+                {"names": ["personality"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5,
+                 "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}]},
+                {"names": ["sched_yield"], "action": "SCMP_ACT_KILL_PROCESS"}]}"#,
+        );
+        plant(&s.layer("base"));
+        let table: &[(Call, &str)] = &[
+            (("keyring", libc::SYS_keyctl, [0; 3]), "EOPNOTSUPP"),
+            (("old-uname", libc::SYS_personality, [8, 0, 0]), "EIO"),
+            (("linux", libc::SYS_personality, [0, 0, 0]), "ok"),
+            (("yield", libc::SYS_sched_yield, [0; 3]), "signal 31"),
+            (("mount", libc::SYS_mount, [0; 3]), "EFAULT"),
+        ];
+        let all = [calls(table), calls(ENTRIES)].concat();
+        // Booted by the command itself, then by a start.
+        expect(&outcomes(s, "w", &all), table);
+        s.tool("subhost-start w").silent();
+        w.write("calls.json", r#"{"defaultAction": "SCMP_ACT_KILL"}"#);
+        let told = outcomes(s, "w", &all);
+        expect(&told, table);
+        // All calls are let through, but for those by another entry, which no rule could speak of.
+        #[cfg(target_arch = "x86_64")]
+        expect(&told, &ENTRIES[1..]);
+        assert_eq!(status(s, "w", "1", "Seccomp"), "2");
+        s.tool("subhost-stop w").silent();
+    });
+}
+
+/// An allow list: what is not on it fails as the file says.
+#[test]
+fn an_allow_list_from_a_file() {
+    sandbox(|s| {
+        let w = s.overlay("w", "SECCOMP=./calls.json\nRUN='sleep 1000'\n");
+        let names: Vec<&str> = "arch_prctl brk capset close close_range dup dup2 dup3 execve exit exit_group \
+            fcntl fstat futex getcwd getpid getppid getrandom getuid getgid geteuid getegid gettid ioctl lseek mmap \
+            mprotect munmap newfstatat nanosleep clock_nanosleep open openat pipe2 prctl pread64 prlimit64 \
+            read readlink rseq rt_sigaction rt_sigprocmask rt_sigreturn sendfile set_robust_list set_tid_address \
+            setresuid sigaltstack stat uname wait4 write writev"
+            .split_whitespace()
+            .collect();
+        let list = |action: &str| {
+            format!(
+                r#"{{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 71, "archMap": [
+                    {{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}},
+                    {{"architecture": "SCMP_ARCH_AARCH64"}}],
+                    "syscalls": [{{"names": {names:?}, "action": "{action}", "args": []}}]}}"#
+            )
+        };
+        w.write("calls.json", &list("SCMP_ACT_ALLOW"));
+        s.tool("subhost-start w").silent();
+        s.tool("subhost-enter w -- cat /etc/hostname").ok();
+        // EPROTO
+        s.tool("subhost-enter w -- mkdir /srv/new")
+            .fails(1, &["Protocol error"]);
+        s.tool("subhost-stop w").silent();
+        w.chmod("calls.json", 0o666);
+        s.tool("subhost-start w")
+            .fails(5, &["calls.json can be written by others"]);
+        w.chmod("calls.json", 0o600);
+        w.write("calls.json", &list("SCMP_ACT_NOTIFY"));
+        s.tool("subhost-start w").fails(
+            5,
+            &[
+                "config:2: SECCOMP: ",
+                "calls.json: SCMP_ACT_NOTIFY is not supported",
+            ],
+        );
+        w.write("calls.json", "{");
+        s.tool("subhost-start w").fails(5, &["calls.json: EOF"]);
+        std::fs::remove_file(w.path("calls.json")).unwrap();
+        s.tool("subhost-start w")
+            .fails(1, &["calls.json: No such file"]);
     });
 }

@@ -14,7 +14,7 @@ pub use limits::{Bound, CPU_PERIOD, Cgroup, Io, Limits, USUAL_PIDS};
 pub use trust::unreachable_by_others;
 pub use values::{Cidr, Mac, signal_number};
 
-use crate::confine::{Rights, Seccomp, caps, devices::Device, hidden::Hidden};
+use crate::confine::{Filter, Rights, caps, devices::Device, hidden::Hidden};
 use crate::envfile;
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::lsm::Label;
@@ -235,7 +235,7 @@ pub struct Confine {
     /// Nothing that is executed gives more rights.
     pub no_new_privs: bool,
     /// System calls.
-    pub seccomp: Seccomp,
+    pub seccomp: Filter,
     /// What is covered, and what can only be read.
     pub hidden: Hidden,
     /// Devices beside the usual ones.
@@ -377,11 +377,11 @@ impl Config {
 
     /// What those inside may do; `has_init` if the tree's own init runs.
     pub fn rights(&self, has_init: bool) -> Rights {
-        let usual = caps::usual(&self.net, has_init);
+        let kept = self.confine.caps.apply(caps::usual(&self.net, has_init));
         Rights {
-            caps: self.confine.caps.apply(usual).bits(),
+            caps: kept.bits(),
             no_new_privs: self.confine.no_new_privs,
-            seccomp: self.confine.seccomp.clone(),
+            seccomp: self.confine.seccomp.resolved(kept),
         }
     }
 

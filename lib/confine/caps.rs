@@ -129,7 +129,11 @@ pub fn names(caps: Cap) -> Vec<&'static str> {
     among.map(|(_, name)| *name).collect()
 }
 
-fn bit(text: &str) -> std::result::Result<u64, String> {
+/// The bit of a capability by its name, with CAP_ or without.
+///
+/// # Errors
+/// There is none; what is near it.
+pub(super) fn bit(text: &str) -> std::result::Result<u64, String> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("CAP_").unwrap_or(&name);
     if let Some(number) = NAMES.iter().position(|known| *known == name) {

@@ -6,6 +6,7 @@ mod calls;
 pub mod caps;
 pub mod devices;
 pub mod hidden;
+pub mod oci;
 mod profile;
 
 use crate::error::{Doing, Error, Exit, Result};
@@ -17,6 +18,7 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities,
 };
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// What a process inside is, as far as its rights go. Recorded with PID 1, so that those who come in
 /// later have no other.
@@ -41,6 +43,31 @@ pub enum Seccomp {
     Strict,
     /// What a file said.
     Own(Profile),
+}
+
+/// What `SECCOMP` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// All calls.
+    Off,
+    /// What services need.
+    Default,
+    /// Less.
+    Strict,
+    /// What this file lists.
+    File(PathBuf, oci::Rules),
+}
+
+impl Filter {
+    /// For those who keep these capabilities.
+    pub fn resolved(&self, kept: CapabilitySet) -> Seccomp {
+        match self {
+            Filter::Off => Seccomp::Off,
+            Filter::Default => Seccomp::Default,
+            Filter::Strict => Seccomp::Strict,
+            Filter::File(_, rules) => Seccomp::Own(rules.profile(kept)),
+        }
+    }
 }
 
 /// Rights, ready to be taken on between fork and exec.

@@ -3,9 +3,11 @@
 use super::Checker;
 use crate::config::Confine;
 use crate::config::keys::Raw;
+use crate::config::trust;
 use crate::config::values::{words, yes_no};
-use crate::confine::{Seccomp, caps, devices::Device, hidden::Hidden};
-use crate::error::Result;
+use crate::confine::{Filter, caps, devices::Device, hidden::Hidden, oci::Rules};
+use crate::error::{Doing, Result};
+use rustix::thread::CapabilitySet;
 use std::path::{Path, PathBuf};
 
 impl Checker<'_> {
@@ -16,18 +18,33 @@ impl Checker<'_> {
         Ok(Confine {
             caps: self.value("CAPS", caps::Change::of(&caps))?,
             no_new_privs: self.value("NO_NEW_PRIVS", yes_no(&raw.no_new_privs))?,
-            seccomp: match raw.seccomp.as_str() {
-                "default" => Seccomp::Default,
-                "strict" => Seccomp::Strict,
-                "off" => Seccomp::Off,
-                other => {
-                    let what = format!("'{other}' is none of default, strict and off");
-                    return Err(self.bad("SECCOMP", what));
-                }
-            },
+            seccomp: self.filter(&raw.seccomp)?,
             hidden: self.hidden(&raw.mask)?,
             devices: self.value("DEVICES", devices.collect())?,
         })
+    }
+
+    fn filter(&self, text: &str) -> Result<Filter> {
+        let file = match text {
+            "default" => return Ok(Filter::Default),
+            "strict" => return Ok(Filter::Strict),
+            "off" => return Ok(Filter::Off),
+            path if path.contains('/') => self.path("SECCOMP", path)?,
+            other => {
+                let what =
+                    format!("'{other}' is none of default, strict and off, nor a path with a /");
+                return Err(self.bad("SECCOMP", what));
+            }
+        };
+        // Who can write it decides what those inside can do.
+        let read = trust::read(&file)?;
+        let kernel = nix::sys::utsname::uname().doing(|| "ask for the kernel's release")?;
+        let rules = Rules::of(&read, &kernel.release().to_string_lossy());
+        let wrong = |why| self.bad("SECCOMP", format!("{}: {why}", file.display()));
+        let rules = rules.map_err(wrong)?;
+        let programs = rules.profile(CapabilitySet::all()).compile();
+        programs.map_err(|e| wrong(e.to_string()))?;
+        Ok(Filter::File(file, rules))
     }
 
     fn hidden(&self, text: &str) -> Result<Hidden> {
