@@ -2,6 +2,7 @@
 //! and from it a row for each. Changes nothing, and works while others change things.
 
 use crate::config::{Config, Name};
+use crate::confine::weakened;
 use crate::error::{Exit, Result};
 use crate::holders::pids;
 use crate::net::{Link, Network};
@@ -59,6 +60,8 @@ pub struct Row {
     pub mounts: Vec<PathBuf>,
     /// Who booted it, if the boot ends with that.
     pub booted_by: Option<String>,
+    /// What its settings weaken against the defaults.
+    pub weakened: Vec<String>,
 }
 
 /// A cable and what went through it, bytes.
@@ -170,6 +173,7 @@ fn row(
                 .map_or(String::new(), |tty| format!(" on {tty}"));
             Some(format!("{} pid {pid}{tty}", init.by.tool))
         }),
+        weakened: config.as_ref().map(weakened).unwrap_or_default(),
     }
 }
 

@@ -703,3 +703,66 @@ fn an_allow_list_from_a_file() {
             .fails(1, &["calls.json: No such file"]);
     });
 }
+
+/// What is weaker than the defaults is said, and nothing else is.
+#[test]
+fn what_a_config_weakens_is_shown() {
+    sandbox(|s| {
+        s.host("mkdir -p srv/www");
+        let www = s.base.join("srv/www");
+        let plain = format!(
+            "CAPS='-KILL all none -BPF'\nNO_NEW_PRIVS=yes\nSECCOMP=strict\nMASK=/srv\n\
+             BIND='{} /etc/hosts:/etc/hosts:ro'\n",
+            www.display()
+        );
+        let w = s.overlay("w", &plain);
+        s.tool("subhost-config --check w").silent();
+        lacks(&s.tool("subhost-info w").run().stdout, &["Weakened"]);
+        w.write("calls.json", r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#);
+        for (line, says) in [
+            (
+                "CAPS='+SYS_ADMIN +KILL +BPF'",
+                "CAPS gives root inside also SYS_ADMIN, BPF",
+            ),
+            ("SECCOMP=off", "SECCOMP=off: no system call is refused"),
+            (
+                "SECCOMP=./calls.json",
+                "w/calls.json says which system calls are refused",
+            ),
+            (
+                "MASK='-/proc/keys -/proc/sys'",
+                "MASK: not covered or protected are /proc/keys, /proc/sys",
+            ),
+            (
+                "DEVICES=/dev/mem",
+                "DEVICES: the inside has the host's /dev/mem",
+            ),
+            ("NET=host", "NET=host: the inside can listen and connect"),
+            ("LOWER=/", "LOWER=/ shows the inside all files of the host"),
+            (
+                "BIND=/etc:/mnt",
+                "BIND: the inside can write the host's /etc",
+            ),
+            (
+                "BIND=/usr/share/doc:/mnt",
+                "BIND: the inside can write the host's /usr/share/doc",
+            ),
+            (
+                "BIND=/root:/mnt:ro",
+                "BIND: the inside can read the host's /root",
+            ),
+            (
+                "BIND=/run/docker.sock:/mnt:ro",
+                "BIND: the inside can talk to services of the host by /run/docker.sock",
+            ),
+        ] {
+            w.config(&format!("{line}\n"));
+            has(&s.tool("subhost-config --check w").ok().stderr, &[says]);
+            let info = s.tool("subhost-info w").run();
+            has(&info.stdout, &["Weakened:", says]);
+            let json = s.tool("subhost-info --json w").run().stdout;
+            let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(json["weakened"].as_array().unwrap().len(), 1, "{json}");
+        }
+    });
+}

@@ -1,7 +1,7 @@
 //! `subhost-config`.
 
 use super::{Common, Tool, print, warn};
-use crate::config::{Config, Layer, Name, Net};
+use crate::config::{Config, Name};
 use crate::envfile::quote;
 use crate::error::{Error, Exit, Result, shown};
 use clap::Parser;
@@ -92,21 +92,7 @@ fn quoted(value: &str) -> String {
 
 /// What is valid, but should have been thought about.
 fn warnings(config: &Config) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let host_root = config
-        .root
-        .lowers
-        .iter()
-        .any(|layer| matches!(layer, Layer::Directory(path) if path == Path::new("/")));
-    if host_root {
-        warnings.push(
-            "LOWER=/ shows the inside all files of the host, such as /etc/shadow and private keys"
-                .into(),
-        );
-    }
-    if config.net == Net::Host {
-        warnings.push("NET=host: the inside can listen and connect as the host".into());
-    }
+    let mut warnings = crate::confine::weakened(config);
     for bind in &config.run.binds {
         if !bind.source.exists() {
             warnings.push(format!("BIND: there is no {}", shown(&bind.source)));

@@ -125,5 +125,8 @@ fn text(row: &Row) -> String {
         .to_owned()
     };
     line("Config changed", row.changed.map(changed));
+    for weakened in &row.weakened {
+        line("Weakened", Some(weakened.clone()));
+    }
     out
 }

@@ -8,6 +8,7 @@ pub mod devices;
 pub mod hidden;
 pub mod oci;
 mod profile;
+mod weak;
 
 use crate::error::{Doing, Error, Exit, Result};
 use crate::sys;
@@ -19,6 +20,7 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+pub use weak::weakened;
 
 /// What a process inside is, as far as its rights go. Recorded with PID 1, so that those who come in
 /// later have no other.

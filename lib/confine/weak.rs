@@ -1,0 +1,136 @@
+//! What a config weakens against the defaults, in words. Each key that can weaken has its function here,
+//! whatever module does the rest of it.
+
+use super::{Filter, caps};
+use crate::config::{Bind, Config, Layer, Net};
+use crate::error::shown;
+use std::path::Path;
+
+/// All that is weaker than it could be; empty where nothing is.
+pub fn weakened(config: &Config) -> Vec<String> {
+    let about: [fn(&Config) -> Vec<String>; 7] = [
+        layers,
+        network,
+        binds,
+        capabilities,
+        filter,
+        hidden,
+        devices,
+    ];
+    about.iter().flat_map(|about| about(config)).collect()
+}
+
+fn layers(config: &Config) -> Vec<String> {
+    let is_root = |layer: &Layer| matches!(layer, Layer::Directory(path) if path == Path::new("/"));
+    let text =
+        "LOWER=/ shows the inside all files of the host, such as /etc/shadow and private keys";
+    config
+        .root
+        .lowers
+        .iter()
+        .any(is_root)
+        .then(|| text.into())
+        .into_iter()
+        .collect()
+}
+
+fn network(config: &Config) -> Vec<String> {
+    let text = "NET=host: the inside can listen and connect as the host";
+    (config.net == Net::Host)
+        .then(|| text.into())
+        .into_iter()
+        .collect()
+}
+
+/// Whoever writes there can run programs on the host.
+const SYSTEM: &[&str] = &[
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/var/run",
+    "/var/spool/cron",
+];
+/// Where the host keeps what only some may read.
+const SECRET: &[&str] = &[
+    "/",
+    "/dev",
+    "/etc",
+    "/etc/ssh",
+    "/etc/ssl/private",
+    "/proc",
+    "/root",
+    "/sys",
+];
+
+fn binds(config: &Config) -> Vec<String> {
+    let about = |bind: &Bind| {
+        let source = &bind.source;
+        let lies_in = |dirs: &[&str]| dirs.iter().any(|dir| source.starts_with(dir));
+        // Read-only or not, a socket takes what one says to it.
+        let sockets = source.extension().is_some_and(|end| end == "sock")
+            || ["/run", "/var/run"]
+                .map(Path::new)
+                .contains(&source.as_path());
+        let holds_system = SYSTEM.iter().any(|dir| Path::new(dir).starts_with(source));
+        let what = if sockets {
+            "the inside can talk to services of the host by"
+        } else if !bind.read_only && (lies_in(SYSTEM) || holds_system) {
+            "the inside can write the host's"
+        } else if SECRET.iter().any(|dir| source == Path::new(dir)) {
+            "the inside can read the host's"
+        } else {
+            return None;
+        };
+        Some(format!("BIND: {what} {}", shown(source)))
+    };
+    config.run.binds.iter().filter_map(about).collect()
+}
+
+fn capabilities(config: &Config) -> Vec<String> {
+    let usual = caps::usual(&config.net, !config.run.init.is_empty());
+    let more = config.confine.caps.apply(usual) - usual;
+    let text = || {
+        format!(
+            "CAPS gives root inside also {}",
+            caps::names(more).join(", ")
+        )
+    };
+    (!more.is_empty()).then(text).into_iter().collect()
+}
+
+fn filter(config: &Config) -> Vec<String> {
+    match &config.confine.seccomp {
+        Filter::Off => vec!["SECCOMP=off: no system call is refused".into()],
+        Filter::File(file, _) => vec![format!(
+            "SECCOMP: {} says which system calls are refused, not the built-in list",
+            shown(file)
+        )],
+        Filter::Default | Filter::Strict => Vec::new(),
+    }
+}
+
+fn hidden(config: &Config) -> Vec<String> {
+    let bare = &config.confine.hidden.bare;
+    let text = || format!("MASK: not covered or protected are {}", bare.join(", "));
+    (!bare.is_empty()).then(text).into_iter().collect()
+}
+
+fn devices(config: &Config) -> Vec<String> {
+    let text = |path: &String| format!("DEVICES: the inside has the host's {}", shown(path));
+    config
+        .confine
+        .devices
+        .iter()
+        .map(|device| text(&device.path))
+        .collect()
+}
