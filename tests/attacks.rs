@@ -101,6 +101,17 @@ fn all_are(expected: &str, place: &str, outcomes: &Outcomes, names: &[&str]) {
 /// What the host has that attacks look for: a file, disks, an interface.
 struct Host {
     settings: String,
+    base: PathBuf,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let script = "losetup -d $(cat disks)";
+        let _ = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(&self.base)
+            .status();
+    }
 }
 
 impl Host {
@@ -112,14 +123,16 @@ impl Host {
         let settings = s.host(&format!(
             "mkdir outside; echo canary >outside/canary
              yes canary | head -c 1M >disk; truncate -s 4M ext4; mkfs.ext4 -q ext4
-             disk=$(losetup -f --show disk); ext4=$(losetup -f --show ext4)
+             disk=$(losetup -f --show disk); echo $disk >disks
+             ext4=$(losetup -f --show ext4); echo $ext4 >>disks
              node() {{ mknod {tree}/planted/$1 b $(stat -c '0x%t 0x%T' $2); }}
              node disk $disk; node ext4 $ext4; mknod {tree}/planted/kmsg c 1 11
              ip link add attackhost type bridge
              number=$(stat -c '0x%t:0x%T' $disk)
              echo \"canary=$PWD/outside/canary link=attackhost disk=$((${{number%:*}})):$((${{number#*:}}))\""
         ));
-        Self { settings }
+        let base = s.base.clone();
+        Self { settings, base }
     }
 
     /// The same as a line for a shell.
