@@ -8,7 +8,7 @@ use crate::login::{Program, cannot_run};
 use crate::spawn;
 use crate::state::{Running, State};
 use crate::terminal::{self, Signals, Terminal, Wiring};
-use crate::{proc, sys};
+use crate::{proc, sys, userns};
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
@@ -87,10 +87,19 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
         }
         other => other.map_err(own)?,
     };
+    let own_ids = match running.init.ids.map(|base| OwnIds::of(running, base)) {
+        Some(Err(error)) if error.errno == Some(Errno::ENOENT) => return Ok(Joined::TooLate),
+        ids => ids.transpose().map_err(own)?,
+    };
     if !become_member(running).map_err(own)? {
         return Ok(Joined::TooLate);
     }
-    let spawned = spawn_inside(&program, join, running, &entry, &home.proc);
+    let way = Way {
+        entry: &entry,
+        proc: &home.proc,
+        ids: own_ids.as_ref(),
+    };
+    let spawned = spawn_inside(&program, join, running, &way);
     // Out again: what we hold would keep the subhost's network and mounts from going when it ends.
     home.go().map_err(own)?;
     let (terminal, child) = match spawned {
@@ -125,27 +134,52 @@ fn is_too_late(errno: Errno) -> bool {
 /// The terminal if there is one, and the command.
 type Spawned = (Option<Terminal>, spawn::Child);
 
-fn spawn_inside(
-    program: &Program,
-    join: &Join,
-    running: &Running,
-    entry: &Entry,
-    proc: &OwnedFd,
-) -> Result<Spawned> {
+/// What leads inside.
+struct Way<'a> {
+    entry: &'a Entry,
+    proc: &'a OwnedFd,
+    ids: Option<&'a OwnIds>,
+}
+
+fn spawn_inside(program: &Program, join: &Join, running: &Running, way: &Way) -> Result<Spawned> {
     let terminal = match join.wiring.any() {
         true => Some(terminal::pair().map_err(own)?),
         false => None,
     };
+    if let (Some(terminal), Some(ids)) = (&terminal, way.ids) {
+        // It was made by us, who are nobody inside.
+        let uid = nix::unistd::Uid::from_raw(ids.base);
+        let given = nix::unistd::fchown(&terminal.slave, Some(uid), None);
+        given.doing(|| "give the terminal away").map_err(own)?;
+    }
     let slave = terminal.as_ref().map(|terminal| &terminal.slave);
+    let userns = way.ids.map(|ids| &ids.userns);
     let mut command = program
-        .command(slave, join.wiring.slaves, proc)
+        .command(slave, join.wiring.slaves, way.proc, userns)
         .map_err(own)?;
     let name = command.get_program().to_string_lossy().into_owned();
     // Once it is in the cgroup namespace, the kernel may let nobody in from outside of it (nsdelegate).
     let cgroups = || setns(&running.pidfd, CloneFlags::CLONE_NEWCGROUP);
-    let child = spawn::spawn(&mut command, CloneFlags::empty(), entry, cgroups);
+    let child = spawn::spawn(&mut command, CloneFlags::empty(), way.entry, cgroups);
     let child = child.map_err(|errno| cannot_run(&name, errno))?;
     Ok((terminal, child))
+}
+
+/// The user namespace of a subhost. Our child enters it, we do not: there is no way back.
+struct OwnIds {
+    base: u32,
+    userns: OwnedFd,
+}
+
+impl OwnIds {
+    fn of(running: &Running, base: u32) -> Result<Self> {
+        let userns = userns::namespace(running.init.identity.pid, "user")?;
+        // It was still this process.
+        match proc::has_ended(&running.pidfd) {
+            true => Err(Error::sys("join the user namespace", Errno::ENOENT)),
+            false => Ok(Self { base, userns }),
+        }
+    }
 }
 
 /// The namespaces that we came from, and our root in them: joining a mount namespace leaves a

@@ -29,6 +29,7 @@
 //! | [`login`], [`confine`], [`terminal`] | a process as a login has it; its rights; terminals |
 //! | [`subhost`] | the verbs, made of all these |
 //! | [`cgroup`], [`spawn`] | cgroups and limits; a child that begins in its cgroups |
+//! | [`ids`], [`userns`] | ranges of ids for user namespaces; making, finding and entering these |
 //! | [`report`], [`holders`], [`proc`] | what is there, and who holds it |
 //! | [`check`] | what the host can do, and what is left that nobody owns |
 //! | [`cli`], [`error`] | command lines, messages, statuses |
@@ -91,6 +92,7 @@ pub mod envfile;
 pub mod error;
 pub mod holders;
 pub mod hooks;
+pub mod ids;
 pub mod init;
 pub mod log;
 pub mod login;
@@ -105,3 +107,4 @@ pub mod state;
 pub mod subhost;
 pub mod sys;
 pub mod terminal;
+pub mod userns;

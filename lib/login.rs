@@ -189,7 +189,7 @@ fn memberships(group: &str, user: &str) -> Vec<u32> {
 impl Program {
     /// The command, ready to be spawned in the subhost whose root is our root. `terminal` replaces
     /// those of 0, 1 and 2 that `slaves` names, and becomes the controlling terminal; `proc` is the
-    /// /proc by which it is confined.
+    /// /proc by which it is confined; in `userns` it becomes root first.
     ///
     /// # Errors
     /// No such user, group or directory.
@@ -198,6 +198,7 @@ impl Program {
         terminal: Option<&OwnedFd>,
         slaves: [bool; 3],
         proc: &OwnedFd,
+        userns: Option<&OwnedFd>,
     ) -> Result<Command> {
         let user = User::find(&self.user)?;
         let mut command = match self.argv.split_first() {
@@ -268,10 +269,12 @@ impl Program {
         let tty = tty.doing(|| "duplicate the terminal")?;
         let (confinement, labels) = (self.rights.prepare()?, self.labels.clone());
         let proc = proc.try_clone().doing(|| "duplicate /proc")?;
+        let userns = userns.map(OwnedFd::try_clone).transpose();
+        let userns = userns.doing(|| "duplicate the user namespace")?;
         sys::before_exec(&mut command, move || {
             let labelled = labels.iter().try_for_each(|label| label.on_exec(&proc));
             labelled
-                .and_then(|()| fresh(tty.as_ref(), &user, &confinement))
+                .and_then(|()| fresh(tty.as_ref(), &user, &confinement, userns.as_ref()))
                 .map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))
         });
         Ok(command)
@@ -332,6 +335,7 @@ fn fresh(
     tty: Option<&OwnedFd>,
     user: &User,
     confinement: &Confinement,
+    userns: Option<&OwnedFd>,
 ) -> std::result::Result<(), Errno> {
     nix::unistd::setsid()?;
     if let Some(tty) = tty {
@@ -340,6 +344,9 @@ fn fresh(
     default_signals()?;
     umask(Mode::from_bits_truncate(0o022));
     limits();
+    if let Some(userns) = userns {
+        crate::userns::enter(userns)?;
+    }
     sys::new_session_keyring();
     let groups: Vec<_> = user
         .groups
@@ -370,7 +377,7 @@ pub fn default_signals() -> std::result::Result<(), Errno> {
 
 /// What a login has where nobody configured otherwise; the hard limits may only be lowered by
 /// those who are no longer root.
-fn limits() {
+pub fn limits() {
     let hard = |resource| getrlimit(resource).map_or(RLIM_INFINITY, |(_, hard)| hard);
     for (resource, soft, hard) in [
         (Resource::RLIMIT_CORE, 0, RLIM_INFINITY),

@@ -65,6 +65,9 @@ pub enum Step {
         upper: Option<(PathBuf, PathBuf)>,
         /// Where.
         at: PathBuf,
+        /// First of the host's ids that its files have there, from 0 on; none: their own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ids: Option<u32>,
     },
     /// A recursive bind whose content takes mounts from the source and gives none back.
     Rbind {
@@ -74,11 +77,17 @@ pub enum Step {
         at: PathBuf,
         /// With all submounts.
         read_only: bool,
+        /// As of an overlay.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ids: Option<u32>,
     },
     /// A named network namespace with `lo` up.
     Netns {
         /// Its name in /run/netns.
         name: String,
+        /// First id of the user namespace that it belongs to; none: the host's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ids: Option<u32>,
     },
     /// A veth pair between the host and a named namespace, with the inner end's addresses.
     Cable {
@@ -172,6 +181,9 @@ pub struct Plan {
     pub live: PathBuf,
     /// The namespace as a path; empty: the host's.
     pub netns: PathBuf,
+    /// First of the ids of its user namespace; none: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<u32>,
     /// Programs on the host run along the way.
     pub hooks: BTreeMap<Phase, Vec<String>>,
     /// How long each may take.

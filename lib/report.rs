@@ -58,6 +58,8 @@ pub struct Row {
     pub root: Option<PathBuf>,
     /// What is mounted for it, in order.
     pub mounts: Vec<PathBuf>,
+    /// First and last of the host's ids that are its own, where what is up has a user namespace.
+    pub ids: Option<(u32, u32)>,
     /// Who booted it, if the boot ends with that.
     pub booted_by: Option<String>,
     /// What its settings weaken against the defaults.
@@ -164,6 +166,11 @@ fn row(
         links: net.iter().flat_map(|plan| traffic(plan, links)).collect(),
         root: root.as_ref().map(|plan| plan.live.clone()),
         mounts: root.iter().flat_map(mounts).collect(),
+        ids: root
+            .as_ref()
+            .or(net.as_ref())
+            .and_then(|plan| plan.ids)
+            .map(|base| (base, base + (crate::ids::COUNT - 1))),
         booted_by: init.and_then(|init| {
             let pid = init.by.pid?;
             let tty = init
@@ -203,7 +210,7 @@ fn addresses(plan: Option<&Plan>, config: Option<&Config>) -> Vec<String> {
     let steps = match (plan, config) {
         (Some(plan), _) => &plan.steps,
         (None, Some(config)) => {
-            planned = crate::net::steps(config);
+            planned = crate::net::steps(config, None);
             &planned
         }
         (None, None) => return Vec::new(),

@@ -65,6 +65,15 @@ pub fn spawn(
 }
 
 impl Child {
+    /// One that another child made for us (CLONE_PARENT).
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn adopt(pid: i32) -> Result<Self, Errno> {
+        let pidfd = crate::proc::open(pid)?;
+        Ok(Self { pid, pidfd })
+    }
+
     /// Its pid.
     pub fn id(&self) -> i32 {
         self.pid

@@ -23,6 +23,8 @@ struct MountAttr {
 pub const RDONLY: u64 = 0x1;
 /// `MOUNT_ATTR_NODEV`.
 pub const NODEV: u64 = 0x4;
+/// `MOUNT_ATTR_IDMAP`.
+const IDMAP: u64 = 0x0010_0000;
 
 /// `mount_setattr(2)` on the mount tree at `fd` (with `AT_EMPTY_PATH | AT_RECURSIVE`): sets the
 /// attributes `set` and, unless 0, the propagation (`MS_SLAVE`, ...). Linux 5.12.
@@ -30,11 +32,39 @@ pub const NODEV: u64 = 0x4;
 /// # Errors
 /// The errno of the call.
 pub fn mount_setattr_tree(fd: impl AsFd, set: u64, propagation: u64) -> Result<(), Errno> {
-    let attr = MountAttr {
-        attr_set: set,
-        propagation,
-        ..MountAttr::default()
-    };
+    setattr(
+        fd,
+        &MountAttr {
+            attr_set: set,
+            propagation,
+            ..MountAttr::default()
+        },
+    )
+}
+
+/// The same, and the ids of the mounts are mapped as the user namespace `userns` maps its own
+/// (MOUNT_ATTR_IDMAP). All of the tree or nothing. Linux 5.12; tmpfs since 6.3.
+///
+/// # Errors
+/// EINVAL if a file system cannot be mapped, EPERM if it is mapped already.
+pub fn mount_map_tree(
+    fd: impl AsFd,
+    set: u64,
+    propagation: u64,
+    userns: impl AsFd,
+) -> Result<(), Errno> {
+    setattr(
+        fd,
+        &MountAttr {
+            attr_set: set | IDMAP,
+            propagation,
+            userns_fd: userns.as_fd().as_raw_fd().unsigned_abs().into(),
+            ..MountAttr::default()
+        },
+    )
+}
+
+fn setattr(fd: impl AsFd, attr: &MountAttr) -> Result<(), Errno> {
     // SAFETY: the path is a static C string, attr lives across the call and its size is passed.
     let rc = unsafe {
         nix::libc::syscall(
@@ -42,7 +72,7 @@ pub fn mount_setattr_tree(fd: impl AsFd, set: u64, propagation: u64) -> Result<(
             fd.as_fd().as_raw_fd(),
             c"".as_ptr(),
             nix::libc::AT_EMPTY_PATH | nix::libc::AT_RECURSIVE,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };
@@ -494,4 +524,72 @@ pub fn exec_fd(fd: impl AsFd, args: &[CString]) -> Errno {
 pub fn received(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel made it for us with SCM_RIGHTS; nobody else has the number.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// `clone(2)` as fork does, with further flags (CLONE_NEWUSER, CLONE_PARENT ...): the child's pid; none
+/// in the child.
+///
+/// # Errors
+/// The errno of the call.
+pub fn clone_process(flags: i32) -> Result<Option<i32>, Errno> {
+    let flags = flags | nix::libc::SIGCHLD;
+    // SAFETY: no memory is shared, so the child is a copy of us as after fork; our tools have one
+    // thread when they do this. All other arguments are null, in whatever order they come.
+    let pid = Errno::result(unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_clone,
+            nix::libc::c_ulong::from(flags.cast_unsigned()),
+            0usize,
+            0usize,
+            0usize,
+            0usize,
+        )
+    })?;
+    Ok((pid != 0).then_some(pid as i32))
+}
+
+/// The user namespace that owns a namespace (`ioctl_ns(2)`, NS_GET_USERNS).
+///
+/// # Errors
+/// The errno of the call.
+pub fn owning_userns(namespace: impl AsFd) -> Result<OwnedFd, Errno> {
+    const NS_GET_USERNS: nix::libc::c_ulong = 0xb701;
+    // SAFETY: the ioctl takes no argument and returns a new descriptor, which we own.
+    unsafe {
+        let fd = Errno::result(nix::libc::ioctl(
+            namespace.as_fd().as_raw_fd(),
+            NS_GET_USERNS as _,
+        ))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// The calling thread makes files as `id` (`setfsuid(2)`, `setfsgid(2)`) and keeps its capabilities
+/// (SECBIT_NO_SETUID_FIXUP). For a thread that ends: nothing here is taken back.
+///
+/// # Errors
+/// EPERM if it did not come true.
+pub fn make_files_as(id: u32) -> Result<(), Errno> {
+    const NO_SETUID_FIXUP: nix::libc::c_ulong = 1 << 2;
+    // SAFETY: plain integers. These two calls never fail by themselves: asked again with an id that is
+    // none, they tell what is set.
+    unsafe {
+        Errno::result(nix::libc::prctl(
+            nix::libc::PR_SET_SECUREBITS,
+            NO_SETUID_FIXUP,
+            0,
+            0,
+            0,
+        ))?;
+        nix::libc::setfsgid(id);
+        nix::libc::setfsuid(id);
+        let now = (
+            nix::libc::setfsgid(u32::MAX).cast_unsigned(),
+            nix::libc::setfsuid(u32::MAX).cast_unsigned(),
+        );
+        match now == (id, id) {
+            true => Ok(()),
+            false => Err(Errno::EPERM),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! does anything, and told what to be. Everything else it takes itself, so that the tool stays on
 //! the host and can undo.
 
+mod cross;
 mod program;
 mod texts;
 
@@ -47,6 +48,8 @@ pub struct Order {
     pub wiring: Option<Wiring>,
     /// Who boots.
     pub by: Booter,
+    /// First id of its user namespace; none: it has none.
+    pub ids: Option<u32>,
 }
 
 /// A booted subhost.
@@ -135,6 +138,10 @@ fn boot_in(
     };
     let mut spec = spec(config, state, &order, slaves, network.is_some())?;
     spec.has_cgroup = is_init && group.unified().is_some();
+    if let (Some(base), true) = (order.ids, spec.has_cgroup) {
+        // It is to manage its own.
+        group.give_to(base)?;
+    }
     let log = match order.wiring {
         None => Some(open_log(config)?),
         Some(_) => None,
@@ -147,8 +154,21 @@ fn boot_in(
         SockFlag::SOCK_CLOEXEC,
     )
     .doing(|| "open a socket to PID 1")?;
-    let child = spawn(&theirs, log.as_ref(), group)?;
+    let child = spawn(&theirs, log.as_ref(), group, order.ids.is_some())?;
     drop(theirs);
+    let child = match order.ids {
+        None => child,
+        Some(base) => {
+            let own = matches!(config.net, Net::Private(_));
+            let (child, unmapped) =
+                cross::born(child, &socket, &memfd(&spec)?, network, own, base)?;
+            for path in unmapped {
+                let what = format!("{path} belongs to nobody inside: its ids cannot be mapped");
+                crate::cli::warn(Some(&config.name), &what);
+            }
+            child
+        }
+    };
     // Until it is told to go on it does nothing, and ends if we do.
     let (identity, pidfd) = Identity::of(child.id()).doing(|| "watch PID 1")?;
     let mut booted = Booted {
@@ -162,6 +182,7 @@ fn boot_in(
         tree: config.tree.clone(),
         identity,
         by: order.by,
+        ids: order.ids,
         since: now(),
         up: false,
         asked: false,
@@ -176,6 +197,8 @@ fn boot_in(
     let up = state.record(&record).and_then(|()| {
         let memfd = memfd(&spec)?;
         let mut fds = vec![memfd.as_raw_fd(), last.as_raw_fd()];
+        // Who went into a user namespace took it along.
+        let network = network.filter(|_| order.ids.is_none());
         fds.extend(network.map(AsRawFd::as_raw_fd));
         send(&booted.socket, &Go, &fds)?;
         booted.wait_until_up(is_init)
@@ -244,6 +267,7 @@ fn spec(
     let devices = config.confine.devices.iter().map(Device::node);
     Ok(Spec {
         live: config.root.live.clone(),
+        ids: order.ids,
         hostname: run.hostname.clone(),
         has_cgroup: false,
         joins_network: joins,
@@ -333,10 +357,14 @@ fn memfd(spec: &Spec) -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Spawns the process in a pid namespace of its own, and in its cgroups.
-fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>, group: &Group) -> Result<Child> {
+/// Spawns the process in its cgroups, and in a pid namespace of its own unless it `crosses` and makes
+/// that itself.
+fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>, group: &Group, crosses: bool) -> Result<Child> {
     fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
     let (_program, mut command) = init_command()?;
+    if crosses {
+        command.arg("--cross");
+    }
     command.arg(socket.as_raw_fd().to_string()).env_clear();
     if let Some(log) = log {
         let to = || log.try_clone().map(Stdio::from);
@@ -346,7 +374,10 @@ fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>, group: &Group) -> Result<Child
             .stderr(to().doing(|| "open the log")?);
     }
     let entry = group.entry(Who::Init)?;
-    let flags = CloneFlags::CLONE_NEWPID;
+    let flags = match crosses {
+        true => CloneFlags::empty(),
+        false => CloneFlags::CLONE_NEWPID,
+    };
     spawn::spawn(&mut command, flags, &entry, || Ok(())).doing(|| "start PID 1")
 }
 
@@ -392,10 +423,25 @@ fn console(
     Ok(identity.0)
 }
 
+fn wait_for_report(socket: &OwnedFd) -> Result<()> {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::from(PATIENCE * 1000)) {
+            Ok(0) => {
+                let what = format!("the inside was not up after {PATIENCE} s");
+                return Err(Error::new(Exit::TimedOut, what));
+            }
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::sys("wait for PID 1", errno)),
+        }
+    }
+}
+
 impl Booted {
     fn wait_until_up(&mut self, is_init: bool) -> Result<()> {
         loop {
-            self.wait_for_report()?;
+            wait_for_report(&self.socket)?;
             match receive::<Report>(&self.socket)? {
                 Some((Report::Terminal, fds)) => {
                     let pair = <[OwnedFd; 2]>::try_from(fds).ok();
@@ -408,21 +454,6 @@ impl Booted {
                 // An init closes the socket by being executed.
                 None if is_init && !proc::has_ended(&self.pidfd) => return Ok(()),
                 None => return Err(terminal::lost()),
-            }
-        }
-    }
-
-    fn wait_for_report(&self) -> Result<()> {
-        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        loop {
-            match poll(&mut fds, PollTimeout::from(PATIENCE * 1000)) {
-                Ok(0) => {
-                    let what = format!("the inside was not up after {PATIENCE} s");
-                    return Err(Error::new(Exit::TimedOut, what));
-                }
-                Ok(_) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::sys("wait for PID 1", errno)),
             }
         }
     }

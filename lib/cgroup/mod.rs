@@ -277,6 +277,30 @@ impl Group {
         Ok(entry)
     }
 
+    /// Makes that of v2 which PID 1 is in one that the user `owner` manages (`cgroups(7)`, delegation).
+    ///
+    /// # Errors
+    /// It has been removed.
+    pub fn give_to(&self, owner: u32) -> Result<()> {
+        let Some(dir) = self.unified() else {
+            return Ok(());
+        };
+        let dir = match self.divided {
+            true => dir.join(INIT),
+            false => dir.to_owned(),
+        };
+        for file in [
+            "",
+            "cgroup.procs",
+            "cgroup.threads",
+            "cgroup.subtree_control",
+        ] {
+            std::os::unix::fs::chown(dir.join(file), Some(owner), Some(owner))
+                .doing(|| format!("give the cgroup {} to {owner}", shown(&dir)))?;
+        }
+        Ok(())
+    }
+
     /// Ends what is left in them, and removes them.
     ///
     /// # Errors

@@ -65,7 +65,7 @@ pub(super) fn unrecorded(
             for step in &ours {
                 told.places.extend(place(step).map(Path::to_owned));
                 match step {
-                    Step::Netns { name } => drop(told.namespaces.insert(name.clone())),
+                    Step::Netns { name, .. } => drop(told.namespaces.insert(name.clone())),
                     Step::Cable { cable, .. } => drop(told.links.insert(cable.host.clone())),
                     _ => {}
                 }
@@ -123,7 +123,7 @@ fn there(
     let plan = subhost.plan(half).ok()?;
     // Most are just stopped: the kernel need not be asked for each of their steps.
     let hint = |step: &Step| match step {
-        Step::Netns { name } => netns::path(name).exists(),
+        Step::Netns { name, .. } => netns::path(name).exists(),
         other => place(other).is_some_and(|at| points.contains(at)),
     };
     if !plan.steps.iter().any(hint) {
@@ -158,7 +158,7 @@ pub(super) fn place(step: &Step) -> Option<&Path> {
 fn title(step: &Step) -> String {
     match (step, place(step)) {
         (_, Some(at)) => format!("the mount on {}", shown(at)),
-        (Step::Netns { name }, _) => format!("the network namespace {name}"),
+        (Step::Netns { name, .. }, _) => format!("the network namespace {name}"),
         (Step::Cable { cable, .. }, _) => format!("the cable {}", cable.host),
         _ => "a step".into(),
     }

@@ -112,6 +112,9 @@ fn text(row: &Row) -> String {
     }
     line("Type", row.kind.clone());
     line("Root", row.root.as_ref().map(shown));
+    let ids = row.ids.map(|(first, last)| format!("{first}-{last}"));
+    let shared = || row.root.is_some().then(|| "the host's".to_owned());
+    line("Ids", ids.or_else(shared));
     for mount in &row.mounts {
         line("Mount", Some(shown(mount)));
     }

@@ -59,6 +59,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("STOP_TIMEOUT", ""),
     ("TMPFS", ""),
     ("UPPER", ""),
+    ("USERNS", "no"),
     ("VOLATILE", "no"),
     ("WORK", ""),
 ];
@@ -125,6 +126,7 @@ pub struct Raw {
     pub stop_timeout: String,
     pub tmpfs: String,
     pub upper: String,
+    pub userns: String,
     pub volatile: String,
     pub work: String,
 }

@@ -98,6 +98,10 @@ pub struct Config {
     pub confine: Confine,
     /// What it may use of the host.
     pub limits: Limits,
+    /// Whether root inside is nobody outside.
+    pub userns: Userns,
+    /// First of the ids that it was given for good, if it was.
+    pub ids: Option<u32>,
     /// Programs on the host, run along the way.
     pub hooks: BTreeMap<Phase, Vec<String>>,
     /// How long a hook may take.
@@ -240,6 +244,17 @@ pub struct Confine {
     pub hidden: Hidden,
     /// Devices beside the usual ones.
     pub devices: Vec<Device>,
+}
+
+/// Has it a user namespace, with ids of its own?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Userns {
+    /// No: its users are the host's.
+    No,
+    /// Yes, or it does not come up.
+    Yes,
+    /// Where kernel and file systems can.
+    Auto,
 }
 
 /// A host directory or file that appears inside.

@@ -4,6 +4,7 @@
 //! What runs here runs for months: it allocates nothing after start, and holds no descriptor of
 //! the host but the state file that it was given.
 
+mod cross;
 mod masks;
 mod nodes;
 pub mod spec;
@@ -33,14 +34,15 @@ use std::time::{Duration, Instant};
 /// HUP would be delivered first.
 const TERM_TO_HUP: Duration = Duration::from_millis(100);
 
-/// `subhost-init N`: N is the socket to the tool that boots. `subhost-init --console N MAX`:
+/// `subhost-init N`: N is the socket to the tool that boots. `subhost-init --cross N`: the same by way
+/// of a user namespace. `subhost-init --console N MAX`:
 /// logs an init's console, MAX bytes of it.
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let adopted = |number: &str| number.parse().ok().and_then(|fd| sys::adopt(fd).ok());
     let (socket, log_max) = match words[..] {
-        [number] => (adopted(number), None),
+        [number] | ["--cross", number] => (adopted(number), None),
         ["--console", number, max] => (adopted(number), max.parse().ok()),
         _ => (None, None),
     };
@@ -59,7 +61,7 @@ pub fn main() -> ExitCode {
     if let Some(max) = log_max {
         return log(&socket, max);
     }
-    match boot(&socket) {
+    match boot(&socket, words.len() == 2) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let _ = send(&socket, &Report::failed(error), &[]);
@@ -68,7 +70,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn boot(socket: &OwnedFd) -> Result<u8> {
+fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {
+    let mut world = None;
+    if crosses {
+        let Some(made) = cross::cross(socket)? else {
+            return Ok(125);
+        };
+        world = Some(made);
+    }
     // The tool that spawned us may be gone already.
     let Some((Go, fds)) = receive(socket)? else {
         return Ok(125);
@@ -78,7 +87,7 @@ fn boot(socket: &OwnedFd) -> Result<u8> {
     let (text, last) = (next()?, File::from(next()?));
     let network = fds.next();
     let spec = read(text)?;
-    tree::assemble(&spec, network.as_ref())?;
+    tree::assemble(&spec, network.as_ref(), world)?;
     drop(network);
     let terminal = if spec.slaves.contains(&true) {
         let pair = terminal::pair()?;
@@ -214,7 +223,7 @@ impl<'a> Reaper<'a> {
         let confinement = self.spec.rights.of_init().prepare()?;
         if let Main::Run(program) = main {
             let mut command =
-                program.command(terminal.as_ref(), self.spec.slaves, &lsm::proc()?)?;
+                program.command(terminal.as_ref(), self.spec.slaves, &lsm::proc()?, None)?;
             if let Some(max) = self.spec.log_max {
                 self.output = Some(logged(&mut command, max)?);
             }

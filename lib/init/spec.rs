@@ -20,6 +20,8 @@ use std::time::Duration;
 pub struct Spec {
     /// Where the root is mounted on the host.
     pub live: PathBuf,
+    /// First id of its user namespace; none: it has none.
+    pub ids: Option<u32>,
     /// Host name.
     pub hostname: String,
     /// It is to have the cgroup that it is in as /sys/fs/cgroup.
@@ -64,6 +66,12 @@ pub struct Spec {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Go;
 
+/// The first packet to a process that is to become PID 1 in a user namespace, before it is one: beside
+/// it the spec, the user namespace, and the network namespace if there is one to join. That does not
+/// come with the [`Go`] then.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Cross;
+
 /// What PID 1 does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Main {
@@ -80,6 +88,13 @@ pub enum Main {
 pub enum Report {
     /// The terminal inside.
     Terminal,
+    /// PID 1 in a user namespace has been made, by one that ends now.
+    Born {
+        /// Its pid on the host.
+        pid: i32,
+        /// What of the host's could not be given other ids.
+        unmapped: Vec<String>,
+    },
     /// Up: what was to run runs.
     Up,
     /// Not up.

@@ -5,14 +5,13 @@
 //! whatever links it goes through, leads back to the host.
 
 use super::masks::{Kernel, Masks};
+use super::nodes;
 use super::spec::Spec;
 use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::sys;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, mknodat, openat2, symlinkat,
-};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -23,7 +22,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// What was picked up on the host, with where it goes.
-struct Picked {
+pub struct Picked {
     mount: OwnedFd,
     target: String,
     directory: bool,
@@ -31,11 +30,23 @@ struct Picked {
     text: bool,
 }
 
+/// What is made on the host for those who are root in a user namespace only.
+pub struct World {
+    /// The root.
+    pub live: OwnedFd,
+    /// /sys.
+    pub sys: OwnedFd,
+    /// /dev.
+    pub dev: OwnedFd,
+    /// What the host gives.
+    pub picked: Vec<Picked>,
+}
+
 /// Enters namespaces of its own and makes the root and all mounts.
 ///
 /// # Errors
 /// The step that failed, with its object.
-pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
+pub fn assemble(spec: &Spec, network: Option<&OwnedFd>, world: Option<World>) -> Result<()> {
     if let Some(network) = network {
         setns(network, CloneFlags::CLONE_NEWNET).doing(|| "join the network namespace")?;
     }
@@ -57,17 +68,39 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
     let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
         .doing(|| "make our mounts slaves of the host's")?;
-    // The paths that we were given are those of our caller.
-    nix::unistd::fchdir(&called_in)
-        .and_then(|()| nix::unistd::chroot("."))
-        .doing(|| "return to our caller's root")?;
-    let picked = pick_up(spec)?;
-    change_root(&spec.live, &namespace)?;
+    let (picked, kernel) = match world {
+        Some(world) => {
+            let (dev, sys) = (world.dev, world.sys);
+            // In a user namespace there is one to be had only where all of it is to be seen already.
+            let proc = procfs()?;
+            let here = directory(Path::new("/")).doing(|| "open our root")?;
+            attach(&world.live, &here).doing(|| format!("mount {}", shown(&spec.live)))?;
+            pivot(&world.live).doing(|| format!("make {} the root", shown(&spec.live)))?;
+            (world.picked, Some(Kernel { proc, sys, dev }))
+        }
+        None => {
+            // The paths that we were given are those of our caller.
+            nix::unistd::fchdir(&called_in)
+                .and_then(|()| nix::unistd::chroot("."))
+                .doing(|| "return to our caller's root")?;
+            let (picked, _) = pick_up(spec, None)?;
+            change_root(&spec.live, &namespace)?;
+            (picked, None)
+        }
+    };
     // The host's root must not be among our descriptors any more: /proc/self/fd leads there.
     drop((called_in, namespace));
     nix::unistd::sethostname(&spec.hostname)
         .doing(|| format!("set the host name {}", spec.hostname))?;
-    let kernel = kernel_file_systems(spec)?;
+    let kernel = match kernel {
+        Some(kernel) => kernel,
+        None => Kernel {
+            proc: procfs()?,
+            sys: sysfs()?,
+            dev: nodes::devices(0, &spec.devices)?,
+        },
+    };
+    kernel_file_systems(&kernel)?;
     let mut masks = Masks::new(kernel);
     masks.cover(&spec.masked, false)?;
     // The sysctls of a network that is not ours alone are not ours to change.
@@ -80,10 +113,9 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>) -> Result<()> {
     }
     if spec.has_cgroup {
         // What an init would mount itself, if it could.
-        let noexec = SAFE | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        cover("sys/fs/cgroup", &detached("cgroup2", &[], noexec)?)?;
+        cover("sys/fs/cgroup", &detached("cgroup2", &[], NOEXEC)?)?;
         if spec.ram_size > 0 {
-            let lock = detached("tmpfs", &[("mode", "1777"), ("size", "5m")], noexec)?;
+            let lock = detached("tmpfs", &[("mode", "1777"), ("size", "5m")], NOEXEC)?;
             put(&lock, "/run/lock", true, true)?;
         }
     }
@@ -118,12 +150,28 @@ const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 const SAFE: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
-/// Binds of the host as detached mounts, with all submounts.
-fn pick_up(spec: &Spec) -> Result<Vec<Picked>> {
-    let mut picked = Vec::new();
+/// Binds of the host as detached mounts, with all submounts. Those that cannot be mapped as `userns`
+/// maps are given beside them, in words.
+///
+/// # Errors
+/// What is not there.
+pub fn pick_up(spec: &Spec, userns: Option<&OwnedFd>) -> Result<(Vec<Picked>, Vec<String>)> {
+    let (mut picked, mut unmapped) = (Vec::new(), Vec::new());
+    let mut clone = |path: &Path, read_only, told: bool| match userns {
+        None => clone_of(path, read_only),
+        Some(userns) => match mapped(path, read_only, userns) {
+            Err(Errno::EINVAL | Errno::EPERM) => {
+                if told {
+                    unmapped.push(shown(path));
+                }
+                clone_of(path, read_only)
+            }
+            other => other,
+        },
+    };
     for (source, target, make) in &spec.texts {
         picked.push(Picked {
-            mount: clone_of(source, true).doing(|| format!("bind {}", shown(source)))?,
+            mount: clone(source, true, false).doing(|| format!("bind {}", shown(source)))?,
             target: target.clone(),
             directory: false,
             make: *make,
@@ -135,27 +183,36 @@ fn pick_up(spec: &Spec) -> Result<Vec<Picked>> {
         let doing = || format!("bind {}", shown(&bind.source));
         let directory = std::fs::metadata(&bind.source).doing(doing)?.is_dir();
         picked.push(Picked {
-            mount: clone_of(&bind.source, bind.read_only).doing(doing)?,
+            mount: clone(&bind.source, bind.read_only, true).doing(doing)?,
             target: bind.target.clone(),
             directory,
             make: true,
             text: false,
         });
     }
-    Ok(picked)
+    Ok((picked, unmapped))
 }
 
+const COPY: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
+    .union(OpenTreeFlags::OPEN_TREE_CLOEXEC)
+    .union(OpenTreeFlags::AT_RECURSIVE);
+
 fn clone_of(path: &Path, read_only: bool) -> std::result::Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE;
-    let tree = open_tree(CWD, path, flags).map_err(IntoErrno::into_errno)?;
+    let tree = open_tree(CWD, path, COPY).map_err(IntoErrno::into_errno)?;
     let read_only = if read_only { sys::RDONLY } else { 0 };
     sys::mount_setattr_tree(&tree, sys::NODEV | read_only, nix::libc::MS_SLAVE)?;
     Ok(tree)
 }
 
-fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
+fn mapped(path: &Path, read_only: bool, userns: &OwnedFd) -> std::result::Result<OwnedFd, Errno> {
+    let tree = open_tree(CWD, path, COPY).map_err(IntoErrno::into_errno)?;
+    let read_only = if read_only { sys::RDONLY } else { 0 };
+    let attributes = sys::NODEV | read_only;
+    sys::mount_map_tree(&tree, attributes, nix::libc::MS_SLAVE, userns)?;
+    Ok(tree)
+}
+
+pub(super) fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags, Mode::empty())
 }
@@ -177,22 +234,40 @@ fn change_root(live: &Path, namespace: &File) -> Result<()> {
         }
     })?;
     to_true_root(namespace)?;
-    nix::unistd::fchdir(&root).doing(doing)?;
-    nix::unistd::pivot_root(".", ".").doing(doing)?;
-    umount2(".", MntFlags::MNT_DETACH).doing(|| "let go of the host's root")?;
-    std::env::set_current_dir("/").doing(doing)
+    pivot(&root).doing(doing)
+}
+
+fn pivot(root: &OwnedFd) -> std::result::Result<(), Errno> {
+    nix::unistd::fchdir(root)?;
+    nix::unistd::pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    nix::unistd::chdir("/")
+}
+
+const NOEXEC: MountAttrFlags = SAFE.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+fn procfs() -> Result<OwnedFd> {
+    detached("proc", &[], NOEXEC).map_err(|error| match error.errno {
+        Some(Errno::EPERM) => {
+            error.hint("with USERNS only where nothing is mounted over parts of the host's /proc")
+        }
+        _ => error,
+    })
+}
+
+/// /sys as the network namespace that we are in shows it.
+///
+/// # Errors
+/// The kernel makes none.
+pub(super) fn sysfs() -> Result<OwnedFd> {
+    detached("sysfs", &[], NOEXEC | RDONLY)
 }
 
 /// /proc, /sys and /dev, made anew.
-fn kernel_file_systems(spec: &Spec) -> Result<Kernel> {
-    let noexec = SAFE | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let proc = detached("proc", &[], noexec)?;
-    cover("proc", &proc)?;
-    let sys = detached("sysfs", &[], noexec | RDONLY)?;
-    cover("sys", &sys)?;
-    let dev = devices()?;
-    super::nodes::add(&dev, &spec.devices)?;
-    cover("dev", &dev)?;
+fn kernel_file_systems(kernel: &Kernel) -> Result<()> {
+    cover("proc", &kernel.proc)?;
+    cover("sys", &kernel.sys)?;
+    cover("dev", &kernel.dev)?;
     let pts = [
         ("newinstance", ""),
         ("ptmxmode", "0666"),
@@ -202,10 +277,10 @@ fn kernel_file_systems(spec: &Spec) -> Result<Kernel> {
     let nosuid_noexec = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     cover("dev/pts", &detached("devpts", &pts, nosuid_noexec)?)?;
     cover("dev/shm", &detached("tmpfs", &[("mode", "1777")], SAFE)?)?;
-    if let Ok(mqueue) = detached("mqueue", &[], noexec) {
+    if let Ok(mqueue) = detached("mqueue", &[], NOEXEC) {
         cover("dev/mqueue", &mqueue)?; // A kernel may be without.
     }
-    Ok(Kernel { proc, sys, dev })
+    Ok(())
 }
 
 /// A file system that is mounted nowhere yet.
@@ -227,42 +302,6 @@ pub(super) fn detached(
         fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     };
     make().doing(|| format!("make a {fstype} for the inside"))
-}
-
-/// /dev with the usual nodes, complete before it is seen: nothing is written into the tree's own.
-fn devices() -> Result<OwnedFd> {
-    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let dev = detached("tmpfs", &[("mode", "0755"), ("size", "1m")], flags)?;
-    let make = || -> rustix::io::Result<()> {
-        for (name, major, minor) in [
-            ("null", 1, 3),
-            ("zero", 1, 5),
-            ("full", 1, 7),
-            ("random", 1, 8),
-            ("urandom", 1, 9),
-            ("tty", 5, 0),
-        ] {
-            let device = rustix::fs::makedev(major, minor);
-            mknodat(&dev, name, FileType::CharacterDevice, Mode::empty(), device)?;
-            // Not by mknod, which the umask would cut.
-            rustix::fs::chmodat(&dev, name, Mode::from_raw_mode(0o666), AtFlags::empty())?;
-        }
-        for (target, name) in [
-            ("pts/ptmx", "ptmx"),
-            ("/proc/self/fd", "fd"),
-            ("/proc/self/fd/0", "stdin"),
-            ("/proc/self/fd/1", "stdout"),
-            ("/proc/self/fd/2", "stderr"),
-        ] {
-            symlinkat(target, &dev, name)?;
-        }
-        for name in ["pts", "shm", "mqueue"] {
-            mkdirat(&dev, name, Mode::from_raw_mode(0o755))?;
-        }
-        Ok(())
-    };
-    make().doing(|| "make the nodes of /dev")?;
-    Ok(dev)
 }
 
 /// Opens a path below our root, which is the subhost's; no link may be on the way.

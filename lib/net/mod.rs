@@ -17,14 +17,15 @@ use netns::Found;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
-/// The steps that make a subhost's network.
-pub fn steps(config: &Config) -> Vec<Step> {
+/// The steps that make a subhost's network. `ids`: the first id of its user namespace.
+pub fn steps(config: &Config, ids: Option<u32>) -> Vec<Step> {
     let Net::Private(private) = &config.net else {
         return Vec::new();
     };
     let netns = config.name.as_str().to_owned();
     let mut steps = vec![Step::Netns {
         name: netns.clone(),
+        ids,
     }];
     steps.extend(private.cables.iter().map(|cable| Step::Cable {
         netns: netns.clone(),
@@ -94,8 +95,8 @@ impl Network {
     /// The failed request with its object.
     pub fn act(&mut self, step: &Step) -> Result<()> {
         match step {
-            Step::Netns { name } => {
-                let namespace = netns::make(name)?;
+            Step::Netns { name, ids } => {
+                let namespace = netns::make(name, *ids)?;
                 let up = self.lo_up(name, &namespace);
                 if up.is_err() {
                     self.netlink.close(name);
@@ -244,7 +245,7 @@ impl Network {
             ))
         };
         match planned.step {
-            Step::Netns { name } => {
+            Step::Netns { name, .. } => {
                 // Its cables are gone by now, so only its mark can tell that it is not ours.
                 if let (Some(mark), Found::Namespace(namespace)) =
                     (planned.mark, netns::find(name)?)

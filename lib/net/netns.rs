@@ -3,6 +3,7 @@
 
 use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::root::mountinfo::Table;
+use crate::userns;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
@@ -115,11 +116,33 @@ fn unshare_dir() {
     }
 }
 
+/// A namespace of our own user namespace, by a thread that ends.
+fn on_a_thread(path: &Path) -> std::result::Result<(), Errno> {
+    std::thread::scope(|scope| {
+        let work = || {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            // Not /proc/self: that is another thread's.
+            bind("/proc/thread-self/ns/net", path)
+        };
+        match std::thread::Builder::new().spawn_scoped(scope, work) {
+            Ok(thread) => thread.join().unwrap_or(Err(Errno::EIO)),
+            Err(e) => Err(e.into_errno()),
+        }
+    })
+}
+
+fn bind(namespace: &str, path: &Path) -> std::result::Result<(), Errno> {
+    let none = None::<&str>;
+    mount(Some(namespace), path, none, MsFlags::MS_BIND, none)
+}
+
 /// Makes the namespace `name`: the file first, exclusively, and the mount on it last, so that a
-/// name with a namespace is complete.
+/// name with a namespace is complete. `ids`: it belongs to a new user namespace with the ids from
+/// there on.
+///
 /// # Errors
 /// EEXIST if the name is taken; the failed call.
-pub fn make(name: &str) -> Result<OwnedFd> {
+pub fn make(name: &str, ids: Option<u32>) -> Result<OwnedFd> {
     let path = path(name);
     let _lock = lock()?;
     share()?;
@@ -132,27 +155,14 @@ pub fn make(name: &str) -> Result<OwnedFd> {
         .mode(0o444)
         .open(&path)
         .doing(|| format!("make the namespace file {}", path.display()))?;
-    let bound = std::thread::scope(|scope| {
-        let work = || {
-            unshare(CloneFlags::CLONE_NEWNET)?;
-            // Not /proc/self: that is another thread's.
-            let own = "/proc/thread-self/ns/net";
-            mount(
-                Some(own),
-                &path,
-                None::<&str>,
-                MsFlags::MS_BIND,
-                None::<&str>,
-            )
-        };
-        match std::thread::Builder::new().spawn_scoped(scope, work) {
-            Ok(thread) => thread.join().unwrap_or(Err(Errno::EIO)),
-            Err(e) => Err(e.into_errno()),
-        }
-    });
-    let found = bound
-        .doing(|| format!("make the network namespace {name}"))
-        .and_then(|()| find(name));
+    let doing = || format!("make the network namespace {name}");
+    let bound = match ids {
+        None => on_a_thread(&path).doing(doing),
+        Some(base) => userns::held(base, CloneFlags::CLONE_NEWNET, |pid| {
+            bind(&format!("/proc/{pid}/ns/net"), &path).doing(doing)
+        }),
+    };
+    let found = bound.and_then(|()| find(name));
     match found {
         Ok(Found::Namespace(fd)) => Ok(fd),
         other => {

@@ -18,7 +18,7 @@ impl Network {
     /// The kernel could not be asked.
     pub fn present(&mut self, planned: Planned, all: &[Step], frozen: bool) -> Result<Presence> {
         match planned.step {
-            Step::Netns { name } => self.netns_present(name, planned.mark, all, frozen),
+            Step::Netns { name, .. } => self.netns_present(name, planned.mark, all, frozen),
             Step::Cable {
                 netns,
                 alias,
@@ -59,7 +59,7 @@ impl Network {
 
     /// The mark of what a step made.
     pub fn mark(&mut self, step: &Step) -> Option<Mark> {
-        let Step::Netns { name } = step else {
+        let Step::Netns { name, .. } = step else {
             return None;
         };
         let Ok(Found::Namespace(namespace)) = netns::find(name) else {

@@ -2,15 +2,20 @@
 
 use super::host_mac;
 use crate::envfile::quote;
+use crate::ids::COUNT;
 use crate::plan::Step;
 
 /// The commands that do `step`.
 pub fn up(step: &Step) -> Vec<String> {
     match step {
-        Step::Netns { name } => vec![
-            format!("ip netns add {}", quote(name)),
-            format!("ip -n {} link set lo up", quote(name)),
-        ],
+        Step::Netns { name, ids } => {
+            let add = match ids {
+                None => vec![format!("ip netns add {}", quote(name))],
+                Some(base) => owned(name, *base),
+            };
+            let up = format!("ip -n {} link set lo up", quote(name));
+            add.into_iter().chain([up]).collect()
+        }
         Step::Cable {
             netns,
             alias,
@@ -66,10 +71,23 @@ pub fn up(step: &Step) -> Vec<String> {
     }
 }
 
+/// A namespace that belongs to a user namespace: a process holds both until it has its name.
+fn owned(name: &str, base: u32) -> Vec<String> {
+    let all = COUNT;
+    vec![
+        "unshare --user --net sleep 60 & p=$!".to_owned(),
+        "until [ \"$(readlink /proc/$p/ns/net)\" != \"$(readlink /proc/$$/ns/net)\" ]; do kill -0 $p; done"
+            .to_owned(),
+        format!("for m in uid_map gid_map; do echo 0 {base} {all} > /proc/$p/$m; done"),
+        format!("ip netns attach {} $p", quote(name)),
+        "kill $p; wait $p || :".to_owned(),
+    ]
+}
+
 /// The commands that undo `step`.
 pub fn down(step: &Step) -> Vec<String> {
     match step {
-        Step::Netns { name } => vec![format!("ip netns delete {}", quote(name))],
+        Step::Netns { name, .. } => vec![format!("ip netns delete {}", quote(name))],
         Step::Cable { cable, .. } => vec![format!("ip link delete {}", quote(&cable.host))],
         _ => vec![],
     }

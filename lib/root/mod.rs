@@ -2,6 +2,7 @@
 //! form. Never follows a link below a subhost's own tree, never unmounts what it did not mount.
 
 mod image;
+mod mapped;
 pub mod mountinfo;
 mod overlay;
 mod partitions;
@@ -110,6 +111,15 @@ fn makes(step: &Step, mount: &Mount, table: &Table) -> bool {
             file, read_only, ..
         } => image::backs(mount, file) && (!read_only || mount.is_read_only()),
         Step::Tmpfs { .. } => mount.fstype == "tmpfs" && mount.source == TMPFS_SOURCE,
+        Step::Overlay {
+            lowers,
+            upper,
+            ids: Some(base),
+            ..
+        } => {
+            mount.fstype == "overlay"
+                && mount.source == mapped::source(lowers, upper.as_ref(), *base)
+        }
         Step::Overlay { lowers, upper, .. } => {
             let (is_lowers, is_upper, is_work) = mount.overlay_layers();
             let (upper, work) = upper.clone().unzip();
@@ -119,16 +129,47 @@ fn makes(step: &Step, mount: &Mount, table: &Table) -> bool {
                 && is_work == work
         }
         Step::Rbind {
-            source, read_only, ..
+            source,
+            read_only,
+            ids,
+            ..
         } => table.holding(source).is_some_and(|holding| {
             let below = source.strip_prefix(&holding.at).unwrap_or(Path::new(""));
             let root: PathBuf = holding.root.join(below).components().collect();
             mount.device == holding.device
                 && mount.root == root
+                && mount.is_mapped() == ids.is_some()
                 && (!read_only || mount.is_read_only())
         }),
         _ => false,
     }
+}
+
+/// Is it the error of a mount whose ids cannot be mapped?
+pub fn is_unmapped(error: &Error) -> bool {
+    mapped::is_unmapped(error)
+}
+
+/// Can what the steps mount be mapped to other ids? As far as it is there already.
+///
+/// # Errors
+/// The mount that cannot be.
+pub fn can_be_mapped(steps: &[Step], base: u32, table: &Table) -> Result<()> {
+    let userns = crate::userns::make(base)?;
+    let pending = pending(steps);
+    let ready = |step: &&Step| match step {
+        Step::Rbind { source, .. } => !is_pending(source, &pending),
+        Step::Overlay { lowers, upper, .. } => {
+            let upper = upper.iter().map(|(upper, _)| upper);
+            !lowers
+                .iter()
+                .chain(upper)
+                .any(|path| is_pending(path, &pending))
+        }
+        _ => false,
+    };
+    let mut steps = steps.iter().filter(ready);
+    steps.try_for_each(|step| mapped::possible(step, table, &userns))
 }
 
 /// The source that our tmpfs mounts show, so that they can be told from others'.
@@ -236,12 +277,18 @@ pub fn act(step: &Step) -> Result<()> {
             .mount(TMPFS_SOURCE, at)
             .map(drop)
             .map_err(|e| mount_error("a tmpfs", at, e.into_errno())),
-        Step::Overlay { lowers, upper, at } => overlay::mount(lowers, upper.as_ref(), at),
+        Step::Overlay {
+            lowers,
+            upper,
+            at,
+            ids,
+        } => overlay::mount(lowers, upper.as_ref(), at, *ids),
         Step::Rbind {
             source,
             at,
             read_only,
-        } => rbind(source, at, *read_only),
+            ids,
+        } => rbind(source, at, *read_only, *ids),
         Step::Claim { .. } | Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
             Ok(())
         }
@@ -325,20 +372,22 @@ fn slave(at: &Path) -> Result<()> {
         .doing(|| format!("make {} a slave mount", shown(at)))
 }
 
-fn rbind(source: &Path, at: &Path, read_only: bool) -> Result<()> {
+fn rbind(source: &Path, at: &Path, read_only: bool, ids: Option<u32>) -> Result<()> {
     let fail = |errno| mount_error(&shown(source), at, errno);
-    let tree = open_tree(
-        CWD,
-        source,
-        OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_RECURSIVE,
-    )
-    .map_err(|e| fail(e.into_errno()))?;
-    // Set while the tree is still detached: it is never visible in a wrong state, and only
-    // mount_setattr reaches submounts (a bind ignores MS_RDONLY).
-    let attributes = if read_only { sys::RDONLY } else { 0 };
-    sys::mount_setattr_tree(&tree, attributes, nix::libc::MS_SLAVE).map_err(fail)?;
+    let tree = match ids {
+        Some(base) => mapped::rbind(source, read_only, base)?,
+        None => {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_RECURSIVE;
+            let tree = open_tree(CWD, source, flags).map_err(|e| fail(e.into_errno()))?;
+            // Set while the tree is still detached: it is never visible in a wrong state, and only
+            // mount_setattr reaches submounts (a bind ignores MS_RDONLY).
+            let attributes = if read_only { sys::RDONLY } else { 0 };
+            sys::mount_setattr_tree(&tree, attributes, nix::libc::MS_SLAVE).map_err(fail)?;
+            tree
+        }
+    };
     attach(&tree, at).map_err(fail)?;
     // It would keep the mount busy.
     drop(tree);

@@ -221,6 +221,11 @@ impl Mount {
         self.options.split(',').any(|option| option == "ro")
     }
 
+    /// Has it other ids than its file system?
+    pub fn is_mapped(&self) -> bool {
+        self.options.split(',').any(|option| option == "idmapped")
+    }
+
     /// Layers, upper and work directory of an overlay, as they were given.
     pub fn overlay_layers(&self) -> (Vec<PathBuf>, Option<PathBuf>, Option<PathBuf>) {
         let (mut lowers, mut upper, mut work) = (Vec::new(), None, None);

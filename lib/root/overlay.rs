@@ -1,7 +1,7 @@
 //! Overlay mounts: layers of any number and name, and the ways overlayfs says no.
 
 use super::mountinfo::Table;
-use super::{attach, directory, is_pending, mount_error, read_only_flag};
+use super::{attach, directory, is_pending, mapped, mount_error, read_only_flag};
 use crate::error::{Errno, Error, Exit, IntoErrno, Result, shown};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd,
@@ -63,6 +63,7 @@ pub(super) fn mount(
     lowers: &[PathBuf],
     upper: Option<&(PathBuf, PathBuf)>,
     at: &Path,
+    ids: Option<u32>,
 ) -> Result<()> {
     if let Some((upper, work)) = upper {
         directory(upper, "the writable layer")?;
@@ -72,7 +73,15 @@ pub(super) fn mount(
     let mut waits = [1u64, 2, 4, 8, 16, 32, 64].iter();
     let mut index = "on";
     loop {
-        let errno = match try_mount(lowers, upper, at, index) {
+        let tried = match ids {
+            Some(base) => {
+                let options = with_upper(index);
+                let options = if upper.is_some() { &options[..] } else { &[] };
+                mapped::overlay(lowers, upper, at, options, base)?
+            }
+            None => try_mount(lowers, upper, at, index),
+        };
+        let errno = match tried {
             Ok(()) => return Ok(()),
             Err(errno) => errno,
         };

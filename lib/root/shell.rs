@@ -37,7 +37,9 @@ pub fn up(step: &Step) -> Vec<String> {
             "mount -t tmpfs -o mode=0755 {TMPFS_SOURCE} {}",
             word(at)
         )],
-        Step::Overlay { lowers, upper, at } => {
+        Step::Overlay {
+            lowers, upper, at, ..
+        } => {
             let data = plain_options(lowers, upper.as_ref())
                 .unwrap_or_else(|| escaped_options(lowers, upper.as_ref()));
             let read_only = if upper.is_none() { "ro," } else { "" };
@@ -51,6 +53,7 @@ pub fn up(step: &Step) -> Vec<String> {
             source,
             at,
             read_only,
+            ..
         } => {
             let mut lines = vec![
                 format!("mount --rbind {} {}", word(source), word(at)),

@@ -5,8 +5,8 @@ use crate::plan::Step;
 use std::path::Path;
 
 /// The steps that make a subhost's root. Layers that are files are mounted below `state`, the
-/// subhost's directory in /run.
-pub fn steps(config: &Config, state: &Path) -> Vec<Step> {
+/// subhost's directory in /run. `ids`: the first id that its files have where it is mounted.
+pub fn steps(config: &Config, state: &Path, ids: Option<u32>) -> Vec<Step> {
     let root = &config.root;
     let directory = |path: &Path| Step::Directory {
         path: path.to_owned(),
@@ -80,12 +80,14 @@ pub fn steps(config: &Config, state: &Path) -> Vec<Step> {
             lowers,
             upper: Some((upper, work)),
             at,
+            ids,
         });
     } else if lowers.is_empty() {
         steps.push(Step::Rbind {
             source: root.upper.clone(),
             at,
             read_only: root.read_only,
+            ids,
         });
     } else if root.read_only {
         lowers.insert(0, root.upper.clone());
@@ -93,6 +95,7 @@ pub fn steps(config: &Config, state: &Path) -> Vec<Step> {
             lowers,
             upper: None,
             at,
+            ids,
         });
     } else {
         if root.image.is_none() {
@@ -105,6 +108,7 @@ pub fn steps(config: &Config, state: &Path) -> Vec<Step> {
             lowers,
             upper: Some((root.upper.clone(), root.work.clone())),
             at,
+            ids,
         });
     }
     steps

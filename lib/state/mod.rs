@@ -68,6 +68,9 @@ pub struct Init {
     pub asked: bool,
     /// It is the tree's own init, not ours.
     pub own: bool,
+    /// First id of its user namespace; none: it has none.
+    #[serde(default)]
+    pub ids: Option<u32>,
     /// How it is asked to end.
     pub stop: Stop,
     /// How long that may take.

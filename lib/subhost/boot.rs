@@ -137,6 +137,7 @@ impl Subhost {
                 tty: wiring.and_then(|_| tty_of(std::process::id() as i32)),
             },
             wiring,
+            ids: root.plan.ids,
         };
         boot::boot(&config, &self.state, network.as_ref(), order)
     }

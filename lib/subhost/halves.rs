@@ -3,7 +3,7 @@
 
 use super::boot::booter;
 use super::{StopHow, Subhost, Up, lasting, plan, title};
-use crate::config::{Config, Net, Phase, unreachable_by_others};
+use crate::config::{Config, Net, Phase, Userns, unreachable_by_others};
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::holders::{self, Holder};
 use crate::hooks;
@@ -88,14 +88,36 @@ impl Subhost {
                 &read
             }
         };
-        let mut plan = plan(config, half, &self.state)?;
         self.check_trees(config, half)?;
-        let steps = self.presences(&plan, false, &table, &mut network)?;
+        let ids = self.ids(config, half, true)?;
+        match self.make(half, config, ids, &table, network) {
+            Err(why)
+                if ids.is_some() && config.userns == Userns::Auto && root::is_unmapped(&why) =>
+            {
+                // Of what is in an image only the mounted image tells.
+                self.goes_without(&why);
+                self.make(half, config, None, &table, Network::new())
+            }
+            other => other,
+        }
+    }
+
+    /// Makes a half of which nothing is recorded.
+    fn make(
+        &self,
+        half: Half,
+        config: &Config,
+        ids: Option<u32>,
+        table: &Table,
+        mut network: Network,
+    ) -> Result<Up> {
+        let mut plan = plan(config, half, &self.state, ids)?;
+        let steps = self.presences(&plan, false, table, &mut network)?;
         refuse_foreign(&steps)?;
         let pending = root::pending(&plan.steps);
         for (planned, presence) in &steps {
             if *presence == Presence::Absent {
-                root::check(planned.step, &table, &pending)?;
+                root::check(planned.step, table, &pending)?;
                 network.check(planned.step)?;
             }
         }
@@ -109,9 +131,7 @@ impl Subhost {
                 brought: false,
             });
         }
-        if half == Half::Net {
-            assign(config)?;
-        }
+        assign(config, half, ids)?;
         self.state.freeze(&plan)?;
         let (before, after) = match half {
             Half::Root => (Phase::Premount, Phase::Postmount),
@@ -243,7 +263,7 @@ impl Subhost {
         let plan = match frozen {
             Some(plan) => plan,
             None => match self.config() {
-                Ok(config) => plan(&config, half, &self.state)?,
+                Ok(config) => self.found(&config, half, &Table::read()?, &mut network)?,
                 Err(_) => return Ok(()),
             },
         };
@@ -286,7 +306,7 @@ impl Subhost {
     }
 
     pub(super) fn net_holders(&self, plan: &Plan) -> Result<Vec<Holder>> {
-        let Some(Step::Netns { name }) = plan.steps.first() else {
+        let Some(Step::Netns { name, .. }) = plan.steps.first() else {
             return Ok(Vec::new());
         };
         let netns::Found::Namespace(namespace) = netns::find(name)? else {
@@ -309,22 +329,29 @@ impl Subhost {
     }
 }
 
-/// Keeps the MACs of the cables in `assigned`, so that they stay when the tree moves to another
-/// host.
-fn assign(config: &Config) -> Result<()> {
-    let Net::Private(private) = &config.net else {
-        return Ok(());
-    };
+/// Keeps the MACs of the cables and the range of ids in `assigned`, so that they stay when the tree
+/// moves to another host.
+fn assign(config: &Config, half: Half, ids: Option<u32>) -> Result<()> {
     let file = Config::assigned_file(&config.dir);
     let mut text = std::fs::read_to_string(&file).unwrap_or_default();
-    let before = text.len();
-    for cable in &private.cables {
+    let before = text.clone();
+    let cables = match &config.net {
+        Net::Private(private) if half == Half::Net => &private.cables[..],
+        _ => &[],
+    };
+    for cable in cables {
         let key = format!("MAC{}=", cable.index);
         if !text.lines().any(|line| line.starts_with(&key)) {
             text += &format!("{key}{}\n", cable.mac);
         }
     }
-    if text.len() == before {
+    if let Some(base) = ids.filter(|base| config.ids != Some(*base)) {
+        // The one that it had belongs to another here.
+        let others = text.lines().filter(|line| !line.starts_with("IDS="));
+        text = others.map(|line| format!("{line}\n")).collect();
+        text += &format!("IDS={base}\n");
+    }
+    if text == before {
         return Ok(());
     }
     use std::os::unix::fs::OpenOptionsExt;

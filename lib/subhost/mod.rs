@@ -3,6 +3,7 @@
 
 mod boot;
 mod halves;
+mod ids;
 mod lasting;
 mod script;
 mod stop;
@@ -130,7 +131,9 @@ impl Subhost {
     /// # Errors
     /// As [`Subhost::config`].
     pub fn plan(&self, half: Half) -> Result<Plan> {
-        plan(&self.config()?, half, &self.state)
+        let config = self.config()?;
+        let ids = self.ids(&config, half, false)?;
+        plan(&config, half, &self.state, ids)
     }
 
     /// The plan of one half that is up; none if it is not.
@@ -287,7 +290,7 @@ impl Subhost {
         let mut changed = Vec::new();
         for half in [Half::Root, Half::Net] {
             if let Some(frozen) = self.frozen(half)?
-                && !frozen.makes_the_same(&plan(config, half, &self.state)?)
+                && !frozen.makes_the_same(&self.wanted(config, &frozen)?)
             {
                 changed.push(half);
             }
@@ -307,21 +310,24 @@ fn title(step: &Step) -> String {
         | Step::Rbind { at, .. } => {
             format!("the mount on {}", shown(at))
         }
-        Step::Netns { name } => format!("the network namespace {name}"),
+        Step::Netns { name, .. } => format!("the network namespace {name}"),
         Step::Cable { cable, .. } => format!("the cable {}", cable.host),
         Step::Routes { netns, .. } => format!("routes in {netns}"),
     }
 }
 
-fn plan(config: &Config, half: Half, state: &State) -> Result<Plan> {
+fn plan(config: &Config, half: Half, state: &State, ids: Option<u32>) -> Result<Plan> {
     let netns = match &config.net {
         Net::Host => PathBuf::new(),
         Net::Named(name) => netns::path(name),
         Net::Private(_) => netns::path(config.name.as_str()),
     };
     let (kind, steps) = match half {
-        Half::Root => (config.kind().to_owned(), root::steps(config, state.dir())),
-        Half::Net => (config.settings["NET"].clone(), net::steps(config)),
+        Half::Root => (
+            config.kind().to_owned(),
+            root::steps(config, state.dir(), ids),
+        ),
+        Half::Net => (config.settings["NET"].clone(), net::steps(config, ids)),
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut hook_env: BTreeMap<String, String> = config.settings.clone();
@@ -342,6 +348,7 @@ fn plan(config: &Config, half: Half, state: &State) -> Result<Plan> {
         made: None,
         live: config.root.live.clone(),
         netns,
+        ids,
         hooks: config.hooks.clone(),
         hook_timeout: config.hook_timeout,
         hook_env,

@@ -73,7 +73,10 @@ impl Subhost {
         for half in halves {
             let (plan, is_frozen) = match self.frozen(*half)? {
                 Some(plan) => (plan, true),
-                None => match self.plan(*half) {
+                None => match self
+                    .config()
+                    .and_then(|config| self.found(&config, *half, &table, &mut network))
+                {
                     Ok(plan) => (plan, false),
                     Err(_) => continue,
                 },

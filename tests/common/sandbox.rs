@@ -1,6 +1,6 @@
 //! A thread with mount, network, uts and ipc namespaces of its own, in which one test lives.
 //!
-//! It has a tmpfs on /run, on /var/log and on a directory of its own; children inherit all of it. It
+//! It has a tmpfs on /run, on /var/log, on /var/lib/subhost and on a directory of its own; children inherit all of it. It
 //! has the host's processes, so that a tool that would end a foreign one is seen.
 
 use super::{Output, Pty, Run, World, skip, tree};
@@ -95,6 +95,10 @@ fn set_up(base: &Path, propagation: MsFlags) {
     own_cgroups(base);
     tmpfs(Path::new("/run"), "mode=0755");
     tmpfs(Path::new("/var/log"), "mode=0755");
+    // An empty directory is all that the host gets of it.
+    let kept = Path::new("/var/lib/subhost");
+    fs::create_dir_all(kept).unwrap();
+    tmpfs(kept, "mode=0755");
     change(propagation);
     fs::DirBuilder::new()
         .mode(0o700)

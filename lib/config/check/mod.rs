@@ -5,6 +5,7 @@
 mod confine;
 mod limits;
 mod net;
+mod userns;
 
 use super::values::{Checked, duration, size, words, yes_no};
 use super::{
@@ -66,6 +67,8 @@ impl Checker<'_> {
             root: self.root(&raw, image)?,
             net: self.net(&raw)?,
             run: self.run(&raw)?,
+            userns: self.userns(&raw)?,
+            ids: self.ids()?,
             confine: self.confine(&raw)?,
             limits: self.limits(&raw)?,
             hooks: self.hooks(&raw)?,

@@ -1,7 +1,7 @@
 //! The settings of a network: bridges, addresses, routes.
 
 use super::super::values::words;
-use super::super::{Cable, Cidr, Config, Mac, Net, Origin, Private, invalid, keys, read_trusted};
+use super::super::{Cable, Cidr, Mac, Net, Private, invalid, keys};
 use super::{Checker, usable_file_name};
 use crate::error::Result;
 use crate::net::mac;
@@ -43,7 +43,7 @@ impl Checker<'_> {
             return self.no_cable_beyond(0).map(|()| net);
         }
         self.no_cable_beyond(bridges.len())?;
-        let assigned = self.assigned()?;
+        let assigned = self.assigned_macs()?;
         let mut cables = Vec::new();
         for (index, word) in bridges.iter().enumerate() {
             cables.push(self.cable(index, word, &raw.link, &assigned)?);
@@ -71,17 +71,13 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn assigned(&self) -> Result<BTreeMap<String, Mac>> {
-        let file = Config::assigned_file(&self.dir);
+    fn assigned_macs(&self) -> Result<BTreeMap<String, Mac>> {
         let mut macs = BTreeMap::new();
-        if file.exists() {
-            for pair in read_trusted(&file, self.tree, self.name)? {
-                let origin = Origin::File(file.clone(), pair.line);
-                let mac: Mac = pair
-                    .value
-                    .parse()
-                    .map_err(|why: String| invalid(&origin, &pair.key, why))?;
-                macs.insert(pair.key, mac);
+        for (key, (value, origin)) in self.assigned()? {
+            if key.starts_with("MAC") {
+                let mac = value.parse();
+                let mac = mac.map_err(|why: String| invalid(&origin, &key, why))?;
+                macs.insert(key, mac);
             }
         }
         Ok(macs)

@@ -1,0 +1,70 @@
+//! Into a user namespace, for the process that will be PID 1 there. What only root of the host can
+//! make is made before: from then on it is nobody here.
+
+use super::nodes;
+use super::spec::{Cross, Report, Spec, receive, send};
+use super::tree::{self, World};
+use crate::error::{Doing, Errno, Error, Result, shown};
+use crate::{login, sys, terminal, userns};
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Comes back as PID 1 of a pid namespace in the user namespace, with what was made; none if the tool
+/// is gone. The process that called it tells the tool and ends.
+///
+/// # Errors
+/// What could not be made.
+pub fn cross(socket: &OwnedFd) -> Result<Option<World>> {
+    let Some((Cross, fds)) = receive(socket)? else {
+        return Ok(None);
+    };
+    let mut fds = fds.into_iter();
+    let mut next = || fds.next().ok_or_else(terminal::lost);
+    let (spec, userns) = (super::read(next()?)?, next()?);
+    if let Some(network) = fds.next() {
+        setns(network, CloneFlags::CLONE_NEWNET).doing(|| "join the network namespace")?;
+    }
+    let Some(base) = spec.ids else {
+        return Err(terminal::lost());
+    };
+    let (picked, unmapped) = tree::pick_up(&spec, Some(&userns))?;
+    let world = World {
+        live: live(&spec)?,
+        sys: tree::sysfs()?,
+        dev: nodes::devices(base, &spec.devices)?,
+        picked,
+    };
+    // These cannot be had from within.
+    login::limits();
+    userns::enter(&userns).doing(|| "enter the user namespace")?;
+    userns::must_be_of(base)?;
+    sys::new_session_keyring();
+    unshare(CloneFlags::CLONE_NEWPID).doing(|| "make a pid namespace")?;
+    let born = sys::clone_process(CloneFlags::CLONE_PARENT.bits()).doing(|| "start PID 1")?;
+    let Some(pid) = born else {
+        return Ok(Some(world));
+    };
+    let told = send(socket, &Report::Born { pid, unmapped }, &[]);
+    sys::exit(i32::from(told.is_err()));
+}
+
+/// A copy of the root with all below it. The mounts of a mount namespace of another user namespace
+/// hold together: it could not be picked up there.
+fn live(spec: &Spec) -> Result<OwnedFd> {
+    let doing = || format!("make {} the root", shown(&spec.live));
+    let root = tree::directory(&spec.live).doing(doing)?;
+    let told = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::empty()).doing(doing)?;
+    if !told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        let error = Error::sys(doing(), Errno::EINVAL);
+        return Err(error.hint("nothing is mounted there any more"));
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let copy = open_tree(root.as_fd(), "", flags).doing(doing)?;
+    sys::mount_setattr_tree(&copy, sys::NODEV, nix::libc::MS_SLAVE).doing(doing)?;
+    Ok(copy)
+}

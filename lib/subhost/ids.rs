@@ -1,0 +1,78 @@
+//! Which ids a subhost has: those of the host, or a range of its own.
+
+use super::{Subhost, plan};
+use crate::config::{Config, Userns};
+use crate::error::Result;
+use crate::ids;
+use crate::net::Network;
+use crate::plan::{Half, Plan, Presence, Step};
+use crate::root::{self, mountinfo::Table};
+
+impl Subhost {
+    /// First id of the range that a half is to be made with; none: the host's own. `keep`: a range that
+    /// it is given is its own from now on.
+    ///
+    /// # Errors
+    /// USERNS=yes, and something here cannot be mapped; no range is free.
+    pub(super) fn ids(&self, config: &Config, half: Half, keep: bool) -> Result<Option<u32>> {
+        let other = match half {
+            Half::Root => Half::Net,
+            Half::Net => Half::Root,
+        };
+        // Both halves are of one, whatever became of the settings since.
+        if let Some(other) = self.frozen(other)? {
+            return Ok(other.ids);
+        }
+        if config.userns == Userns::No {
+            return Ok(None);
+        }
+        let possible = ids::range(config, false).and_then(|base| {
+            let steps = root::steps(config, self.state.dir(), Some(base));
+            root::can_be_mapped(&steps, base, &Table::read()?)
+        });
+        match possible {
+            Err(why) if config.userns == Userns::Auto => {
+                self.goes_without(&why);
+                Ok(None)
+            }
+            other => other.and_then(|()| ids::range(config, keep)).map(Some),
+        }
+    }
+
+    pub(super) fn goes_without(&self, why: &crate::error::Error) {
+        crate::cli::tell(Some(&self.name), || {
+            format!("goes without a user namespace: {why}")
+        });
+    }
+
+    /// What the settings want of a half that is up, with the range that it has.
+    pub(super) fn wanted(&self, config: &Config, frozen: &Plan) -> Result<Plan> {
+        let ids = match config.userns {
+            Userns::No => None,
+            Userns::Auto => frozen.ids,
+            Userns::Yes => frozen.ids.or(Some(0)),
+        };
+        plan(config, frozen.half, &self.state, ids)
+    }
+
+    /// The plan of a half of which nothing is recorded: as it is there, if it is.
+    pub(super) fn found(
+        &self,
+        config: &Config,
+        half: Half,
+        table: &Table,
+        network: &mut Network,
+    ) -> Result<Plan> {
+        let without = plan(config, half, &self.state, None)?;
+        if config.userns == Userns::No {
+            return Ok(without);
+        }
+        let with = plan(config, half, &self.state, Some(ids::range(config, false)?))?;
+        let there = self.presences(&with, false, table, network)?;
+        let mapped = there.iter().any(|(planned, presence)| {
+            let root = matches!(planned.step, Step::Overlay { .. } | Step::Rbind { .. });
+            root && *presence == Presence::Ours
+        });
+        Ok(if mapped { with } else { without })
+    }
+}

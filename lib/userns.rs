@@ -1,0 +1,115 @@
+//! User namespaces: making one for a range of ids, finding the one that owns a network namespace,
+//! and becoming root in it. Who is in one cannot come back: the tools themselves never enter.
+
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
+use crate::ids::COUNT;
+use crate::sys;
+use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Gid, Pid, Uid, pipe2, setgroups, setresgid, setresuid};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+/// A new user namespace that has the ids from `base` on as its own from 0 on.
+///
+/// # Errors
+/// The kernel makes none.
+pub fn make(base: u32) -> Result<OwnedFd> {
+    held(base, CloneFlags::empty(), |pid| namespace(pid, "user"))
+}
+
+/// Does `work` with the pid of a process that holds a new user namespace, and the further ones of
+/// `flags` in it.
+///
+/// # Errors
+/// The kernel makes none; that of `work`.
+pub fn held<T>(base: u32, flags: CloneFlags, work: impl FnOnce(i32) -> Result<T>) -> Result<T> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).doing(|| "open a pipe")?;
+    let flags = flags | CloneFlags::CLONE_NEWUSER;
+    let Some(pid) = sys::clone_process(flags.bits()).map_err(explained)? else {
+        // It ends with its parent, whatever becomes of that.
+        drop(writer);
+        let _ = File::from(reader).read(&mut [0]);
+        sys::exit(0);
+    };
+    let mapped = ["gid_map", "uid_map"].iter().try_for_each(|map| {
+        std::fs::write(format!("/proc/{pid}/{map}"), format!("0 {base} {COUNT}"))
+            .doing(|| format!("map the ids from {base} on"))
+    });
+    let done = mapped.and_then(|()| work(pid));
+    drop(writer);
+    let _ = waitpid(Pid::from_raw(pid), None);
+    done
+}
+
+fn explained(errno: Errno) -> Error {
+    let error = Error::sys("make a user namespace", errno);
+    match errno {
+        Errno::ENOSPC => error.hint("/proc/sys/user/max_user_namespaces"),
+        Errno::EINVAL => error.hint("this kernel has none (CONFIG_USER_NS)"),
+        Errno::EPERM => error.hint("we are in a chroot, or in a user namespace that lacks the ids"),
+        _ => error,
+    }
+}
+
+/// A namespace of a process.
+///
+/// # Errors
+/// It is gone.
+pub fn namespace(pid: i32, kind: &str) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/{kind}");
+    let file = File::open(&path).doing(|| format!("open {path}"))?;
+    Ok(file.into())
+}
+
+/// The user namespace that owns a network namespace; none if it is our own.
+///
+/// # Errors
+/// The kernel could not be asked.
+pub fn of(namespace: &OwnedFd) -> Result<Option<OwnedFd>> {
+    let owner = sys::owning_userns(namespace).doing(|| "ask for the owner of a namespace")?;
+    Ok(
+        (inode(&owner)? != inode(&self::namespace(std::process::id() as i32, "user")?)?)
+            .then_some(owner),
+    )
+}
+
+fn inode(namespace: &OwnedFd) -> Result<u64> {
+    let stat = rustix::fs::fstat(namespace).doing(|| "look at a user namespace")?;
+    Ok(stat.st_ino)
+}
+
+/// Makes the calling process, which must have one thread, root in a user namespace and nobody
+/// elsewhere. For a child before it executes what runs inside.
+///
+/// # Errors
+/// The errno of the failed call.
+pub fn enter(userns: &OwnedFd) -> std::result::Result<(), Errno> {
+    setns(userns, CloneFlags::CLONE_NEWUSER)?;
+    setgroups(&[])?;
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+    // A change of ids makes us what others may look into.
+    let hidden = rustix::process::DumpableBehavior::NotDumpable;
+    rustix::process::set_dumpable_behavior(hidden).map_err(IntoErrno::into_errno)
+}
+
+/// Are the ids of the user namespace that we are in those from `base` on?
+///
+/// # Errors
+/// They are not.
+pub fn must_be_of(base: u32) -> Result<()> {
+    for map in ["uid_map", "gid_map"] {
+        let text = std::fs::read_to_string(format!("/proc/self/{map}"))
+            .doing(|| format!("read our {map}"))?;
+        let words: Vec<&str> = text.split_whitespace().collect();
+        if words != ["0", &base.to_string(), &COUNT.to_string()] {
+            let what = "its network namespace has other ids than its root";
+            return Err(Error::new(Exit::Failed, what).hint("subhost-stop, then start it again"));
+        }
+    }
+    Ok(())
+}
