@@ -9,7 +9,7 @@ SBIN = $(DESTDIR)$(PREFIX)/sbin
 SHARE = $(DESTDIR)$(PREFIX)/share
 
 TOOLS = subhost-mount subhost-net subhost-enter subhost-start subhost-stop \
-	subhost-list subhost-info subhost-config subhost-check subhost-init
+	subhost-list subhost-info subhost-limit subhost-config subhost-check subhost-init
 # crt-static needs an explicit target, or proc-macros would not build.
 TARGET = $$($(CARGO) -vV | sed -n 's/^host: //p')
 BUILT = target/$$($(CARGO) -vV | sed -n 's/^host: //p')/release

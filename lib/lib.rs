@@ -1,8 +1,8 @@
 //! Subhosts: system trees run on a Linux host as if they were machines, without a virtual machine.
 //!
 //! The tools `subhost-mount`, `subhost-net`, `subhost-enter`, `subhost-start`, `subhost-stop`,
-//! `subhost-list`, `subhost-info`, `subhost-config` and `subhost-check` parse their command lines and
-//! call this library. No daemon stands behind it: the kernel holds the state.
+//! `subhost-list`, `subhost-info`, `subhost-limit`, `subhost-config` and `subhost-check` parse their
+//! command lines and call this library. No daemon stands behind it: the kernel holds the state.
 //!
 //! # The flow
 //!

@@ -1,6 +1,7 @@
 //! What is to be told about subhosts: one look at the mount table, the links and the processes,
 //! and from it a row for each. Changes nothing, and works while others change things.
 
+use crate::cgroup::Usage;
 use crate::config::{Config, Name};
 use crate::confine::weakened;
 use crate::error::{Exit, Result};
@@ -27,7 +28,8 @@ const SETTLING: Duration = Duration::from_secs(1);
 pub struct Row {
     /// Its name.
     pub name: String,
-    /// `stopped`, `hibernating`, `running`, `broken`; `invalid` if its config is and nothing is up.
+    /// `stopped`, `hibernating`, `running`, `frozen`, `broken`; `invalid` if its config is and nothing
+    /// is up.
     pub state: String,
     /// PID 1 on the host.
     pub pid: Option<i32>,
@@ -37,9 +39,10 @@ pub struct Row {
     pub addresses: Vec<String>,
     /// The first of them.
     pub address: Option<String>,
-    /// Resident bytes of its processes.
+    /// Bytes that its cgroup counts; without the controller, resident bytes of its processes.
     pub memory: Option<u64>,
-    /// Seconds of CPU time of its processes, and of those that have ended.
+    /// Seconds of CPU time since it was booted, as its cgroup counts; without one, of its processes and
+    /// those that they have waited for.
     pub cpu: Option<f64>,
     /// Number of its processes.
     pub processes: Option<u64>,
@@ -64,6 +67,10 @@ pub struct Row {
     pub booted_by: Option<String>,
     /// What its settings weaken against the defaults.
     pub weakened: Vec<String>,
+    /// The limits that hold, by key.
+    pub limits: BTreeMap<String, String>,
+    /// What its cgroups count, of this run or the last one until it is stopped.
+    pub usage: Usage,
 }
 
 /// A cable and what went through it, bytes.
@@ -79,7 +86,7 @@ pub struct Traffic {
 
 /// Sums over the processes of one pid namespace.
 #[derive(Debug, Clone, Copy, Default)]
-struct Usage {
+struct Sum {
     memory: u64,
     cpu: u64,
     processes: u64,
@@ -143,6 +150,7 @@ fn row(
     let init = running.as_ref().map(|running| &running.init);
     let any_up = root.is_some() || net.is_some();
     let addresses = addresses(net.as_ref(), config.as_ref().ok());
+    let group = subhost.state().cgroups().unwrap_or_default();
     Row {
         name: subhost.name().to_string(),
         state: status.to_owned(),
@@ -171,6 +179,11 @@ fn row(
             .or(net.as_ref())
             .and_then(|plan| plan.ids)
             .map(|base| (base, base + (crate::ids::COUNT - 1))),
+        usage: group.usage(),
+        limits: match init.is_some() {
+            true => group.settings,
+            false => BTreeMap::new(),
+        },
         booted_by: init.and_then(|init| {
             let pid = init.by.pid?;
             let tty = init
@@ -254,13 +267,13 @@ fn mounts(plan: &Plan) -> Vec<PathBuf> {
 
 /// Fills in what the processes use: one pass over /proc for all rows.
 fn usage(rows: &mut [Row]) {
-    let mut by_namespace: BTreeMap<u64, Usage> = BTreeMap::new();
+    let mut by_namespace: BTreeMap<u64, Sum> = BTreeMap::new();
     let mut namespaces = Vec::new();
     for row in rows.iter() {
         // PID 1's own namespace, not the one for its children.
         let namespace = row.pid.and_then(|pid| proc::namespace(pid, "pid"));
         namespaces.push(namespace);
-        by_namespace.extend(namespace.map(|namespace| (namespace, Usage::default())));
+        by_namespace.extend(namespace.map(|namespace| (namespace, Sum::default())));
     }
     if by_namespace.is_empty() {
         return;
@@ -280,8 +293,9 @@ fn usage(rows: &mut [Row]) {
         let Some(sum) = namespace.and_then(|namespace| by_namespace.get(&namespace)) else {
             continue;
         };
-        row.memory = Some(sum.memory);
-        row.cpu = Some(sum.cpu as f64 / TICKS as f64);
+        row.memory = Some(row.usage.memory.unwrap_or(sum.memory));
+        let counted = row.usage.cpu.map(|micros| micros as f64 / 1e6);
+        row.cpu = Some(counted.unwrap_or(sum.cpu as f64 / TICKS as f64));
         row.processes = Some(sum.processes);
     }
 }
@@ -317,6 +331,9 @@ pub fn last(last: &Last) -> String {
     let ago = span(state::now().saturating_sub(last.when));
     match (last.exit, last.signal) {
         (Some(exit), _) => format!("exit {exit}, {ago} ago"),
+        (None, Some(signal)) if last.out_of_memory == Some(true) => {
+            format!("signal {signal}, out of memory, {ago} ago")
+        }
         (None, Some(signal)) => format!("signal {signal}, {ago} ago"),
         (None, None) => format!("ended {ago} ago"),
     }

@@ -23,7 +23,7 @@ fn keep(path: &Path, made: &[u8]) {
 const SEE_ALSO: &str = ".SH \"SEE ALSO\"\n\
     .BR subhost (7),\n.BR subhost.config (5),\n.BR subhost\\-mount (8),\n.BR subhost\\-net (8),\n\
     .BR subhost\\-enter (8),\n.BR subhost\\-start (8),\n.BR subhost\\-stop (8),\n\
-    .BR subhost\\-list (8),\n.BR subhost\\-info (8),\n.BR subhost\\-config (8),\n\
+    .BR subhost\\-list (8),\n.BR subhost\\-info (8),\n.BR subhost\\-limit (8),\n.BR subhost\\-config (8),\n\
     .BR subhost\\-check (8)\n";
 
 #[test]

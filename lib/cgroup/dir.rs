@@ -101,17 +101,34 @@ impl Dir {
             }
         }
         let writes = if self.is_v2() { &wanted.v2 } else { &wanted.v1 };
-        for one in writes {
-            self.write(wanted.key, one)?;
+        let write = |one| self.write(wanted.key, one);
+        match writes.iter().try_for_each(write) {
+            // Of v1's two bounds of memory one must not be over the other at any moment.
+            Err(error) if error.errno == Some(Errno::EINVAL) && !self.is_v2() => {
+                writes.iter().rev().try_for_each(write).map_err(|_| error)
+            }
+            other => other,
         }
-        Ok(())
+    }
+
+    /// Has its v2 hierarchy this controller to give?
+    pub(super) fn can(&self, controller: &str) -> bool {
+        read(&self.floor.join("cgroup.controllers"))
+            .split_ascii_whitespace()
+            .any(|one| one == controller)
     }
 
     fn write(&self, key: &str, one: &Write) -> Result<()> {
         let mut last = None;
         for (file, text) in &one.ways {
+            // No CPUs: those of what is above. v1 has no word for that.
+            let text = match (text.as_str(), self.is_v2()) {
+                ("", true) => "\n".into(),
+                ("", false) => read(&self.parent().join(file)).trim().to_owned(),
+                (text, _) => text.to_owned(),
+            };
             let file = self.path.join(file);
-            match write(&file, text) {
+            match write(&file, &text) {
                 Ok(()) => return Ok(()),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => last = Some(file),
                 Err(e) => {

@@ -179,6 +179,32 @@ pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
     all
 }
 
+/// The same with what lifts each of `keys` that is not set.
+pub(super) fn lifted(limits: &Limits, keys: &[&str]) -> Limits {
+    let mut all = limits.clone();
+    let lift = |key: &str, place: &mut Option<Bound>| {
+        if keys.contains(&key) && place.is_none() {
+            *place = Some(Bound::Max);
+        }
+    };
+    lift("CPUS", &mut all.cpus);
+    if keys.contains(&"MEMORY") || keys.contains(&"MEMORY_SWAP") {
+        all.memory = all.memory.or(Some(Bound::Max));
+    }
+    for (key, weight) in [
+        ("CPU_WEIGHT", &mut all.cpu_weight),
+        ("IO_WEIGHT", &mut all.io_weight),
+    ] {
+        if keys.contains(&key) {
+            *weight = weight.or(Some(100));
+        }
+    }
+    if keys.contains(&"CPUSET") && all.cpuset.is_none() {
+        all.cpuset = Some(String::new());
+    }
+    all
+}
+
 /// The words of IO with v1's file for each.
 const RATES: [(&str, &str); 4] = [
     ("rbps", "blkio.throttle.read_bps_device"),

@@ -5,14 +5,18 @@
 //! finds them. What is in a cgroup's directory is the kernel's: it goes by rmdir alone.
 
 mod dir;
+mod freeze;
 mod limits;
+mod live;
 mod place;
 mod rates;
+mod usage;
 
-use dir::read;
 pub use dir::{members, remove_empty};
 pub use limits::Rates;
+pub use live::change;
 pub use place::OURS;
+pub use usage::Usage;
 
 use crate::config::Config;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
@@ -20,6 +24,7 @@ use limits::{Wanted, old_name, wanted};
 use place::{Hierarchies, Which};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -52,6 +57,10 @@ pub struct Group {
     pub dirs: Vec<Dir>,
     /// An init of the tree's own has its part of that of v2, and those that join another.
     pub divided: bool,
+    /// The keys of limits that are set, as they hold now.
+    pub settings: BTreeMap<String, String>,
+    /// The root's writable layer or its image, for IO.
+    pub root: Option<PathBuf>,
 }
 
 /// Cgroups that are to be made, with what is written into them.
@@ -107,17 +116,18 @@ impl Plan {
     /// A limit is set and the host has no such controller; CGROUP names what is not there.
     pub fn of(config: &Config, divided: bool) -> Result<Self> {
         let limits = &config.limits;
+        let root = match &config.root.image {
+            Some(image) => image.file.clone(),
+            None => config.root.upper.clone(),
+        };
         let mut found = Hierarchies::default();
         let mut dirs = Vec::new();
         dirs.extend(found.place(Which::V2, &limits.cgroup, &config.name, true)?);
-        let controllers = dirs.first().map_or(String::new(), |dir| {
-            read(&dir.floor.join("cgroup.controllers"))
-        });
         let mut all = Vec::new();
-        for wanted in wanted(limits, &rates::rates(config)?) {
-            if controllers
-                .split_ascii_whitespace()
-                .any(|one| one == wanted.controller)
+        for wanted in wanted(limits, &rates::rates(&limits.io, &root)?) {
+            if dirs
+                .first()
+                .is_some_and(|dir| dir.is_v2() && dir.can(wanted.controller))
             {
                 all.push((0, wanted));
                 continue;
@@ -128,13 +138,7 @@ impl Plan {
             match place {
                 Ok(Some(dir)) => all.push((add(&mut dirs, dir, name), wanted)),
                 Ok(None) | Err(_) if !wanted.explicit => {}
-                Ok(None) => {
-                    let what = format!(
-                        "{} needs the cgroup controller {}, which this host does not have",
-                        wanted.key, wanted.controller
-                    );
-                    return Err(Error::new(Exit::Failed, what).hint(missing(wanted.controller)));
-                }
+                Ok(None) => return Err(missing(&wanted)),
                 Err(error) => return Err(error),
             }
         }
@@ -147,7 +151,12 @@ impl Plan {
         }
         let divided = divided && dirs.iter().any(Dir::is_v2);
         Ok(Self {
-            group: Group { dirs, divided },
+            group: Group {
+                dirs,
+                divided,
+                settings: config.limit_settings(),
+                root: Some(root),
+            },
             wanted: all,
         })
     }
@@ -160,7 +169,7 @@ impl Plan {
     pub fn make(&self) -> Result<Group> {
         let mut made = Group {
             dirs: Vec::new(),
-            divided: self.group.divided,
+            ..self.group.clone()
         };
         match self.make_all(&mut made.dirs) {
             Ok(()) => {
@@ -215,14 +224,18 @@ fn add(dirs: &mut Vec<Dir>, mut dir: Dir, controller: &str) -> usize {
     index
 }
 
-fn missing(controller: &str) -> &'static str {
-    match controller {
+fn missing(wanted: &Wanted) -> Error {
+    let what = format!(
+        "{} needs the cgroup controller {}, which this host does not have",
+        wanted.key, wanted.controller
+    );
+    Error::new(Exit::Failed, what).hint(match wanted.controller {
         "memory" => "a kernel with CONFIG_MEMCG, not told cgroup_disable=memory",
         "pids" => "a kernel with CONFIG_CGROUP_PIDS",
         "cpuset" => "a kernel with CONFIG_CPUSETS",
         "io" => "a kernel with CONFIG_BLK_CGROUP",
         _ => "a kernel with CONFIG_CGROUP_SCHED and CONFIG_CFS_BANDWIDTH",
-    }
+    })
 }
 
 /// Cgroups are for others to write, or not there to be written.

@@ -33,6 +33,37 @@ pub(super) enum Which<'a> {
 }
 
 impl Hierarchies {
+    /// As they are for the process `pid`, not for us.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn of(pid: i32) -> Result<Self> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        Ok(Self {
+            table: None,
+            own: Some(text.doing(|| format!("read the cgroup of pid {pid}"))?),
+        })
+    }
+
+    /// A cgroup of `name` below the one that the process is in: what bounds it now goes on to.
+    ///
+    /// # Errors
+    /// The mount table cannot be read.
+    pub fn place_below(&mut self, which: Which, name: &Name) -> Result<Option<Dir>> {
+        let Some(at) = self.mounted(which, true)? else {
+            return Ok(None);
+        };
+        match self.own(which, &at)?.filter(|own| *own != at) {
+            None => self.place(which, &Cgroup::Auto, name, true),
+            Some(own) => Ok(Some(Dir {
+                path: own.join(format!("{OURS}.{name}")),
+                floor: own,
+                parent_is_ours: false,
+                v1: Vec::new(),
+            })),
+        }
+    }
+
     fn table(&mut self) -> Result<&Table> {
         if self.table.is_none() {
             self.table = Some(Table::read()?);

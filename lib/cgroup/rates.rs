@@ -1,25 +1,21 @@
 //! Which block device an IO is about. Looks only.
 
 use super::Rates;
-use crate::config::{Config, Io};
+use crate::config::Io;
 use crate::error::{Doing, Error, Exit, Result, shown};
 use nix::libc::{major, minor};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-/// The rates of IO by the numbers of their devices.
-pub(super) fn rates(config: &Config) -> Result<Vec<Rates>> {
+/// The rates of IO by the numbers of their devices; `root` is what the root's writable layer is.
+pub(super) fn rates(all: &[Io], root: &Path) -> Result<Vec<Rates>> {
     let of = |io: &Io| {
-        let root = match &config.root.image {
-            Some(image) => &image.file,
-            None => &config.root.upper,
-        };
         Ok(Rates {
             device: device(io.device.as_deref().unwrap_or(root))?,
             bounds: [io.read_bytes, io.write_bytes, io.read_ops, io.write_ops],
         })
     };
-    config.limits.io.iter().map(of).collect()
+    all.iter().map(of).collect()
 }
 
 /// `major:minor` of a block device, or of the one that a directory or file lies on. The kernel counts

@@ -249,6 +249,8 @@ impl World {
             cgroups: Group {
                 dirs: Vec::new(),
                 divided: false,
+                settings: BTreeMap::new(),
+                root: None,
             },
             running: false,
             damaged: Vec::new(),

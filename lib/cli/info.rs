@@ -2,6 +2,7 @@
 
 use super::list::json;
 use super::{Common, Tool, print};
+use crate::cgroup::Usage;
 use crate::config::Name;
 use crate::error::{Exit, Result, shown};
 use crate::report::{Row, bytes, last, rows, span};
@@ -104,6 +105,10 @@ fn text(row: &Row) -> String {
     line("CPU use", row.cpu.map(|cpu| format!("{cpu:.2} seconds")));
     line("Memory use", row.memory.map(bytes));
     line("Processes", row.processes.map(|count| count.to_string()));
+    for (key, value) in &row.limits {
+        line("Limit", Some(format!("{key}={value}")));
+    }
+    line("Limit hits", hits(&row.usage));
     for link in &row.links {
         line("Link", Some(link.link.clone()));
         line(" TX bytes", Some(bytes(link.tx)));
@@ -132,4 +137,22 @@ fn text(row: &Row) -> String {
         line("Weakened", Some(weakened.clone()));
     }
     out
+}
+
+/// How often it came to which limit; none if it did not.
+pub(super) fn hits(usage: &Usage) -> Option<String> {
+    let count = |count: Option<u64>, what: &str| match count {
+        Some(count @ 1..) => Some(format!("{what} {count}")),
+        _ => None,
+    };
+    let all: Vec<String> = [
+        count(usage.throttled, "CPU"),
+        count(usage.memory_hits, "memory"),
+        count(usage.oom_kills, "killed for want of memory"),
+        count(usage.pids_hits, "processes"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }

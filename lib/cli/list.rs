@@ -29,7 +29,7 @@ const USUAL: &[&str] = &[
 /// List subhosts
 ///
 /// A line for each subhost of $SUBHOST: its state as the kernel has it (stopped, hibernating,
-/// running, broken; invalid if its config cannot be read), PID 1, how long it has been up, first
+/// running, frozen, broken; invalid if its config cannot be read), PID 1, how long it has been up, first
 /// address, resident memory, kind of root, and how its last run ended.
 #[derive(Debug, Parser)]
 #[command(

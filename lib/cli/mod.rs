@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod enter;
 mod info;
+mod limit;
 mod list;
 mod mount;
 mod net;
@@ -15,6 +16,7 @@ pub use check::CheckTool;
 pub use config::ConfigTool;
 pub use enter::EnterTool;
 pub use info::InfoTool;
+pub use limit::LimitTool;
 pub use list::ListTool;
 pub use mount::MountTool;
 pub use net::NetTool;
@@ -227,6 +229,7 @@ pub fn commands() -> Vec<clap::Command> {
         ListTool::command(),
         InfoTool::command(),
         ConfigTool::command(),
+        LimitTool::command(),
         CheckTool::command(),
     ]
 }

@@ -1,7 +1,10 @@
 //! What a subhost may use of the host: the settings of its cgroup, and of its disk.
 
+use super::{Config, Name, Origin, Setting, Settings, check};
+use crate::error::Result;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Where a subhost's cgroup is made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,4 +69,56 @@ pub struct Limits {
     pub io_weight: Option<u64>,
     /// Rates of block devices.
     pub io: Vec<Io>,
+}
+
+/// The keys of limits that can be changed while a subhost runs.
+pub const LIMIT_KEYS: &[&str] = &[
+    "CPUS",
+    "CPU_WEIGHT",
+    "CPUSET",
+    "MEMORY",
+    "MEMORY_SWAP",
+    "PIDS",
+    "IO_WEIGHT",
+    "IO",
+];
+
+impl Config {
+    /// Those of the settings that are limits, and set.
+    pub fn limit_settings(&self) -> BTreeMap<String, String> {
+        let is_set = |key: &&&str| {
+            self.settings
+                .get(**key)
+                .is_some_and(|value| !value.is_empty())
+        };
+        let keys = LIMIT_KEYS.iter().filter(is_set);
+        keys.map(|key| ((*key).to_owned(), self.settings[*key].clone()))
+            .collect()
+    }
+
+    /// Limits by themselves, from settings that are nowhere but in the kernel.
+    ///
+    /// # Errors
+    /// `Invalid` with the key.
+    pub fn limits_of(
+        tree: &Path,
+        name: &Name,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<Limits> {
+        let mut all: Settings = settings
+            .iter()
+            .map(|(key, value)| {
+                let setting = Setting {
+                    value: value.clone(),
+                    origin: Origin::Live,
+                };
+                (key.clone(), setting)
+            })
+            .collect();
+        all.entry("CGROUP".into()).or_insert(Setting {
+            value: "auto".into(),
+            origin: Origin::Default,
+        });
+        check::limits(tree, name, all)
+    }
 }

@@ -10,7 +10,7 @@ mod limits;
 mod trust;
 mod values;
 
-pub use limits::{Bound, CPU_PERIOD, Cgroup, Io, Limits, USUAL_PIDS};
+pub use limits::{Bound, CPU_PERIOD, Cgroup, Io, LIMIT_KEYS, Limits, USUAL_PIDS};
 pub use trust::unreachable_by_others;
 pub use values::{Cidr, Mac, signal_number};
 
@@ -316,6 +316,8 @@ pub(crate) enum Origin {
     Default,
     File(PathBuf, usize),
     CommandLine,
+    /// It holds already, or is to.
+    Live,
 }
 
 /// A value with its origin.
@@ -330,7 +332,7 @@ pub(crate) type Settings = BTreeMap<String, Setting>;
 
 pub(crate) fn invalid(origin: &Origin, key: &str, why: impl fmt::Display) -> Error {
     let place = match origin {
-        Origin::Default => String::new(),
+        Origin::Default | Origin::Live => String::new(),
         Origin::File(file, line) => format!("{}:{line}: ", shown(file)),
         Origin::CommandLine => "--set: ".into(),
     };

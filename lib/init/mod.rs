@@ -423,6 +423,7 @@ fn record(file: &File, exit: Option<i32>, signal: Option<i32>) {
         when: now(),
         exit,
         signal,
+        out_of_memory: None,
     };
     if let Ok(text) = serde_json::to_string(&last) {
         // Shorter than before or not, a reader sees one of them: the new first, then the cut.

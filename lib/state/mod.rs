@@ -96,6 +96,9 @@ pub struct Last {
     /// The signal that ended it.
     #[serde(default)]
     pub signal: Option<i32>,
+    /// The kernel sent that for want of memory; none: nobody has looked yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_memory: Option<bool>,
 }
 
 /// A subhost that runs.
@@ -328,6 +331,10 @@ impl State {
     pub fn remove_cgroups(&self) -> Result<()> {
         let group = self.cgroups()?;
         if !group.is_empty() {
+            // The count goes with it.
+            if let Some(last) = self.last().filter(|last| last.out_of_memory == Some(true)) {
+                self.record_last(&last);
+            }
             group.remove()?;
             self.forget_cgroups();
         }
@@ -360,7 +367,15 @@ impl State {
 
     /// How the last run ended.
     pub fn last(&self) -> Option<Last> {
-        serde_json::from_str(&told(&self.dir.join("last"))?).ok()
+        let mut last: Last = serde_json::from_str(&told(&self.dir.join("last"))?).ok()?;
+        let killed = last.signal == Some(nix::libc::SIGKILL);
+        let of_now = || matches!(self.init(), Ok(Some(init)) if init.since <= last.when);
+        if killed && last.out_of_memory.is_none() && of_now() {
+            // The cgroup that it was in, with its counts, is there until the next start or stop.
+            let kills = self.cgroups().unwrap_or_default().usage().oom_kills;
+            last.out_of_memory = kills.map(|kills| kills > 0);
+        }
+        Some(last)
     }
 
     /// The file that PID 1 writes by descriptor: the end of the run.

@@ -1,6 +1,6 @@
 //! Start and enter: both halves up, and a process inside.
 
-use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost};
+use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost, limit};
 use crate::boot::{self, Booted, Order};
 use crate::config::{Config, Phase};
 use crate::enter::{self, Join, Joined};
@@ -45,6 +45,9 @@ impl Subhost {
             && !is_orphan(&running)
             && self.goes_on(&running)?
         {
+            if self.state.cgroups()?.is_frozen() {
+                return Err(limit::frozen(&self.name));
+            }
             if running.init.by.pid.is_none() && how == StartHow::Background {
                 // It runs on whatever became of its config.
                 if let Ok(config) = self.config() {
@@ -227,6 +230,9 @@ impl Subhost {
         let Some(running) = self.running_up()? else {
             return Ok(None);
         };
+        if self.state.cgroups()?.is_frozen() {
+            return Err(limit::frozen(&self.name));
+        }
         match enter::join(&self.name, &running, join)? {
             Joined::Ended(status) => Ok(Some(status)),
             Joined::TooLate => {

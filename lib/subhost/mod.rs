@@ -5,6 +5,7 @@ mod boot;
 mod halves;
 mod ids;
 mod lasting;
+mod limit;
 mod script;
 mod stop;
 
@@ -41,6 +42,8 @@ pub enum Status {
     Hibernating,
     /// Its PID 1 lives.
     Running,
+    /// The same, and all inside rest until it is thawed.
+    Frozen,
     /// Half built: what is missing, in words.
     Broken(String),
 }
@@ -52,6 +55,7 @@ impl Status {
             Status::Stopped => "stopped",
             Status::Hibernating => "hibernating",
             Status::Running => "running",
+            Status::Frozen => "frozen",
             Status::Broken(_) => "broken",
         }
     }
@@ -229,7 +233,10 @@ impl Subhost {
     /// State or kernel cannot be read.
     pub fn status_with(&self, table: &Table, network: &mut Network) -> Result<Status> {
         if self.running()?.is_some() {
-            return Ok(Status::Running);
+            return Ok(match self.state.cgroups()?.is_frozen() {
+                true => Status::Frozen,
+                false => Status::Running,
+            });
         }
         let mut up = false;
         for half in [Half::Root, Half::Net] {

@@ -122,12 +122,18 @@ impl Subhost {
             }
             Asking::Signal(signal) => format!("kill -{signal} {pid}"),
         };
-        vec![
+        let group = self.state.cgroups().unwrap_or_default();
+        let thaw = group
+            .freezer()
+            .filter(|_| group.is_frozen())
+            .map(|(file, _, thawed)| format!("echo {thawed} >{}", quote(&file.to_string_lossy())));
+        let end = vec![
             ask,
             format!("i=0; until {gone} || [ $i -ge {tenths} ]; do sleep 0.1; i=$((i + 1)); done"),
             format!("{gone} || kill -KILL {pid}"),
             format!("until {gone}; do sleep 0.1; done"),
-        ]
+        ];
+        thaw.into_iter().chain(end).collect()
     }
 }
 

@@ -58,6 +58,12 @@ impl Subhost {
 
     /// Ends PID 1 and with it all processes inside.
     pub(super) fn end(&self, running: &Running, at_once: bool) -> Result<()> {
+        let group = self.state.cgroups()?;
+        let frozen = group.is_frozen();
+        if frozen && !at_once {
+            // Frozen it would hear nothing.
+            group.freeze(false)?;
+        }
         // One that never came up hears nothing yet, and whoever booted it is gone.
         if !at_once && running.init.up && self.end_by_itself(running) {
             return Ok(());
@@ -71,6 +77,10 @@ impl Subhost {
                 }
             })
             .doing(|| format!("kill PID 1 (pid {})", running.init.identity.pid))?;
+        if frozen && at_once {
+            // It ends by the first thing that it does.
+            let _ = group.freeze(false);
+        }
         if !proc::wait(&running.pidfd, Some(Duration::from_millis(300))) {
             wake_parents(running);
         }
@@ -88,6 +98,7 @@ impl Subhost {
             when: now(),
             exit: None,
             signal: Some(Signal::SIGKILL as i32),
+            out_of_memory: Some(false),
         });
         Ok(())
     }

@@ -19,6 +19,7 @@ fn tool_path(name: &str) -> &'static str {
         "subhost-stop" => env!("CARGO_BIN_EXE_subhost-stop"),
         "subhost-list" => env!("CARGO_BIN_EXE_subhost-list"),
         "subhost-info" => env!("CARGO_BIN_EXE_subhost-info"),
+        "subhost-limit" => env!("CARGO_BIN_EXE_subhost-limit"),
         "subhost-config" => env!("CARGO_BIN_EXE_subhost-config"),
         "subhost-check" => env!("CARGO_BIN_EXE_subhost-check"),
         "subhost-init" => env!("CARGO_BIN_EXE_subhost-init"),

@@ -9,8 +9,8 @@ mod userns;
 
 use super::values::{Checked, duration, size, words, yes_no};
 use super::{
-    Bind, Config, Image, Layer, Name, Origin, Phase, Root, Run, Settings, Stop, invalid, keys,
-    signal_number,
+    Bind, Config, Image, Layer, Limits, Name, Origin, Phase, Root, Run, Settings, Stop, invalid,
+    keys, signal_number,
 };
 use crate::error::{Error, Result};
 use crate::lsm::Label;
@@ -33,6 +33,19 @@ pub(super) fn config(tree: &Path, name: &Name, settings: Settings) -> Result<Con
         settings,
     };
     checker.config()
+}
+
+/// Of the keys of limits alone.
+pub(super) fn limits(tree: &Path, name: &Name, settings: Settings) -> Result<Limits> {
+    let checker = Checker {
+        tree,
+        name,
+        dir: tree.join(name.as_str()),
+        settings,
+    };
+    let texts = checker.settings.iter();
+    let texts = texts.map(|(key, setting)| (key.clone(), setting.value.clone()));
+    checker.limits(&keys::raw(&texts.collect())?)
 }
 
 impl Checker<'_> {

@@ -1,0 +1,142 @@
+//! `subhost-limit`.
+
+use super::info::hits;
+use super::{Common, Tool, print};
+use crate::cgroup::Usage;
+use crate::confine::must_be_root;
+use crate::error::{Error, Exit, Result};
+use crate::report::bytes;
+use clap::Parser;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Show and change limits of a running subhost
+///
+/// Without KEY=VALUE: the limits that hold, what is used, and how often it came to a limit. With them:
+/// changes these limits at once, all or none, until the subhost is booted anew. The keys are those of
+/// subhost.config(5): CPUS CPU_WEIGHT CPUSET MEMORY MEMORY_SWAP PIDS IO_WEIGHT IO; an empty value lifts
+/// the limit. Freezing has all processes inside rest where they are.
+#[derive(Debug, Parser)]
+#[command(
+    name = "subhost-limit",
+    version,
+    after_help = "Examples:
+  subhost-limit web                        what holds, and what is used
+  subhost-limit web MEMORY=512M CPUS=1.5   change two
+  subhost-limit web CPUS=                  lift one
+  subhost-limit --freeze web               all inside rest; --thaw has them go on
+
+Less MEMORY than is used: the kernel takes back what it can, and may then end processes inside (v2),
+or refuses (v1).
+
+Status: 0, 1 failed, and all is as before, 2 usage, 3 not running, 4 no such subhost, 5 invalid value,
+6 timed out, 75 busy."
+)]
+pub struct LimitTool {
+    /// Have all processes inside rest
+    #[arg(long, conflicts_with_all = ["thaw", "limits", "json"])]
+    pub freeze: bool,
+    /// Have them go on
+    #[arg(long, conflicts_with_all = ["limits", "json"])]
+    pub thaw: bool,
+    /// As JSON
+    #[arg(long, conflicts_with = "limits")]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: Common,
+    /// Name of a subhost
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Limits to change
+    #[arg(value_name = "KEY=VALUE")]
+    pub limits: Vec<String>,
+}
+
+/// What `--json` gives.
+#[derive(Debug, Serialize)]
+struct Shown {
+    name: String,
+    frozen: bool,
+    limits: BTreeMap<String, String>,
+    usage: Usage,
+    cgroups: Vec<PathBuf>,
+}
+
+impl Tool for LimitTool {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn run(self) -> Result<u8> {
+        must_be_root()?;
+        self.common
+            .each(std::slice::from_ref(&self.name), |subhost| {
+                if self.freeze || self.thaw {
+                    subhost.freeze(self.freeze)?;
+                    return Ok(0);
+                }
+                if !self.limits.is_empty() {
+                    subhost.limit(&self.limits)?;
+                    return Ok(0);
+                }
+                subhost.must_exist()?;
+                if subhost.running()?.is_none() {
+                    return Err(Error::new(Exit::NotRunning, "it is not running")
+                        .hint(format!("subhost-config {} shows what is set", self.name)));
+                }
+                let group = subhost.state().cgroups()?;
+                let shown = Shown {
+                    name: subhost.name().to_string(),
+                    frozen: group.is_frozen(),
+                    usage: group.usage(),
+                    cgroups: group.dirs.iter().map(|dir| dir.path.clone()).collect(),
+                    limits: group.settings,
+                };
+                match self.json {
+                    true => print(&json(&shown)?)?,
+                    false => print(&text(&shown))?,
+                }
+                Ok(0)
+            })
+    }
+}
+
+fn json(shown: &Shown) -> Result<String> {
+    serde_json::to_string_pretty(shown)
+        .map(|text| text + "\n")
+        .map_err(|e| Error::new(Exit::Failed, format!("cannot put it into JSON: {e}")))
+}
+
+fn text(shown: &Shown) -> String {
+    let mut out = String::new();
+    let mut line = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            out += &format!("{:<14} {value}\n", format!("{key}:"));
+        }
+    };
+    let usage = &shown.usage;
+    for (key, value) in &shown.limits {
+        line("Limit", Some(format!("{key}={value}")));
+    }
+    let cpu = usage.cpu.map(|micros| micros as f64 / 1e6);
+    line("CPU use", cpu.map(|cpu| format!("{cpu:.2} seconds")));
+    let of = |used: Option<u64>, max: Option<u64>, show: fn(u64) -> String| {
+        used.map(|used| match max {
+            Some(max) => format!("{} of {}", show(used), show(max)),
+            None => show(used),
+        })
+    };
+    line("Memory use", of(usage.memory, usage.memory_max, bytes));
+    line(
+        "Processes",
+        of(usage.pids, usage.pids_max, |count| count.to_string()),
+    );
+    line("Limit hits", hits(usage));
+    line("Frozen", shown.frozen.then(|| "yes".to_owned()));
+    for cgroup in &shown.cgroups {
+        line("Cgroup", Some(crate::error::shown(cgroup)));
+    }
+    out
+}
