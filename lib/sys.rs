@@ -427,6 +427,25 @@ pub fn exit(status: i32) -> ! {
     unsafe { nix::libc::_exit(status) }
 }
 
+/// `seccomp(2)`, SECCOMP_GET_ACTION_AVAIL: can the kernel refuse a call with an errno?
+///
+/// # Errors
+/// ENOSYS or EINVAL if it cannot filter calls.
+pub fn can_filter_calls() -> Result<(), Errno> {
+    const SECCOMP_RET_ERRNO: u32 = 0x0005_0000;
+    let action = SECCOMP_RET_ERRNO;
+    // SAFETY: the kernel reads one u32.
+    let rc = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_seccomp,
+            nix::libc::SECCOMP_GET_ACTION_AVAIL,
+            0,
+            &raw const action,
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
 /// `kill(2)` with any signal number, real-time ones too.
 ///
 /// # Errors

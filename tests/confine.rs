@@ -766,3 +766,46 @@ fn what_a_config_weakens_is_shown() {
         }
     });
 }
+
+/// A kernel without filters is refused with what helps, not used without them.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_kernel_that_cannot_filter_is_refused() {
+    use common::inject::{Blow, traced};
+    sandbox(|s| {
+        let w = s.overlay("w", "");
+        let start = || s.tool("subhost-start w");
+        let calls = traced(start(), None).calls;
+        let first = calls.iter().find(|call| call.name == "seccomp").unwrap();
+        s.tool("subhost-stop --sync w").silent();
+        let before = s.world();
+        let blow = Blow::Fail(nix::errno::Errno::ENOSYS);
+        let refused = traced(start(), Some((*first, blow))).output;
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        has(
+            &refused.stderr,
+            &["cannot filter system calls", "SECCOMP=off does without"],
+        );
+        s.same(&before);
+        w.config("SECCOMP=off\n");
+        assert_eq!(traced(start(), None).output.code, 0);
+    });
+}
+
+/// An init of the tree's own has the same filter, and may end by reboot(2).
+#[test]
+fn an_init_is_filtered() {
+    sandbox(|s| {
+        let w = s.overlay("w", "INIT=/sbin/init\n");
+        w.write("root/etc/inittab", "::sysinit:/bin/true\n");
+        s.tool("subhost-start w").silent();
+        for process in ["1", "self"] {
+            assert_eq!(status(s, "w", process, "Seccomp"), "2");
+            let caps = u64::from_str_radix(&status(s, "w", process, "CapBnd"), 16).unwrap();
+            assert_eq!(caps >> 22 & 1, 1, "SYS_BOOT");
+        }
+        s.tool("subhost-enter w -- mount -t tmpfs none /mnt")
+            .fails(1, &["denied"]);
+        s.tool("subhost-stop w").silent();
+    });
+}

@@ -262,6 +262,10 @@ fn processes() -> Vec<Ability> {
                 "nothing can be booted or entered (pidfd_open, setns: Linux 5.8)",
                 "a later kernel, or a seccomp filter that allows them",
             ),
+        tried("system call filters", sys::can_filter_calls()).lack(
+            "nothing starts but with SECCOMP=off, and then with all system calls",
+            "a kernel with CONFIG_SECCOMP_FILTER",
+        ),
         Ability::new("pidfs", has_inode, "").note().lack(
             "a process is known by pid and start time only, not by a number of its own (Linux 6.9)",
             "a later kernel",

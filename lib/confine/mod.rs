@@ -98,6 +98,20 @@ impl Rights {
         }
     }
 
+    /// Can the kernel keep to them?
+    ///
+    /// # Errors
+    /// It cannot filter system calls and is to.
+    pub fn check(&self) -> Result<()> {
+        match self.seccomp {
+            Seccomp::Off => Ok(()),
+            _ => sys::can_filter_calls().map_err(|errno| {
+                Error::sys("filter system calls", errno)
+                    .hint("SECCOMP=off does without; a kernel with CONFIG_SECCOMP_FILTER can")
+            }),
+        }
+    }
+
     /// Makes the programs.
     ///
     /// # Errors

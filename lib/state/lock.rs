@@ -142,6 +142,7 @@ impl State {
                 "net.new",
                 "init.new",
                 "last.new",
+                "cgroup.new",
             ];
             for file in files {
                 let _ = std::fs::remove_file(self.dir.join(file));

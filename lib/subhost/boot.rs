@@ -121,6 +121,7 @@ impl Subhost {
         for label in &config.run.labels {
             label.check()?;
         }
+        config.rights(false).check()?;
         let root = self.up(Half::Root, Some(config))?;
         brought.extend(root.brought.then_some(Half::Root));
         let net = self.up(Half::Net, Some(config))?;

@@ -109,6 +109,7 @@ const CHANGING: &[(i64, &str)] = &[
     (nix::libc::SYS_setsid, "setsid"),
     (nix::libc::SYS_capset, "capset"),
     (nix::libc::SYS_prctl, "prctl"),
+    (nix::libc::SYS_seccomp, "seccomp"),
     (nix::libc::SYS_dup3, "dup3"),
     (nix::libc::SYS_chdir, "chdir"),
     (nix::libc::SYS_fchdir, "fchdir"),
