@@ -249,7 +249,8 @@ fn rates_of_a_disk() {
         let number = s.host(&format!(
             "set -- $(stat -c '0x%t 0x%T' {device}); echo $(($1)):$(($2))"
         ));
-        let line = format!("IO=\"{device}:rbps=1M,wiops=50\"\n");
+        // What it may open is bounded as well.
+        let line = format!("IO=\"{device}:rbps=1M,wiops=50\"\nDEVICES={device}:r\n");
         let w = s.overlay("w", &line);
         let before = s.world();
         s.tool("subhost-start w").silent();
@@ -699,5 +700,62 @@ fn frozen_without_v2() {
         s.tool("subhost-limit --freeze w").silent();
         s.tool("subhost-stop --sync --kill w").silent();
         s.same_but_state(&before);
+    });
+}
+
+/// What a process of the host in the subhost's cgroup can open of these.
+fn opens(s: &Sandbox, group: &Path, paths: &[&str]) -> Vec<bool> {
+    let opens = |path: &&str| {
+        s.test(&format!(
+            "echo 0 >{}/cgroup.procs; exec head -c 1 {path} >/dev/null",
+            group.display()
+        ))
+    };
+    paths.iter().map(opens).collect()
+}
+
+#[test]
+fn devices_are_bounded_whatever_nodes_there_are() {
+    sandbox(|s| {
+        if !need(&["losetup"]) {
+            return;
+        }
+        s.host("truncate -s 1M one two; chmod 600 one two");
+        let (one, two) = (
+            s.host("losetup -f --show one"),
+            s.host("losetup -f --show two"),
+        );
+        s.overlay("w", &format!("DEVICES={one}:r\n"));
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        let group = top("").join("subhost/w");
+        let paths = ["/dev/zero", &one, &two, "/dev/mem", "/dev/kmsg"];
+        assert_eq!(opens(s, &group, &paths), [true, true, false, false, false]);
+        // For reading, and for that alone.
+        let write = format!("echo 0 >{}/cgroup.procs; : >{one}", group.display());
+        assert!(!s.test(&write));
+        assert!(s.test(&format!(": >{one}")));
+        // Terminals, and what a service opens.
+        s.inside(
+            "w",
+            "for d in null zero full random urandom; do : <>/dev/$d || exit 1; done",
+        );
+        let mut pty = s.pty("subhost-enter w");
+        pty.line(": <>/dev/tty && : <>/dev/ptmx && echo fi''ne; exit");
+        pty.expect("fine");
+        assert_eq!(pty.wait(), 0);
+        s.stop("w", &before);
+
+        // By v1 where there is no v2.
+        if !is_unified() {
+            s.host("umount /sys/fs/cgroup/unified; umount /sys/fs/cgroup/unified");
+            let before = s.world();
+            s.tool("subhost-start w").silent();
+            let group = top("devices").join("subhost/w");
+            assert_eq!(opens(s, &group, &paths), [true, true, false, false, false]);
+            s.inside("w", ": <>/dev/null");
+            s.stop("w", &before);
+        }
+        s.host(&format!("losetup -d {one}; losetup -d {two}"));
     });
 }

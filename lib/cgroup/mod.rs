@@ -4,6 +4,7 @@
 //! They are made before PID 1 and recorded before that, so that whatever is killed on the way, stop
 //! finds them. What is in a cgroup's directory is the kernel's: it goes by rmdir alone.
 
+mod devices;
 mod dir;
 mod freeze;
 mod limits;
@@ -69,6 +70,7 @@ pub struct Plan {
     /// What is recorded.
     pub group: Group,
     wanted: Vec<(usize, Wanted)>,
+    devices: Vec<devices::Rule>,
 }
 
 /// Who enters.
@@ -142,11 +144,14 @@ impl Plan {
                 Err(error) => return Err(error),
             }
         }
-        if !dirs.iter().any(Dir::is_v2) && !Hierarchies::is_unified() {
-            // Where there is no v2 at all, freezing has a controller of its own.
-            let dir = found.place(Which::V1("freezer"), &limits.cgroup, &config.name, false);
-            if let Ok(Some(dir)) = dir {
-                add(&mut dirs, dir, "freezer");
+        if !dirs.iter().any(Dir::is_v2) {
+            // Where there is no v2 at all, freezing and devices have controllers of their own.
+            for controller in ["freezer", "devices"] {
+                let which = Which::V1(controller);
+                let dir = found.place(which, &limits.cgroup, &config.name, false);
+                if let Ok(Some(dir)) = dir {
+                    add(&mut dirs, dir, controller);
+                }
             }
         }
         let divided = divided && dirs.iter().any(Dir::is_v2);
@@ -158,6 +163,7 @@ impl Plan {
                 root: Some(root),
             },
             wanted: all,
+            devices: devices::rules(config),
         })
     }
 
@@ -194,6 +200,12 @@ impl Plan {
                 }
             }
             made.push(dir.clone());
+            if dir.is_v2() {
+                devices::attach(&dir.path, &self.devices);
+            } else if dir.v1.iter().any(|one| one == "devices") {
+                devices::allow(&dir.path, &self.devices)
+                    .doing(|| format!("bound the devices of {}", shown(&dir.path)))?;
+            }
             for wanted in wanted {
                 match dir.limit(wanted, divided) {
                     Err(error) if wanted.explicit => return Err(error),

@@ -71,11 +71,6 @@ impl Hierarchies {
         Ok(self.table.get_or_insert_default())
     }
 
-    /// Is the top itself a v2 hierarchy, so that no v1 is to be expected?
-    pub fn is_unified() -> bool {
-        is(Path::new(TOP), V2)
-    }
-
     /// Where it is mounted. The usual places need no look at the mount table, which may be long.
     pub fn mounted(&mut self, which: Which, thorough: bool) -> Result<Option<PathBuf>> {
         let top = Path::new(TOP);
