@@ -129,7 +129,7 @@ fn namespaces() -> Vec<Ability> {
             CloneFlags::CLONE_NEWUSER,
             "user",
             "USER_NS",
-            "users: nothing yet, later USERNS",
+            "users: USERNS=yes is refused, root inside is user 0 outside",
         ),
     ];
     let one = |(name, flag, limit, option, costs): (&str, CloneFlags, &str, &str, &str)| {

@@ -47,6 +47,7 @@ pub(super) fn all(tree: &Path) -> Vec<Ability> {
             "subhosts cannot write to their roots",
         ));
     }
+    all.extend(mapped(tree));
     all.push(place(tree));
     all.push(init());
     all
@@ -100,6 +101,18 @@ fn terminals() -> Option<Ability> {
     Some(ability.note().lack(
         "enter gets no terminal",
         &format!("sysctl -w kernel.pty.max={}", max.max(4096) * 2),
+    ))
+}
+
+/// Can what lies in $SUBHOST have other ids where it is mounted? Tried on it, or on what it would be made in.
+fn mapped(tree: &Path) -> Option<Ability> {
+    let there = tree.ancestors().find(|dir| dir.is_dir())?;
+    // Any ids will do: nothing is mounted.
+    let userns = crate::userns::make(crate::ids::COUNT).ok()?;
+    let tried = super::host::tried("id-mapped mounts", crate::root::can_map(there, &userns));
+    Some(tried.note().lack(
+        "USERNS=yes is refused for trees on this file system",
+        "ext4, xfs, btrfs, tmpfs (Linux 6.3) and overlay layers on them can be mapped",
     ))
 }
 

@@ -19,6 +19,7 @@ use mountinfo::{Mount, Table};
 use nix::mount::{MntFlags, umount2};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,14 @@ pub fn present(planned: Planned, table: &Table) -> Result<Presence> {
         Found::Directory | Found::Mount(_) => Presence::Ours,
         Found::Foreign(what) => Presence::Foreign(what),
     })
+}
+
+/// Can what is mounted at `path` have its ids mapped by a user namespace?
+///
+/// # Errors
+/// The errno of the attempt.
+pub fn can_map(path: &Path, userns: &OwnedFd) -> std::result::Result<(), Errno> {
+    mapped::clone_of(path, false, 0, userns).map(drop)
 }
 
 /// The mount that a step made, if it is there.
