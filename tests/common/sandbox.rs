@@ -59,7 +59,14 @@ fn run(propagation: MsFlags, test: impl FnOnce(&Sandbox) + Send + 'static) {
     // the tmpfs do not matter for the directory, which is empty here.
     let _ = fs::remove_dir(&base);
     for (_, dir) in cgroups(&base) {
-        let _ = fs::remove_dir(dir);
+        // What has been killed may still be on its way out.
+        for _ in 0..100 {
+            remove_cgroup(&dir);
+            if !dir.exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
     if let Err(panic) = ended {
         std::panic::resume_unwind(panic);
@@ -142,6 +149,16 @@ fn cgroups(base: &Path) -> Vec<(PathBuf, PathBuf)> {
         .filter(|m| m.fstype.starts_with("cgroup") && m.point.starts_with("/sys/fs/cgroup"))
         .map(|m| (PathBuf::from(&m.point), Path::new(&m.point).join(name)))
         .collect()
+}
+
+/// With what a test that did not stop its subhosts has left in it.
+fn remove_cgroup(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(dir);
 }
 
 /// Tests run side by side and use the same names of subhosts: each gets a part of the cgroup tree
