@@ -250,42 +250,163 @@ fn subhost(s: &Sandbox, config: &str) -> (Subhost, Host) {
     (w, host)
 }
 
+/// Runs a test under the defaults, and with a user namespace.
+fn each_way(test: impl Fn(&Sandbox, &str) + Send + Sync + Copy + 'static) {
+    for way in ["", "USERNS=yes\n"] {
+        sandbox(move |s| test(s, way));
+    }
+}
+
 #[test]
 fn attacks_by_an_entered_command_fail() {
-    sandbox(|s| {
-        let (_w, host) = subhost(s, "");
+    each_way(|s, way| {
+        let (_w, host) = subhost(s, way);
         s.tool("subhost-start w").silent();
         let before = s.world();
         let output = host.run(s, "subhost-enter w -- /attacks all $ATTACKS").ok();
         let all = attacks();
         let names: Vec<&str> = each(&all);
-        all_are("held", "entered", &outcomes(&output.stdout), &names);
+        all_are(
+            "held",
+            &format!("entered {way}"),
+            &outcomes(&output.stdout),
+            &names,
+        );
         s.same(&before);
     });
 }
 
 #[test]
 fn attacks_by_what_a_subhost_was_started_for_fail() {
-    sandbox(|s| {
-        let (_w, host) = subhost(s, "");
+    each_way(|s, way| {
+        let (_w, host) = subhost(s, way);
         host.run(s, "subhost-start w --set \"RUN=/attacks all $ATTACKS\"")
             .ok();
         eventually("RUN has ended", || s.state("w") == "hibernating");
         let log = fs::read_to_string("/var/log/subhost/w.log").unwrap();
         let all = attacks();
-        all_are("held", "started", &outcomes(&log), &each(&all));
+        all_are(
+            "held",
+            &format!("started {way}"),
+            &outcomes(&log),
+            &each(&all),
+        );
     });
 }
 
 #[test]
 fn attacks_on_a_terminal_fail() {
-    sandbox(|s| {
-        let (_w, host) = subhost(s, "");
+    each_way(|s, way| {
+        let (_w, host) = subhost(s, way);
         s.tool("subhost-start w").silent();
         let mut pty = s.pty_sh(&host.line("subhost-enter w -- /attacks all $ATTACKS; echo do''ne"));
         let text = pty.expect("done");
         assert_eq!(pty.wait(), 0);
         let all = attacks();
-        all_are("held", "on a terminal", &outcomes(&text), &each(&all));
+        all_are(
+            "held",
+            &format!("on a terminal {way}"),
+            &outcomes(&text),
+            &each(&all),
+        );
+    });
+}
+
+/// An init of the tree's own may call reboot(2), which in a pid namespace ends that and no more.
+#[test]
+fn attacks_below_an_init_of_the_trees_own_fail() {
+    each_way(|s, way| {
+        let (w, host) = subhost(s, &format!("INIT=/sbin/init\n{way}"));
+        w.write("root/etc/inittab", "::once:/bin/sleep 1000\n");
+        s.tool("subhost-start w").silent();
+        let output = host.run(s, "subhost-enter w -- /attacks all $ATTACKS").ok();
+        let all = attacks();
+        let mut names = each(&all);
+        names.retain(|name| *name != "reboot");
+        let outcomes = outcomes(&output.stdout);
+        all_are("held", &format!("with INIT {way}"), &outcomes, &names);
+        all_are("through", "with INIT", &outcomes, &["reboot"]);
+        s.enter("w", "reboot -f").run();
+        eventually("the subhost has ended", || s.state("w") != "running");
+    });
+}
+
+/// Waits for a watcher that another shell's script has started, and gives its one line.
+fn watched(output: &str) -> (String, String) {
+    outcomes(output)
+        .remove("watch")
+        .unwrap_or_else(|| panic!("no word from the watcher: {output}"))
+}
+
+#[test]
+fn who_comes_in_cannot_be_caught() {
+    each_way(|s, way| {
+        let (_w, host) = subhost(s, way);
+        s.tool("subhost-start w").silent();
+        let output = host
+            .run(
+                s,
+                "subhost-enter -T w -- /attacks watch until=/tmp/end $ATTACKS & sleep 0.1
+                 for i in $(seq 60); do
+                     subhost-enter -T w -- /bin/true
+                     subhost-enter -T w -- /proc/self/exe >/dev/null 2>&1 || :
+                     subhost-enter -T -u web w -- /bin/sh -c :
+                 done
+                 subhost-enter -T w -- /bin/touch /tmp/end
+                 wait",
+            )
+            .run();
+        let (outcome, detail) = watched(&output.stdout);
+        println!("{detail}");
+        assert_eq!(outcome, "held", "{output}");
+        // The same eyes see who comes in without care.
+        let tree = s.layer("base");
+        let careless = format!(
+            "cd /; export TREE={} PROGRAM={}
+             exec unshare -mpf --propagation private sh -ec {}",
+            tree.display(),
+            program().display(),
+            quote(CARELESS),
+        );
+        let output = host.run(s, &careless).run();
+        assert_eq!(watched(&output.stdout).0, "through", "{output}");
+    });
+}
+
+/// PID 1 and what it runs are the host's programs in a mere chroot; processes come in from the side.
+const CARELESS: &str = r#"
+    mount -t proc proc $TREE/proc
+    unshare -u $PROGRAM chroot $TREE /attacks watch until=/tmp/end $ATTACKS & sleep 0.1
+    for i in $(seq 60); do $PROGRAM list >/dev/null; done
+    touch $TREE/tmp/end
+    wait
+"#;
+
+#[test]
+fn a_working_directory_is_inside() {
+    each_way(|s, way| {
+        let (w, host) = subhost(s, way);
+        w.mkdir("root/root");
+        s.tool("subhost-start w").silent();
+        for fd in 0..24 {
+            for (way, link) in [("self", false), ("1", false), ("self", true)] {
+                let mut dir = format!("/proc/{way}/fd/{fd}");
+                if link {
+                    s.host(&format!(
+                        "ln -sfn {dir} {}",
+                        w.path("root/root/link").display()
+                    ));
+                    dir = "/root/link".to_owned();
+                }
+                let script =
+                    format!("subhost-enter -w {dir} w -- /attacks working-directory $ATTACKS");
+                let output = host.run(s, &script).run();
+                let refused = output.stderr.contains("cannot change to the directory");
+                let held = outcomes(&output.stdout)
+                    .get("working-directory")
+                    .is_some_and(|o| o.0 == "held");
+                assert!(refused || held, "{output}");
+            }
+        }
     });
 }

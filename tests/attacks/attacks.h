@@ -69,6 +69,15 @@ void own_mounts(void);
 /* An empty directory of our own in /tmp. */
 const char *scratch(void);
 
+/* Visits of one process: does it lead to the host? */
+enum outcome links_of(int pid);
+enum outcome descriptors_of(int pid);
+enum outcome namespaces_of(int pid);
+enum outcome program_of(int pid);
+enum outcome environment_of(int pid);
+enum outcome memory_of(int pid);
+enum outcome watch(void);
+
 /* attacks host, attacks chroot: what follows that word. */
 int host(int argc, char **argv);
 int weak_chroot(int argc, char **argv);

@@ -65,7 +65,7 @@ static enum outcome accounting(void) { return judge_reached(acct("/no/such/file"
 
 static enum outcome quota(void)
 {
-    return judge_reached(quotactl(QCMD(Q_QUOTAOFF, USRQUOTA), "/planted/disk", 0, NULL), "quotactl");
+    return judge_absent(quotactl(QCMD(Q_QUOTAOFF, USRQUOTA), "/planted/disk", 0, NULL), "quotactl");
 }
 
 static enum outcome program(void)
@@ -92,7 +92,7 @@ static enum outcome perf(bool whole_machine)
 static enum outcome perf_all(void) { return perf(true); }
 static enum outcome perf_self(void) { return perf(false); }
 
-static enum outcome watch(void) { return judge(fanotify_init(FAN_CLASS_CONTENT, O_RDONLY), "fanotify_init"); }
+static enum outcome fanotify(void) { return judge(fanotify_init(FAN_CLASS_CONTENT, O_RDONLY), "fanotify_init"); }
 static enum outcome name(void) { return judge(sethostname("attack", 6), "sethostname"); }
 static enum outcome domain(void) { return judge(setdomainname("attack", 6), "setdomainname"); }
 
@@ -110,12 +110,12 @@ const struct attack kernel_attacks[] = {
     {"swapon", swap_on, IN_CHROOT, "swap", 0},
     {"swapoff", swap_off, IN_CHROOT, "swap taken away", 0},
     {"acct", accounting, IN_CHROOT, "process accounting", 0},
-    {"quotactl", quota, IN_CHROOT, "quotas of the host's file systems", 0},
+    {"quotactl", quota, NEVER, "quotas of the host's file systems", "it takes a file system with quotas that would then be off"},
     {"bpf-program", program, IN_CHROOT, "code in the kernel", 0},
     {"bpf-map", map, IN_CHROOT, "a map of the kernel's", 0},
     {"perf-host", perf_all, IN_CHROOT, "measuring all of the host", 0},
     {"perf-self", perf_self, IN_CHROOT, "perf events at all", 0},
-    {"fanotify", watch, IN_CHROOT, "permission events for whole file systems", 0},
+    {"fanotify", fanotify, IN_CHROOT, "permission events for whole file systems", 0},
     {"sethostname", name, IN_CHROOT, "the host name", 0},
     {"setdomainname", domain, IN_CHROOT, "the NIS domain", 0},
     {0},

@@ -39,6 +39,25 @@ static enum outcome lift(void)
     return outcome == HELD ? held("no limit can be written") : outcome;
 }
 
+/* Is a cgroup of /proc/self/cgroup the host's? Ours is "/" in a namespace of its own; of a subhost with an
+ * init of its own, those who join are beside that. */
+static const char *shows_host(char *text)
+{
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        char *path = strrchr(line, ':');
+        if (path && strcmp(path, ":/") && strcmp(path, ":/init.scope") && strcmp(path, ":/../joined")) return path + 1;
+    }
+    return NULL;
+}
+
+static enum outcome see_host(void)
+{
+    char text[4096];
+    if (slurp("/proc/self/cgroup", text, sizeof text) < 0) return judge(-1, "/proc/self/cgroup");
+    const char *path = shows_host(text);
+    return path ? through("we are in %s of the host", path) : held("we are at the top of what there is");
+}
+
 /* Into a cgroup above, where what we are allowed does not count. */
 static enum outcome move_out(void)
 {
@@ -50,21 +69,10 @@ static enum outcome move_out(void)
         int fd = open(ups[i], O_WRONLY | O_CLOEXEC);
         if (fd < 0 || write(fd, "0", 1) < 0) continue;
         slurp("/proc/self/cgroup", after, sizeof after);
-        if (strcmp(before, after)) return through("moved by %s", ups[i]);
+        if (!strcmp(before, after)) continue;
+        if (shows_host(after)) return through("moved by %s", ups[i]);
     }
     return held("no way out: %s", strerror(errno));
-}
-
-/* Is the way to the host's own cgroup shown? In a namespace of its own it is "/". */
-static enum outcome see_host(void)
-{
-    char text[4096];
-    if (slurp("/proc/self/cgroup", text, sizeof text) < 0) return judge(-1, "/proc/self/cgroup");
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
-        char *path = strrchr(line, ':');
-        if (path && strcmp(path, ":/") && strcmp(path, ":/init.scope")) return through("we are in %s of the host", path + 1);
-    }
-    return held("we are at the top of what there is");
 }
 
 /* Any terminal among 0, 1 and 2, or the controlling one. */
@@ -80,7 +88,7 @@ static enum outcome type_in(unsigned long request, const char *call)
     int fd = terminal();
     if (fd < 0) fd = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (fd < 0) return untried("no terminal: %s", strerror(errno));
-    return judge(syscall(SYS_ioctl, fd, request, "x"), call);
+    return judge(syscall(SYS_ioctl, fd, request, "\n"), call);
 }
 
 static enum outcome type(void) { return type_in(TIOCSTI, "TIOCSTI"); }
@@ -93,7 +101,9 @@ static enum outcome paste(void)
     if (fd < 0) fd = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (fd < 0) return untried("no terminal: %s", strerror(errno));
     char selection = 3;
-    return judge_reached(ioctl(fd, TIOCLINUX, &selection), "TIOCLINUX");
+    long result = ioctl(fd, TIOCLINUX, &selection);
+    if (result < 0 && errno == ENOTTY) return held("TIOCLINUX: no virtual console");
+    return judge(result, "TIOCLINUX");
 }
 
 const struct attack limit_attacks[] = {
@@ -102,6 +112,6 @@ const struct attack limit_attacks[] = {
     {"cgroup-path", see_host, ON_HOST, "the host's cgroups seen", 0},
     {"tiocsti", type, IN_CHROOT, "input for whoever reads from the terminal (CVE-2017-5226)", 0},
     {"tiocsti-64", type_disguised, IN_CHROOT, "the same, disguised (CVE-2019-10063)", 0},
-    {"tioclinux", paste, IN_CHROOT, "the console's selection pasted", 0},
+    {"tioclinux", paste, NEVER, "the console's selection pasted", "only a virtual console has a selection, and it is the machine's"},
     {0},
 };

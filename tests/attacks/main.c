@@ -1,6 +1,7 @@
 /* attacks list            names, where each is proved, and what it tries
  * attacks NAME [K=V...]   one attack; status 0: it got through, 1: held, else not tried
  * attacks all [K=V...]    each in a process of its own: "NAME<TAB>OUTCOME<TAB>DETAIL"
+ * attacks watch until=FILE  looks at each process that comes in, until the file is there
  * attacks host [K=V...] -- COMMAND...   the host's side, for as long as the command runs
  * attacks chroot DIR COMMAND...         where they must succeed */
 #include "attacks.h"
@@ -157,6 +158,11 @@ int main(int argc, char **argv)
     settings = argc > 2 ? argv + 2 : NULL;
     detail = mmap(NULL, DETAIL, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (detail == MAP_FAILED) return 4;
+    if (!strcmp(wanted, "watch")) {
+        int outcome = watch();
+        printf("watch\t%s\t%s\n", word(outcome), detail);
+        return outcome;
+    }
     bool all = !strcmp(wanted, "all"), list = !strcmp(wanted, "list");
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (size_t i = 0; i < TABLES; i++) {

@@ -94,7 +94,8 @@ static enum outcome sysctls(void)
     /* Those of the namespaces that are the subhost's own. */
     static const char *const but[] = {"/proc/sys/net/",       "/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname", "/proc/sys/kernel/sem",
                                       "/proc/sys/kernel/shm", "/proc/sys/kernel/msg",      "/proc/sys/fs/mqueue/",        "/proc/sys/user/",
-                                      "/proc/sys/kernel/ns_last_pid", NULL};
+                                      "/proc/sys/kernel/ns_last_pid",
+                                      "/proc/sys/kernel/auto_msgmni", NULL};
     return search("/proc/sys", but);
 }
 

@@ -21,7 +21,7 @@ static enum outcome chroot_out(void)
     return held("'..' ends at the subhost's own root");
 }
 
-static enum outcome links_of(int pid)
+enum outcome links_of(int pid)
 {
     char prefix[64];
     for (int i = 0; i < 2; i++) {
@@ -92,7 +92,7 @@ static bool foreign(int pid, const char *fd, char *target, size_t size)
     return id >= 0 && !ours(id);
 }
 
-static enum outcome descriptors_of(int pid)
+enum outcome descriptors_of(int pid)
 {
     char path[64], target[PATH_MAX];
     snprintf(path, sizeof path, "/proc/%d/fd", pid);
@@ -157,7 +157,7 @@ static enum outcome directory(void)
     return held("the working directory is %s", cwd);
 }
 
-static enum outcome namespaces_of(int pid)
+enum outcome namespaces_of(int pid)
 {
     const char *kinds[] = {"mnt", "net", "uts", "ipc", "pid", "cgroup", "user", "time"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
