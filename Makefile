@@ -14,7 +14,7 @@ TOOLS = subhost-mount subhost-net subhost-enter subhost-start subhost-stop \
 TARGET = $$($(CARGO) -vV | sed -n 's/^host: //p')
 BUILT = target/$$($(CARGO) -vV | sed -n 's/^host: //p')/release
 
-.PHONY: all build setup setup-check check soak check-vm demo bench doc pages install uninstall clean
+.PHONY: all build setup setup-check check soak check-vm attacks services demo bench doc pages install uninstall clean
 
 all: build
 
@@ -44,6 +44,20 @@ soak: setup-check
 check-vm: setup-check
 	$(ENV) sh contrib/check-vm.sh
 
+# The tests' attacks here and in what else makes containers, side by side: docs/attacks.md.
+attacks: setup
+	sh contrib/setup.sh attacks
+	$(ENV) $(MAKE) build
+	$(ENV) sh contrib/attacks.sh "$$PWD/$(BUILT)" >target/attacks.md
+	mkdir -p docs
+	mv target/attacks.md docs/attacks.md
+
+# Debian's services, unchanged, in subhosts; needs a mirror.
+services: setup
+	sh contrib/setup.sh services
+	$(ENV) $(MAKE) build
+	$(ENV) sh contrib/services.sh "$$PWD/$(BUILT)"
+
 demo: setup
 	$(ENV) $(MAKE) build
 	$(ENV) sh contrib/demo.sh "$$PWD/$(BUILT)"
@@ -70,7 +84,7 @@ install:
 	install -m 644 contrib/completions/zsh/* $(SHARE)/zsh/site-functions/
 	install -m 644 contrib/completions/fish/* $(SHARE)/fish/vendor_completions.d/
 	install -d $(SHARE)/doc/subhost
-	cp -R README.md CHANGELOG.md subhosts.example contrib $(SHARE)/doc/subhost/
+	cp -R README.md CHANGELOG.md docs subhosts.example contrib $(SHARE)/doc/subhost/
 
 uninstall:
 	for tool in $(TOOLS); do rm -f $(SBIN)/$$tool; done

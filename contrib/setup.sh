@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what building ("build"), testing ("check") or testing on another kernel ("vm") needs on
-# Debian and its kin; on others it says what is missing. "env" prints assignments for eval, with which cargo is found under sudo.
+# Installs what building ("build"), testing ("check"), testing on another kernel ("vm"), the attacks side by
+# side ("attacks") or Debian's services ("services") need on Debian and its kin; on others it says what is
+# missing. "env" prints assignments for eval, with which cargo is found under sudo.
 set -eu
 
 # sudo and cron hand on a PATH without the home of the user whose cargo it is.
@@ -28,7 +29,9 @@ check) packages='gcc libc6-dev libclang-dev iproute2 busybox-static dash bash st
         mount fdisk e2fsprogs xfsprogs btrfs-progs squashfs-tools erofs-utils procps man-db
         sudo opendoas' ;;
 vm) packages='qemu-system-x86 python3-venv kmod jq bsdutils apparmor checkpolicy' ;;
-*) echo "usage: setup.sh build|check|vm|env" >&2; exit 2 ;;
+attacks) packages='gcc libc6-dev busybox-static e2fsprogs systemd-container crun bubblewrap' ;;
+services) packages='debootstrap openssh-client curl python3' ;;
+*) echo "usage: setup.sh build|check|vm|attacks|services|env" >&2; exit 2 ;;
 esac
 
 missing=
