@@ -27,7 +27,7 @@ env)
 build) packages='gcc libc6-dev libclang-dev iproute2' ;;
 check) packages='gcc libc6-dev libclang-dev iproute2 busybox-static dash bash strace jq util-linux
         mount fdisk e2fsprogs xfsprogs btrfs-progs squashfs-tools erofs-utils procps man-db
-        sudo opendoas' ;;
+        sudo opendoas uidmap passt slirp4netns' ;;
 vm) packages='qemu-system-x86 python3-venv kmod jq bsdutils apparmor checkpolicy' ;;
 attacks) packages='gcc libc6-dev busybox-static e2fsprogs systemd-container crun bubblewrap' ;;
 services) packages='debootstrap openssh-client curl python3' ;;

@@ -80,6 +80,7 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
         labels: running.init.labels.clone(),
     };
     let home = Home::new().map_err(own)?;
+    let split = Split::of(running);
     // Opened while their directories are to be seen.
     let entry = match State::of(name).cgroups().map_err(own)?.entry(Who::Joining) {
         Err(error) if error.errno == Some(Errno::ENOENT) && is_ending(running) => {
@@ -91,13 +92,14 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
         Some(Err(error)) if error.errno == Some(Errno::ENOENT) => return Ok(Joined::TooLate),
         ids => ids.transpose().map_err(own)?,
     };
-    if !become_member(running).map_err(own)? {
+    if !become_member(running, split.ours).map_err(own)? {
         return Ok(Joined::TooLate);
     }
     let way = Way {
         entry: &entry,
         proc: &home.proc,
         ids: own_ids.as_ref(),
+        left: split.childs,
     };
     let spawned = spawn_inside(&program, join, running, &way);
     // Out again: what we hold would keep the subhost's network and mounts from going when it ends.
@@ -105,7 +107,11 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
     let (terminal, child) = match spawned {
         // No process can be made in a pid namespace whose PID 1 ends, nor in a cgroup that is gone.
         Err(error) if error.errno.is_some_and(is_too_late) && is_ending(running) => {
-            return Ok(Joined::TooLate);
+            return match split.in_world {
+                // Our children are in its pid namespace for good: nothing else can be booted by us.
+                true => Err(Error::new(Exit::NotRunning, "it ended while it was joined")),
+                false => Ok(Joined::TooLate),
+            };
         }
         other => other?,
     };
@@ -139,6 +145,8 @@ struct Way<'a> {
     entry: &'a Entry,
     proc: &'a OwnedFd,
     ids: Option<&'a OwnIds>,
+    /// The namespaces that the command joins by itself.
+    left: CloneFlags,
 }
 
 fn spawn_inside(program: &Program, join: &Join, running: &Running, way: &Way) -> Result<Spawned> {
@@ -158,9 +166,8 @@ fn spawn_inside(program: &Program, join: &Join, running: &Running, way: &Way) ->
         .command(slave, join.wiring.slaves, way.proc, userns)
         .map_err(own)?;
     let name = command.get_program().to_string_lossy().into_owned();
-    // Once it is in the cgroup namespace, the kernel may let nobody in from outside of it (nsdelegate).
-    let cgroups = || setns(&running.pidfd, CloneFlags::CLONE_NEWCGROUP);
-    let child = spawn::spawn(&mut command, CloneFlags::empty(), way.entry, cgroups);
+    let joins = || setns(&running.pidfd, way.left);
+    let child = spawn::spawn(&mut command, CloneFlags::empty(), way.entry, joins);
     let child = child.map_err(|errno| cannot_run(&name, errno))?;
     Ok((terminal, child))
 }
@@ -182,6 +189,43 @@ impl OwnIds {
     }
 }
 
+/// Who joins which namespaces.
+struct Split {
+    /// We are in a user namespace, from which nobody can return to those of the host.
+    in_world: bool,
+    ours: CloneFlags,
+    childs: CloneFlags,
+}
+
+impl Split {
+    fn of(running: &Running) -> Self {
+        let usual = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
+        let others = CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
+        let network = CloneFlags::CLONE_NEWNET;
+        // Once it is in the cgroup namespace, the kernel may let nobody in from outside of it
+        // (nsdelegate).
+        let last = CloneFlags::CLONE_NEWCGROUP;
+        if !proc::in_user_namespace() {
+            return Self {
+                in_world: false,
+                ours: usual | others | network,
+                childs: last,
+            };
+        }
+        let of = |pid| proc::namespace(pid, "net");
+        let is_hosts = of(running.init.identity.pid) == of(std::process::id() as i32);
+        let network = match is_hosts {
+            true => CloneFlags::empty(),
+            false => network,
+        };
+        Self {
+            in_world: true,
+            ours: usual,
+            childs: others | network | last,
+        }
+    }
+}
+
 /// The namespaces that we came from, and our root in them: joining a mount namespace leaves a
 /// chroot.
 struct Home {
@@ -193,8 +237,14 @@ struct Home {
 impl Home {
     fn new() -> Result<Self> {
         let open = |kind: &str| File::open(format!("/proc/self/ns/{kind}"));
-        let namespaces = ["mnt", "net", "uts", "ipc", "pid"]
-            .into_iter()
+        // Those of the host cannot be returned to from a user's world: we stay in them there.
+        let kinds: &[&str] = match proc::in_user_namespace() {
+            true => &["mnt"],
+            false => &["mnt", "net", "uts", "ipc", "pid"],
+        };
+        let namespaces = kinds
+            .iter()
+            .copied()
             .map(open)
             .collect::<std::io::Result<_>>()
             .doing(|| "open our own namespaces")?;
@@ -229,15 +279,10 @@ fn merged(
 
 /// Joins all namespaces of a subhost but that of cgroups. Our children are in its pid namespace; we
 /// ourselves are not, and cannot be seen from inside. False if it has just ended.
-fn become_member(running: &Running) -> Result<bool> {
+fn become_member(running: &Running, all: CloneFlags) -> Result<bool> {
     // Until exec, our child is a copy of us: nobody inside may look into it (CVE-2016-9962).
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .doing(|| "hide our memory")?;
-    let all = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC;
     match setns(&running.pidfd, all) {
         Err(Errno::ESRCH) => Ok(false),
         other => other.doing(|| "join the namespaces").map(|()| true),

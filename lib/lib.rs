@@ -31,6 +31,7 @@
 //! | [`cgroup`], [`spawn`] | cgroups and limits; a child that begins in its cgroups |
 //! | [`ids`], [`userns`] | ranges of ids for user namespaces; making, finding and entering these |
 //! | [`report`], [`holders`], [`proc`] | what is there, and who holds it |
+//! | [`rootless`] | the world of an ordinary user, in which he is root |
 //! | [`check`] | what the host can do, and what is left that nobody owns |
 //! | [`cli`], [`error`] | command lines, messages, statuses |
 //! | [`sys`] | the only `unsafe` |
@@ -102,6 +103,7 @@ pub mod plan;
 pub mod proc;
 pub mod report;
 pub mod root;
+pub mod rootless;
 pub mod spawn;
 pub mod state;
 pub mod subhost;

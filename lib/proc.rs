@@ -150,6 +150,13 @@ pub fn namespace(pid: i32, kind: &str) -> Option<u64> {
     Some(meta.ino())
 }
 
+/// Are we in a user namespace, where root is not the host's (`user_namespaces(7)`)?
+pub fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let words: Vec<&str> = map.split_ascii_whitespace().collect();
+    words != ["0", "0", "4294967295"]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

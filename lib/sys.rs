@@ -617,13 +617,14 @@ pub fn exec(program: &CString, args: &[CString], env: &[CString]) -> Errno {
     }
 }
 
-/// `execveat(2)` of the program at `fd` with our own environment, which returns only if it fails.
-pub fn exec_fd(fd: impl AsFd, args: &[CString]) -> Errno {
+/// `execveat(2)` of the program at `fd` with our own environment and `more`, which returns only if it
+/// fails.
+pub fn exec_fd(fd: impl AsFd, args: &[CString], more: Option<CString>) -> Errno {
     use std::os::unix::ffi::OsStrExt;
     let env = std::env::vars_os().filter_map(|(key, value)| {
         CString::new([key.as_bytes(), b"=", value.as_bytes()].concat()).ok()
     });
-    let env: Vec<_> = env.collect();
+    let env: Vec<_> = env.chain(more).collect();
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
     match nix::unistd::execveat(fd, c"", args, &env, flags) {
         Ok(never) => match never {},

@@ -84,9 +84,10 @@ pub fn out_of_reach() -> Result<()> {
     let args: Vec<_> = args
         .chain(std::env::args_os().skip(1).map(|arg| text(&arg)))
         .collect();
+    let mark = crate::rootless::mark()?.map(|mark| text(mark.as_ref()));
     Err(Error::sys(
         format!("execute {}", shown(&us)),
-        sys::exec_fd(&fd, &args),
+        sys::exec_fd(&fd, &args, mark),
     ))
 }
 

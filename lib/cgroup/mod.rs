@@ -237,6 +237,12 @@ fn add(dirs: &mut Vec<Dir>, mut dir: Dir, controller: &str) -> usize {
 }
 
 fn missing(wanted: &Wanted) -> Error {
+    if crate::rootless::is_user() {
+        let what = format!("{} needs a cgroup that is the user's to manage", wanted.key);
+        return Error::new(Exit::Failed, what).hint(
+            "systemd gives him one; elsewhere root makes it, gives it to him, and CGROUP names it",
+        );
+    }
     let what = format!(
         "{} needs the cgroup controller {}, which this host does not have",
         wanted.key, wanted.controller

@@ -139,7 +139,7 @@ impl Hierarchies {
             .map(Path::to_owned))
     }
 
-    /// The cgroup of `name` in one hierarchy; none if that is not mounted.
+    /// The cgroup of `name` in one hierarchy; none if that is not mounted, or is not ours to write.
     ///
     /// # Errors
     /// CGROUP names one that is not there.
@@ -162,6 +162,8 @@ impl Hierarchies {
         Ok(Some(match wish {
             Cgroup::Auto => match self.delegated(which, &at)? {
                 Some(base) => below(base.clone(), base),
+                // A user's: what is there is another's.
+                None if !may_write(&at) => return Ok(None),
                 None => Dir {
                     path: at.join(OURS).join(name.as_str()),
                     floor: at,
@@ -212,6 +214,11 @@ impl Which<'_> {
 /// Is it a directory of a file system of this kind?
 fn is(path: &Path, magic: i128) -> bool {
     rustix::fs::statfs(path).is_ok_and(|system| i128::from(system.f_type) == magic)
+}
+
+fn may_write(dir: &Path) -> bool {
+    let access = rustix::fs::access(dir, rustix::fs::Access::WRITE_OK);
+    access != Err(rustix::io::Errno::ACCESS)
 }
 
 fn is_delegated(dir: &Path) -> bool {

@@ -55,7 +55,7 @@ impl Tool for CheckTool {
     }
 
     fn run(self) -> Result<u8> {
-        crate::confine::must_be_root()?;
+        self.common.be_root()?;
         let tree = self.common.tree()?;
         let host = check::host(&tree);
         let mut left = check::left(&tree)?;

@@ -1,7 +1,6 @@
 //! `subhost-enter`.
 
 use super::{Common, Tool};
-use crate::confine::must_be_root;
 use crate::enter::Join;
 use crate::error::{Error, Exit, Result, shown};
 use crate::terminal::{Wiring, Wish};
@@ -79,7 +78,7 @@ impl Tool for EnterTool {
     }
 
     fn run(self) -> Result<u8> {
-        must_be_root()?;
+        self.common.be_root()?;
         crate::boot::out_of_reach()?;
         let wish = match (self.tty, self.no_tty) {
             (true, _) => Wish::Always,

@@ -42,7 +42,7 @@ impl Tool for InfoTool {
     }
 
     fn run(self) -> Result<u8> {
-        crate::confine::must_be_root()?;
+        self.common.be_root()?;
         let mut first = 0;
         let mut all = Vec::new();
         let tree = self.common.tree()?;

@@ -3,7 +3,6 @@
 use super::info::hits;
 use super::{Common, Tool, print};
 use crate::cgroup::Usage;
-use crate::confine::must_be_root;
 use crate::error::{Error, Exit, Result};
 use crate::report::bytes;
 use clap::Parser;
@@ -70,7 +69,7 @@ impl Tool for LimitTool {
     }
 
     fn run(self) -> Result<u8> {
-        must_be_root()?;
+        self.common.be_root()?;
         self.common
             .each(std::slice::from_ref(&self.name), |subhost| {
                 if self.freeze || self.thaw {

@@ -72,7 +72,7 @@ impl Tool for ListTool {
     }
 
     fn run(self) -> Result<u8> {
-        crate::confine::must_be_root()?;
+        self.common.be_root()?;
         if let Some(unknown) = self
             .output
             .iter()

@@ -72,6 +72,14 @@ impl Common {
         crate::config::tree(self.tree.as_deref())
     }
 
+    /// Root's work is to be done: by root, or by a user in his world. First thing, with one thread.
+    ///
+    /// # Errors
+    /// As [`crate::rootless::enter`].
+    pub fn be_root(&self) -> Result<()> {
+        crate::rootless::enter(&self.tree()?)
+    }
+
     /// The subhost of a name.
     ///
     /// # Errors
@@ -127,6 +135,7 @@ pub trait Tool: Parser {
 pub fn main<T: Tool + CommandFactory>() -> ExitCode {
     // What is made on the way must not depend on who called.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    crate::rootless::adopt_mark();
     // What our caller left open is not for hooks and not for the inside.
     let _ = crate::sys::cloexec_from(3);
     let tool = match T::try_parse() {

@@ -1,7 +1,6 @@
 //! `subhost-mount`.
 
 use super::{Common, Tool, print};
-use crate::confine::must_be_root;
 use crate::error::Result;
 use crate::plan::Half;
 use clap::Parser;
@@ -46,7 +45,7 @@ impl Tool for MountTool {
     }
 
     fn run(self) -> Result<u8> {
-        must_be_root()?;
+        self.common.be_root()?;
         self.common.each(&self.names, |subhost| {
             match (self.dry_run, self.unmount) {
                 (true, false) => print(&subhost.script_up(Half::Root)?)?,

@@ -1,7 +1,6 @@
 //! `subhost-net`.
 
 use super::{Common, Tool, print};
-use crate::confine::must_be_root;
 use crate::error::Result;
 use crate::plan::Half;
 use clap::Parser;
@@ -45,7 +44,7 @@ impl Tool for NetTool {
     }
 
     fn run(self) -> Result<u8> {
-        must_be_root()?;
+        self.common.be_root()?;
         self.common.each(&self.names, |subhost| {
             match (self.dry_run, self.undo) {
                 (true, false) => print(&subhost.script_up(Half::Net)?)?,

@@ -2,7 +2,6 @@
 
 use super::{Common, Tool};
 use crate::config::{self, Config};
-use crate::confine::must_be_root;
 use crate::error::{Error, Exit, Result};
 use crate::subhost::StartHow;
 use crate::terminal::{Wiring, Wish};
@@ -54,7 +53,7 @@ impl Tool for StartTool {
     }
 
     fn run(self) -> Result<u8> {
-        must_be_root()?;
+        self.common.be_root()?;
         let how = match (self.foreground, self.interactive) {
             (true, _) => StartHow::Foreground,
             (_, true) => StartHow::Shell,

@@ -2,7 +2,6 @@
 
 use super::{Common, Tool, print};
 use crate::config;
-use crate::confine::must_be_root;
 use crate::error::Result;
 use crate::plan::Half;
 use crate::state;
@@ -67,7 +66,7 @@ impl Tool for StopTool {
     }
 
     fn run(self) -> Result<u8> {
-        must_be_root()?;
+        self.common.be_root()?;
         let how = StopHow {
             keep: self.keep,
             kill: self.kill,

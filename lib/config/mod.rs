@@ -11,7 +11,7 @@ mod trust;
 mod values;
 
 pub use limits::{Bound, CPU_PERIOD, Cgroup, Io, LIMIT_KEYS, Limits, USUAL_PIDS};
-pub use trust::unreachable_by_others;
+pub use trust::{check_above, unreachable_by_others};
 pub use values::{Cidr, Mac, signal_number};
 
 use crate::confine::{Filter, Rights, caps, devices::Device, hidden::Hidden};
@@ -447,7 +447,7 @@ fn known(key: &str, origin: &Origin) -> Result<()> {
 
 /// Reads one file of `KEY=word` lines that only its owner, root or the caller, could have written.
 pub(crate) fn read_trusted(file: &Path, tree: &Path, name: &Name) -> Result<Vec<envfile::Pair>> {
-    let text = trust::read(file)?;
+    let text = trust::read(file, tree)?;
     let tree = tree.to_string_lossy();
     let scope = [("SUBHOST", tree.as_ref()), ("NAME", name.as_str())];
     envfile::parse(&text, &scope)
@@ -467,7 +467,15 @@ fn merge(settings: &mut Settings, file: &Path, tree: &Path, name: &Name) -> Resu
     Ok(())
 }
 
-/// $SUBHOST as an absolute path: `-S`, else the environment's SUBHOST, else `/opt/subhost`.
+fn default_tree() -> PathBuf {
+    match crate::rootless::is_user() {
+        true => crate::rootless::default_tree(),
+        false => PathBuf::from("/opt/subhost"),
+    }
+}
+
+/// $SUBHOST as an absolute path: `-S`, else the environment's SUBHOST, else `/opt/subhost`, or a
+/// user's own.
 ///
 /// # Errors
 /// `Usage` if it is not absolute after all or not UTF-8.
@@ -476,7 +484,7 @@ pub fn tree(option: Option<&Path>) -> Result<PathBuf> {
         Some(dir) => dir.to_owned(),
         None => std::env::var_os("SUBHOST")
             .filter(|v| !v.is_empty())
-            .map_or_else(|| PathBuf::from("/opt/subhost"), PathBuf::from),
+            .map_or_else(default_tree, PathBuf::from),
     };
     let absolute =
         std::path::absolute(&given).doing(|| format!("tell where {} is", shown(&given)))?;

@@ -15,7 +15,10 @@ const MAX: u64 = 1 << 20;
 
 /// Reads `file` after checking that it and every directory above it belong to root or to us and
 /// can be written by nobody else.
-pub(super) fn read(file: &Path) -> Result<Vec<u8>> {
+///
+/// In a user's world, where others than he are all one, this has been seen of `tree` and what is above
+/// it before.
+pub(super) fn read(file: &Path, tree: &Path) -> Result<Vec<u8>> {
     let real = std::fs::canonicalize(file).doing(|| format!("read {}", shown(file)))?;
     let ways = if real == file {
         vec![file]
@@ -25,8 +28,10 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>> {
     for path in ways {
         for dir in path.ancestors().skip(1) {
             let meta = std::fs::metadata(dir).doing(|| format!("look at {}", shown(dir)))?;
-            // In a sticky directory (/tmp) others can add but not replace.
-            written_by_us(dir, &meta, meta.mode() & 0o1000 != 0)?;
+            let seen = crate::rootless::has_entered() && tree.starts_with(dir);
+            if !(seen && is_unmapped(&meta)) {
+                written_by_us(dir, &meta, is_sticky(&meta))?;
+            }
         }
     }
     // A FIFO of this name must not hang us.
@@ -51,6 +56,33 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>> {
         .read_to_end(&mut text)
         .doing(|| format!("read {}", shown(file)))?;
     Ok(text)
+}
+
+/// In a sticky directory (/tmp) others can add but not replace.
+fn is_sticky(meta: &Metadata) -> bool {
+    meta.mode() & 0o1000 != 0
+}
+
+/// Is its owner somebody who has no id in our user namespace?
+fn is_unmapped(meta: &Metadata) -> bool {
+    let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
+    overflow.is_ok_and(|text| text.trim().parse() == Ok(meta.uid()))
+}
+
+/// Checks that `tree` and every directory above it that is there belong to root or to us and can be
+/// written by nobody else.
+///
+/// # Errors
+/// `Invalid` with the one that does not.
+pub fn check_above(tree: &Path) -> Result<()> {
+    for dir in tree.ancestors() {
+        match std::fs::metadata(dir) {
+            Ok(meta) => written_by_us(dir, &meta, is_sticky(&meta))?,
+            // Told when it is looked into.
+            Err(_) => continue,
+        }
+    }
+    Ok(())
 }
 
 fn written_by_us(path: &Path, meta: &Metadata, others_may_add: bool) -> Result<()> {
@@ -88,7 +120,9 @@ pub fn unreachable_by_others(path: &Path, guard: Option<&Path>) -> Result<()> {
         std::fs::metadata(p).is_ok_and(|meta| {
             let ours = meta.uid() == 0 || meta.uid() == geteuid().as_raw();
             let others = if meta.is_dir() { 0o011 } else { 0o066 };
-            let group = if meta.gid() == 0 { 0o070 } else { 0 };
+            // A user's group may have others in it.
+            let alone = meta.gid() == 0 && !crate::rootless::is_user();
+            let group = if alone { 0o070 } else { 0 };
             ours && meta.mode() & others & !group == 0
         })
     };

@@ -10,7 +10,7 @@ pub mod oci;
 mod profile;
 mod weak;
 
-use crate::error::{Doing, Error, Exit, Result};
+use crate::error::{Doing, Error, Result};
 use crate::sys;
 use profile::Program;
 pub use profile::{Action, Compare, Condition, Profile, Rule};
@@ -166,15 +166,4 @@ impl Confinement {
         };
         set_capabilities(None, sets).doing(|| "give up capabilities")
     }
-}
-
-/// Tools change mounts and namespaces: say early and clearly that this needs root.
-///
-/// # Errors
-/// We are not root.
-pub fn must_be_root() -> Result<()> {
-    if nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    Err(Error::new(Exit::Failed, "must be run as root").hint("su or sudo"))
 }

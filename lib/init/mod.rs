@@ -5,6 +5,7 @@
 //! the host but the state file that it was given.
 
 mod cross;
+mod dev;
 mod masks;
 mod nodes;
 pub mod spec;
@@ -35,12 +36,17 @@ use std::time::{Duration, Instant};
 const TERM_TO_HUP: Duration = Duration::from_millis(100);
 
 /// `subhost-init N`: N is the socket to the tool that boots. `subhost-init --cross N`: the same by way
-/// of a user namespace. `subhost-init --console N MAX`:
-/// logs an init's console, MAX bytes of it.
+/// of a user namespace. `subhost-init --console N MAX`: logs an init's console, MAX bytes of it.
+/// `subhost-init --world N`: holds an ordinary user's world.
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let adopted = |number: &str| number.parse().ok().and_then(|fd| sys::adopt(fd).ok());
+    if let ["--world", number] = words[..]
+        && let Some(socket) = adopted(number)
+    {
+        return world(socket);
+    }
     let (socket, log_max) = match words[..] {
         [number] | ["--cross", number] => (adopted(number), None),
         ["--console", number, max] => (adopted(number), max.parse().ok()),
@@ -68,6 +74,15 @@ pub fn main() -> ExitCode {
             ExitCode::from(125)
         }
     }
+}
+
+/// Holds a user's world. Not hidden as PID 1 is: the user's tools have to get at it.
+fn world(socket: OwnedFd) -> ExitCode {
+    let _ = sys::cloexec_from(3);
+    let _ = rustix::thread::set_name(c"subhost-world");
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let _ = default_signals();
+    ExitCode::from(crate::rootless::hold(socket))
 }
 
 fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {

@@ -9,17 +9,37 @@ use rustix::fs::{
 use rustix::mount::MountAttrFlags;
 use std::os::fd::OwnedFd;
 
+/// The usual nodes, with their numbers (`null(4)`, `random(4)`, `tty(4)`).
+pub const USUAL: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
 /// /dev, complete before it is seen: nothing is written into the tree's own. All of it belongs to
 /// `owner`, who may be unable to make it.
 ///
 /// # Errors
 /// The failed call.
 pub fn devices(owner: u32, nodes: &[Node]) -> Result<OwnedFd> {
-    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let dev = detached("tmpfs", &[("mode", "0755"), ("size", "1m")], flags)?;
+    let dev = without_nodes(owner)?;
     usual(&dev, owner).doing(|| "make the nodes of /dev")?;
     add(&dev, nodes, owner)?;
     give(&dev, "", owner).doing(|| "give /dev away")?;
+    Ok(dev)
+}
+
+/// /dev with all but nodes.
+///
+/// # Errors
+/// The failed call.
+pub fn without_nodes(owner: u32) -> Result<OwnedFd> {
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let dev = detached("tmpfs", &[("mode", "0755"), ("size", "1m")], flags)?;
+    others(&dev, owner).doing(|| "make /dev for the inside")?;
     Ok(dev)
 }
 
@@ -33,20 +53,17 @@ fn give(dev: &OwnedFd, name: &str, owner: u32) -> rustix::io::Result<()> {
 }
 
 fn usual(dev: &OwnedFd, owner: u32) -> rustix::io::Result<()> {
-    for (name, major, minor) in [
-        ("null", 1, 3),
-        ("zero", 1, 5),
-        ("full", 1, 7),
-        ("random", 1, 8),
-        ("urandom", 1, 9),
-        ("tty", 5, 0),
-    ] {
+    for (name, major, minor) in USUAL {
         let device = makedev(major, minor);
         mknodat(dev, name, FileType::CharacterDevice, Mode::empty(), device)?;
         // Not by mknod, which the umask would cut.
         chmodat(dev, name, Mode::from_raw_mode(0o666), AtFlags::empty())?;
         give(dev, name, owner)?;
     }
+    Ok(())
+}
+
+fn others(dev: &OwnedFd, owner: u32) -> rustix::io::Result<()> {
     for (target, name) in [
         ("pts/ptmx", "ptmx"),
         ("/proc/self/fd", "fd"),

@@ -4,6 +4,7 @@
 //! the root is changed for good, and only then is anything inside looked at: from there no path,
 //! whatever links it goes through, leads back to the host.
 
+use super::dev::{self, Nodes};
 use super::masks::{Kernel, Masks};
 use super::nodes;
 use super::spec::Spec;
@@ -68,7 +69,7 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>, world: Option<World>) ->
     let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
         .doing(|| "make our mounts slaves of the host's")?;
-    let (picked, kernel) = match world {
+    let (picked, kernel, nodes) = match world {
         Some(world) => {
             let (dev, sys) = (world.dev, world.sys);
             // In a user namespace there is one to be had only where all of it is to be seen already.
@@ -76,7 +77,7 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>, world: Option<World>) ->
             let here = directory(Path::new("/")).doing(|| "open our root")?;
             attach(&world.live, &here).doing(|| format!("mount {}", shown(&spec.live)))?;
             pivot(&world.live).doing(|| format!("make {} the root", shown(&spec.live)))?;
-            (world.picked, Some(Kernel { proc, sys, dev }))
+            (world.picked, Kernel { proc, sys, dev }, None)
         }
         None => {
             // The paths that we were given are those of our caller.
@@ -84,23 +85,16 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>, world: Option<World>) ->
                 .and_then(|()| nix::unistd::chroot("."))
                 .doing(|| "return to our caller's root")?;
             let (picked, _) = pick_up(spec, None)?;
+            let (kernel, nodes) = kernel(spec)?;
             change_root(&spec.live, &namespace)?;
-            (picked, None)
+            (picked, kernel, nodes)
         }
     };
     // The host's root must not be among our descriptors any more: /proc/self/fd leads there.
     drop((called_in, namespace));
     nix::unistd::sethostname(&spec.hostname)
         .doing(|| format!("set the host name {}", spec.hostname))?;
-    let kernel = match kernel {
-        Some(kernel) => kernel,
-        None => Kernel {
-            proc: procfs()?,
-            sys: sysfs()?,
-            dev: nodes::devices(0, &spec.devices)?,
-        },
-    };
-    kernel_file_systems(&kernel)?;
+    kernel_file_systems(&kernel, nodes)?;
     let mut masks = Masks::new(kernel);
     masks.cover(&spec.masked, false)?;
     // The sysctls of a network that is not ours alone are not ours to change.
@@ -248,11 +242,32 @@ const NOEXEC: MountAttrFlags = SAFE.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 fn procfs() -> Result<OwnedFd> {
     detached("proc", &[], NOEXEC).map_err(|error| match error.errno {
-        Some(Errno::EPERM) => {
-            error.hint("with USERNS only where nothing is mounted over parts of the host's /proc")
-        }
+        Some(Errno::EPERM) => error.hint(
+            "in a user namespace only where nothing is mounted over parts of the host's /proc",
+        ),
         _ => error,
     })
+}
+
+/// The kernel's file systems before they are mounted, and nodes for /dev where none can be made: in a
+/// user's world. There /proc and /sys are only to be had while the host's own are in sight.
+fn kernel(spec: &Spec) -> Result<(Kernel, Option<Nodes>)> {
+    let proc = procfs()?;
+    if !crate::proc::in_user_namespace() {
+        let (sys, dev) = (sysfs()?, nodes::devices(0, &spec.devices)?);
+        return Ok((Kernel { proc, sys, dev }, None));
+    }
+    let sys = match sysfs() {
+        // The network is not the world's: the host's own /sys shows it as well.
+        Err(error) if error.errno == Some(Errno::EPERM) => {
+            clone_of(Path::new("/sys"), true).doing(|| "bind the host's /sys")?
+        }
+        other => other?,
+    };
+    let given = dev::pick_up(&spec.devices)?;
+    let dev = nodes::without_nodes(0)?;
+    given.make_room(&dev)?;
+    Ok((Kernel { proc, sys, dev }, Some(given)))
 }
 
 /// /sys as the network namespace that we are in shows it.
@@ -264,10 +279,13 @@ pub(super) fn sysfs() -> Result<OwnedFd> {
 }
 
 /// /proc, /sys and /dev, made anew.
-fn kernel_file_systems(kernel: &Kernel) -> Result<()> {
+fn kernel_file_systems(kernel: &Kernel, nodes: Option<Nodes>) -> Result<()> {
     cover("proc", &kernel.proc)?;
     cover("sys", &kernel.sys)?;
     cover("dev", &kernel.dev)?;
+    if let Some(nodes) = nodes {
+        nodes.bind(&kernel.dev)?;
+    }
     let pts = [
         ("newinstance", ""),
         ("ptmxmode", "0666"),

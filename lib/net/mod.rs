@@ -60,6 +60,11 @@ impl Network {
     /// `Failed` with the command that makes the bridge.
     pub fn check(&mut self, step: &Step) -> Result<()> {
         match step {
+            Step::Cable { cable, .. } if crate::rootless::has_entered() => {
+                let what = format!("cannot make the cable {}: cables need root", cable.host);
+                Err(Error::new(Exit::Failed, what)
+                    .hint("leave BRIDGES away: an ordinary user has NET=private, with lo alone, or NET=host"))
+            }
             Step::Cable {
                 cable:
                     Cable {

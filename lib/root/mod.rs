@@ -194,6 +194,14 @@ pub const TMPFS_SOURCE: &str = "subhost";
 /// The missing or busy object, with the remedy.
 pub fn check(step: &Step, table: &Table, pending: &[&Path]) -> Result<()> {
     match step {
+        Step::Image { file, .. } if crate::rootless::has_entered() => {
+            let what = format!(
+                "cannot mount the image {}: loop devices are root's",
+                shown(file)
+            );
+            Err(Error::new(Exit::Failed, what)
+                .hint("unpack it into a directory (unsquashfs, debugfs rdump), for LOWER or UPPER"))
+        }
         Step::Image {
             file,
             partition,

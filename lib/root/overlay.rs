@@ -142,6 +142,11 @@ fn with_upper(index: &str) -> [(&'static str, &str); 2] {
     [("index", index), ("metacopy", "off")]
 }
 
+/// In a user namespace overlayfs keeps its notes where a user may write them. Linux 5.11.
+fn user_option() -> Option<&'static str> {
+    crate::proc::in_user_namespace().then_some("userxattr")
+}
+
 fn try_mount(
     lowers: &[PathBuf],
     upper: Option<&(PathBuf, PathBuf)>,
@@ -193,6 +198,9 @@ fn by_descriptor(
             fsconfig_set_string(fs.as_fd(), key, value).map_err(fail)?;
         }
     }
+    if let Some(key) = user_option() {
+        rustix::mount::fsconfig_set_flag(fs.as_fd(), key).map_err(fail)?;
+    }
     fsconfig_create(fs.as_fd()).map_err(fail)?;
     let attributes = match upper {
         Some(_) => MountAttrFlags::empty(),
@@ -236,6 +244,9 @@ fn options(
         for (key, value) in with_upper(index) {
             options += &format!(",{key}={value}");
         }
+    }
+    if let Some(key) = user_option() {
+        options += &format!(",{key}");
     }
     options
 }

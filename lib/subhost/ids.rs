@@ -2,7 +2,7 @@
 
 use super::{Subhost, plan};
 use crate::config::{Config, Userns};
-use crate::error::Result;
+use crate::error::{Error, Exit, Result};
 use crate::ids;
 use crate::net::Network;
 use crate::plan::{Half, Plan, Presence, Step};
@@ -25,6 +25,17 @@ impl Subhost {
         }
         if config.userns == Userns::No {
             return Ok(None);
+        }
+        if crate::rootless::has_entered() {
+            let what = "cannot give it ids of its own: without root, its root is the user already";
+            let why = Error::new(Exit::Failed, what).hint("leave USERNS away");
+            return match config.userns {
+                Userns::Yes => Err(why),
+                _ => {
+                    self.goes_without(&why);
+                    Ok(None)
+                }
+            };
         }
         let possible = ids::range(config, false).and_then(|base| {
             let steps = root::steps(config, self.state.dir(), Some(base));
@@ -64,7 +75,7 @@ impl Subhost {
         network: &mut Network,
     ) -> Result<Plan> {
         let without = plan(config, half, &self.state, None)?;
-        if config.userns == Userns::No {
+        if config.userns == Userns::No || crate::rootless::has_entered() {
             return Ok(without);
         }
         let with = plan(config, half, &self.state, Some(ids::range(config, false)?))?;

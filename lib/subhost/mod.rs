@@ -282,7 +282,21 @@ impl Subhost {
             };
             Ok((planned, presence))
         };
-        plan.planned().map(one).collect()
+        let mut steps = plan.planned().map(one).collect::<Result<Vec<_>>>()?;
+        let mut hidden: Vec<&Path> = Vec::new();
+        for (planned, presence) in &mut steps {
+            match planned.step {
+                Step::Tmpfs { at } if *presence == Presence::Absent => hidden.push(at),
+                // What is there now is not what will be there when it is mounted.
+                Step::Directory { path, .. }
+                    if hidden.iter().any(|at| at != path && path.starts_with(at)) =>
+                {
+                    *presence = Presence::Absent;
+                }
+                _ => {}
+            }
+        }
+        Ok(steps)
     }
 
     /// Which halves would now be made otherwise than they are up.

@@ -14,12 +14,14 @@ mod pty;
 mod run;
 mod sandbox;
 mod tree;
+mod user;
 mod world;
 
 pub use fixture::Subhost;
 pub use pty::Pty;
 pub use run::{Background, Output, Run, tools_dir};
 pub use sandbox::{Sandbox, sandbox, sandbox_private};
+pub use user::{User, first_subid, user};
 pub use world::World;
 
 use std::path::{Path, PathBuf};

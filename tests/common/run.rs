@@ -71,6 +71,20 @@ impl Run {
         run
     }
 
+    /// The same by an ordinary user, whose group has the same number.
+    pub(super) fn by_user(self, uid: u32) -> Self {
+        let id = uid.to_string();
+        let mut command = Command::new("/usr/bin/setpriv");
+        command
+            .args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"])
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .env_clear()
+            .envs(self.command.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .current_dir("/");
+        Self { command, ..self }
+    }
+
     /// One more argument, as it is.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);

@@ -37,7 +37,7 @@ impl Checker<'_> {
             }
         };
         // Who can write it decides what those inside can do.
-        let read = trust::read(&file)?;
+        let read = trust::read(&file, self.tree)?;
         let kernel = nix::sys::utsname::uname().doing(|| "ask for the kernel's release")?;
         let rules = Rules::of(&read, &kernel.release().to_string_lossy());
         let wrong = |why| self.bad("SECCOMP", format!("{}: {why}", file.display()));

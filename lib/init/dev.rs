@@ -1,0 +1,96 @@
+//! Nodes of /dev where none can be made: in a user namespace. The host's own are bound instead, picked
+//! up before the host's root is let go of.
+//!
+//! They belong to nobody inside, so their modes stay as they are.
+
+use super::nodes::USUAL;
+use super::tree::attach;
+use crate::confine::devices::Node;
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
+use rustix::fs::{
+    CWD, FileType, Mode, OFlags, ResolveFlags, fstat, makedev, mkdirat, openat, openat2,
+};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use std::os::fd::OwnedFd;
+
+/// Nodes of the host, by their paths below /dev.
+pub struct Nodes(Vec<(String, OwnedFd)>);
+
+/// The usual nodes and `more`, of the host.
+///
+/// # Errors
+/// The host has another device of that name, or gives it to more users than is asked for.
+pub fn pick_up(more: &[Node]) -> Result<Nodes> {
+    let usual = USUAL.map(|(path, major, minor)| Node {
+        path: path.into(),
+        block: false,
+        major,
+        minor,
+        mode: 0o666,
+    });
+    let all = usual.iter().chain(more);
+    all.map(|node| Ok((node.path.clone(), clone_of(node)?)))
+        .collect::<Result<_>>()
+        .map(Nodes)
+}
+
+fn clone_of(node: &Node) -> Result<OwnedFd> {
+    let path = format!("/dev/{}", node.path);
+    let doing = || format!("give {path} of the host's inside");
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let clone = open_tree(CWD, &path, flags).doing(doing)?;
+    let meta = fstat(&clone).doing(doing)?;
+    let kind = match node.block {
+        true => FileType::BlockDevice,
+        false => FileType::CharacterDevice,
+    };
+    let is = FileType::from_raw_mode(meta.st_mode) == kind
+        && meta.st_rdev == makedev(node.major, node.minor);
+    if !is {
+        return Err(Error::sys(doing(), Errno::ENODEV));
+    }
+    if meta.st_mode & 0o666 & !node.mode != 0 {
+        let what = format!("DEVICES: without root, {path} can only be given as the host has it");
+        return Err(Error::new(Exit::Failed, what).hint("leave :r and :w away"));
+    }
+    Ok(clone)
+}
+
+impl Nodes {
+    /// Files in a /dev that nobody sees yet, for the nodes to be bound on.
+    ///
+    /// # Errors
+    /// The failed call, with the node.
+    pub fn make_room(&self, dev: &OwnedFd) -> Result<()> {
+        for (path, _) in &self.0 {
+            let make = || -> rustix::io::Result<()> {
+                for (end, _) in path.match_indices('/') {
+                    match mkdirat(dev, &path[..end], Mode::from_raw_mode(0o755)) {
+                        Err(rustix::io::Errno::EXIST) => {}
+                        other => other?,
+                    }
+                }
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                openat(dev, path, flags, Mode::from_raw_mode(0o444)).map(drop)
+            };
+            make().doing(|| format!("make room for /dev/{path} inside"))?;
+        }
+        Ok(())
+    }
+
+    /// Binds them in that /dev, which is mounted by now.
+    ///
+    /// # Errors
+    /// The failed call, with the node.
+    pub fn bind(self, dev: &OwnedFd) -> Result<()> {
+        for (path, node) in self.0 {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let safe = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+            openat2(dev, &path, flags, Mode::empty(), safe)
+                .map_err(IntoErrno::into_errno)
+                .and_then(|place| attach(&node, &place))
+                .doing(|| format!("bind /dev/{path} inside"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,440 @@
+//! Subhosts of an ordinary user. Most of this is tried by whoever runs the tests: root makes a user in a
+//! sandbox, and others are one.
+
+mod common;
+
+use common::{eventually, first_subid, has, lacks, sandbox, user};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+fn ends(pid: i32) -> impl FnMut() -> bool {
+    // A zombie has no command line any more.
+    move || fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| line.is_empty())
+}
+
+#[test]
+fn one_command_boots_and_leaves_nothing() {
+    user(|u| {
+        u.overlay("w", "");
+        let seen = u.inside(
+            "w",
+            "id -u; id -g; hostname; ps -o pid,args; echo ok >/dev/null",
+        );
+        has(&seen, &["0\n0\nw\n", "subhost-init"]);
+        u.is_gone();
+        u.enter("w", "exit 7").fails(7, &[]);
+        u.enter("w", "kill -TERM $$").fails(143, &[]);
+        u.tool("subhost-enter w -- /no/such")
+            .fails(127, &["/no/such"]);
+        let text = u.enter("w", "tr a-c A-C").input("abc").ok().text();
+        assert_eq!(text, "ABC");
+    });
+}
+
+#[test]
+fn a_whole_life() {
+    user(|u| {
+        let dir = u.overlay("w", "RUN='sleep 1000'\n");
+        u.tool("subhost-mount w").silent();
+        assert_eq!(u.state("w"), "hibernating");
+        u.tool("subhost-net w").silent();
+        u.tool("subhost-start w").silent();
+        u.tool("subhost-start w").silent();
+        assert_eq!(u.state("w"), "running");
+        let info = u.tool("subhost-info w").ok().stdout;
+        has(&info, &["running", "overlay"]);
+        let inside = u.tool("subhost-enter -j -u web w -- sh -c");
+        let seen = inside.arg("id -un; ps -o args; pwd").ok().stdout;
+        has(&seen, &["web\n", "sleep 1000", "/home/web"]);
+        assert_eq!(u.inside("w", "ip -o link | wc -l"), "1");
+        // What is mounted is in the user's world alone.
+        assert!(!dir.join("live/bin").exists());
+        u.tool("subhost-mount -u w").fails(75, &["running"]);
+        u.tool("subhost-stop --keep w").silent();
+        assert_eq!(u.state("w"), "hibernating");
+        u.tool("subhost-start w").silent();
+        u.tool("subhost-stop w").silent();
+        assert_eq!(u.state("w"), "stopped");
+        u.tool("subhost-enter -j w").fails(3, &["not running"]);
+    });
+}
+
+#[test]
+fn a_tree_of_its_own_and_binds() {
+    user(|u| {
+        let dir = u.rbind(
+            "w",
+            "BIND=\"$SUBHOST/w/share:/srv\"\nNET=host\nTMPFS=/mnt\n",
+        );
+        fs::create_dir(dir.join("share")).unwrap();
+        u.own();
+        u.inside(
+            "w",
+            "echo a >/srv/file; echo b >/root/file; touch /mnt/c; ls /sys/class/net",
+        );
+        assert_eq!(fs::read_to_string(dir.join("share/file")).unwrap(), "a\n");
+        assert_eq!(
+            fs::read_to_string(dir.join("root/root/file")).unwrap(),
+            "b\n"
+        );
+        assert!(!dir.join("root/mnt/c").exists());
+        let host = u.sh("readlink /proc/self/ns/net").ok().text();
+        assert_eq!(u.inside("w", "readlink /proc/self/ns/net"), host);
+        u.tool("subhost-start w").silent();
+        assert_eq!(u.inside("w", "readlink /proc/self/ns/net"), host);
+        u.enter("w", "echo >/proc/sys/kernel/hostname")
+            .fails(1, &["Read-only"]);
+        u.tool("subhost-stop w").silent();
+    });
+}
+
+/// The whole of the overlay works, and what other users inside make is of the subordinate ids.
+#[test]
+fn files_and_their_owners() {
+    user(|u| {
+        let dir = u.overlay("w", "");
+        u.inside(
+            "w",
+            "rm -r /srv /etc/hostname; mv /home /house; mkdir /srv; touch /root/mine
+             chown web:extra /srv; touch /opt; chown 65534 /opt",
+        );
+        let seen = u.inside(
+            "w",
+            "ls -d /home; ls /srv /house; ls -ldn /srv /opt; exit 0",
+        );
+        has(&seen, &["web", " 1000 ", " 2000 ", " 65534 "]);
+        lacks(&seen, &["/home\n"]);
+        assert!(u.subhost.join("layers/base/home/web").exists());
+        let root = dir.join("root");
+        assert_eq!(u.owner(&root.join("root/mine")), (u.uid, u.gid()));
+        let (uid, gid) = u.owner(&root.join("srv"));
+        assert_eq!(gid - uid, 1000);
+        assert_eq!(u.owner(&root.join("opt")).0 - uid, 65534 - 1000);
+        assert!(![u.uid, 0, 1000].contains(&uid));
+        // Read-only and volatile roots see the same.
+        for set in ["READ_ONLY=yes", "VOLATILE=yes"] {
+            let line = format!("subhost-enter --set {set} w -- ls /house");
+            assert_eq!(u.tool(&line).ok().text(), "web");
+        }
+    });
+}
+
+#[test]
+fn the_subordinate_ids_are_used() {
+    sandbox(|s| {
+        let u = s.user("ann", 1500);
+        let before = s.world();
+        let dir = u.overlay("w", "");
+        u.inside("w", "touch /x; chown web:extra /x");
+        let first = first_subid(1500) - 1;
+        let owner = u.owner(&dir.join("root/x"));
+        assert_eq!(owner, (first + 1000, first + 2000));
+        s.same(&before);
+    });
+}
+
+/// A setuid file gives root inside, which is the user outside.
+#[test]
+fn setuid_inside() {
+    user(|u| {
+        let dir = u.overlay("w", "");
+        let copy = "for file in $(command -v id) $(ldd $(command -v id) | grep -o '/[^ ]*'); do
+                        mkdir -p .$(dirname $file); cp -L $file .$file
+                    done; cp -L $(command -v id) id";
+        u.sh(&format!("cd {}; {copy}", dir.join("root").display()))
+            .ok();
+        fs::set_permissions(dir.join("root/id"), fs::Permissions::from_mode(0o4755)).unwrap();
+        let told = u.tool("subhost-enter -u web w -- /id -u").ok();
+        assert_eq!(told.text(), "0");
+    });
+}
+
+#[test]
+fn a_terminal() {
+    user(|u| {
+        u.overlay("w", "");
+        let mut pty = u.pty("subhost-enter w");
+        pty.expect("you are its init");
+        pty.line("tty; stty size; echo $((40 + 2))");
+        pty.expect("/dev/pts/0");
+        pty.expect("33 77");
+        pty.expect("42");
+        pty.line("exit 5");
+        assert_eq!(pty.wait(), 5);
+        pty.restored();
+        u.is_gone();
+        u.tool("subhost-start w").silent();
+        let mut pty = u.pty("subhost-enter w");
+        pty.expect("joined");
+        pty.line("sleep 100");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        pty.keys("\x03");
+        pty.line("echo $((40 + 2)); exit 6");
+        pty.expect("42");
+        assert_eq!(pty.wait(), 6);
+        u.tool("subhost-stop w").silent();
+    });
+}
+
+#[test]
+fn an_own_init() {
+    user(|u| {
+        let dir = u.overlay("w", "INIT=/sbin/init\nSTOP_TIMEOUT=10s\n");
+        fs::create_dir(dir.join("root/etc")).unwrap();
+        let inittab = "::sysinit:/bin/touch /run/begun\n::respawn:/bin/sleep 1000\n";
+        fs::write(dir.join("root/etc/inittab"), inittab).unwrap();
+        u.own();
+        u.tool("subhost-start w").silent();
+        eventually("its init works", || {
+            u.inside("w", "ls /run; ps -o args").contains("begun")
+        });
+        u.tool("subhost-stop w").silent();
+        assert_eq!(u.state("w"), "stopped");
+    });
+}
+
+#[test]
+fn the_world_stays_while_something_is_up() {
+    user(|u| {
+        u.overlay("w", "");
+        u.overlay("v", "");
+        u.tool("subhost-mount w").silent();
+        let holder = u.holder().unwrap();
+        u.tool("subhost-start v").silent();
+        u.tool("subhost-stop w").silent();
+        assert_eq!(u.holder(), Some(holder));
+        assert!(!ends(holder)());
+        u.tool("subhost-stop v").silent();
+        eventually("its holder ends", ends(holder));
+    });
+}
+
+/// With its holder what is mounted is gone; processes are found and ended all the same.
+#[test]
+fn a_killed_holder() {
+    user(|u| {
+        u.overlay("w", "RUN='sleep 1001'\n");
+        u.overlay("v", "");
+        u.tool("subhost-start w").silent();
+        u.tool("subhost-mount v").silent();
+        let pid = u.tool("subhost-list -o pid w").ok().text();
+        let pid: i32 = pid.parse().unwrap();
+        let holder = u.holder().unwrap();
+        kill(Pid::from_raw(holder), Signal::SIGKILL).unwrap();
+        eventually("its holder ends", ends(holder));
+        assert_eq!(u.state("w"), "running");
+        assert_eq!(u.state("v"), "broken");
+        assert_ne!(u.holder(), Some(holder));
+        u.tool("subhost-start v").silent();
+        assert_eq!(u.inside("v", "echo up"), "up");
+        u.tool("subhost-stop v w").silent();
+        eventually("PID 1 ends", ends(pid));
+    });
+}
+
+/// A tool that is killed in the middle leaves no world behind.
+#[test]
+fn a_killed_tool() {
+    user(|u| {
+        u.overlay("w", "");
+        let mut entered = u.enter("w", "echo in; sleep 1002").start();
+        let mut holder = None;
+        eventually("it is in", || {
+            holder = u.holder();
+            holder.is_some() && u.state("w") == "running"
+        });
+        entered.kill();
+        entered.wait();
+        eventually("what it booted ends", || u.state("w") != "running");
+        u.tool("subhost-stop w").silent();
+        eventually("its holder ends", ends(holder.unwrap()));
+    });
+}
+
+#[test]
+fn many_at_once() {
+    user(|u| {
+        for name in ["a", "b", "c", "d"] {
+            u.overlay(name, "");
+        }
+        for _ in 0..3 {
+            let runs = ["a", "b", "c", "d"].map(|name| u.enter(name, "hostname").start());
+            let texts = runs.map(|run| run.wait());
+            for (text, name) in texts.iter().zip(["a", "b", "c", "d"]) {
+                assert_eq!((text.code, text.text().as_str()), (0, name), "{text}");
+            }
+        }
+    });
+}
+
+#[test]
+fn two_users_do_not_meet() {
+    sandbox(|s| {
+        let (ann, bob) = (s.user("ann", 1500), s.user("bob", 1600));
+        let before = s.world();
+        ann.overlay("w", "RUN='sleep 1003'\n");
+        bob.overlay("w", "");
+        ann.tool("subhost-start w").silent();
+        assert_eq!(bob.state("w"), "stopped");
+        assert_eq!(
+            bob.inside("w", "ps -o args | grep -c '[s]leep 1003'; exit 0"),
+            "0"
+        );
+        bob.tool("subhost-stop w").silent();
+        assert_eq!(ann.state("w"), "running");
+        assert!(!s.test("subhost-list"));
+        // Root's own of the same name is a third one.
+        s.overlay("w", "");
+        assert_eq!(s.state("w"), "stopped");
+        s.tool("subhost-start w").silent();
+        s.tool("subhost-stop --sync w").silent();
+        ann.tool("subhost-stop w").silent();
+        ann.is_gone();
+        bob.is_gone();
+        s.same(&before);
+    });
+}
+
+#[test]
+fn what_needs_root_is_refused_by_name() {
+    user(|u| {
+        u.overlay("w", "");
+        for (set, parts) in [
+            ("BRIDGES=br0", &["cable", "need root"][..]),
+            ("MEMORY=10M", &["MEMORY", "user's to manage"][..]),
+            ("USERNS=yes", &["ids of its own", "USERNS"][..]),
+        ] {
+            let line = format!("subhost-enter --set {set} w -- true");
+            u.tool(&line).fails(125, parts);
+            u.is_gone();
+        }
+        u.tool("subhost-enter --set USERNS=auto w -- true").silent();
+        let dir = u.bare("image", "");
+        fs::write(dir.join("image.img"), [0; 4096]).unwrap();
+        u.own();
+        u.tool("subhost-mount image")
+            .fails(1, &["image.img", "loop devices are root's"]);
+        u.is_gone();
+    });
+}
+
+/// Who is not set up is told what is missing.
+#[test]
+fn a_user_without_ids() {
+    sandbox(|s| {
+        let u = s.user("ann", 1500);
+        let before = s.world();
+        u.overlay("w", "");
+        s.host(": >/etc/subgid");
+        u.tool("subhost-list")
+            .fails(1, &["/etc/subgid", "ann", "65536"]);
+        s.host("echo ann:300000:65536 >/etc/subgid; : >/etc/subuid");
+        u.tool("subhost-enter w")
+            .fails(125, &["/etc/subuid", "ann:"]);
+        s.host("echo ann:300000:100 >/etc/subuid");
+        u.tool("subhost-start w").fails(1, &["/etc/subuid"]);
+        // By number it is the same.
+        s.host("echo 1500:150000000:65536 >/etc/subuid; cp /etc/subuid /etc/subgid");
+        assert_eq!(u.inside("w", "id -u"), "0");
+        s.host("mount --bind /dev/null /usr/bin/newuidmap");
+        u.tool("subhost-list").fails(1, &["newuidmap"]);
+        s.host("umount /usr/bin/newuidmap");
+        u.is_gone();
+        s.same(&before);
+    });
+}
+
+/// No setting that somebody else could have written, and no tree that serves others.
+#[test]
+fn trust() {
+    sandbox(|s| {
+        let (u, bob) = (s.user("ann", 1500), s.user("bob", 1600));
+        let before = s.world();
+        let dir = u.overlay("w", "");
+        let config = dir.join("config");
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
+        u.tool("subhost-mount w").fails(5, &["config", "others"]);
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();
+        // A stranger's config, in our directory and behind a link: all strangers look alike inside.
+        let theirs = bob.overlay("w", "");
+        for dir in [&bob.home, &bob.subhost, &theirs] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::set_permissions(theirs.join("config"), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::remove_file(&config).unwrap();
+        symlink(theirs.join("config"), &config).unwrap();
+        u.tool("subhost-mount w").fails(5, &["belongs to uid"]);
+        // $SUBHOST of somebody else, below his home, and below what all may write.
+        let line = format!("subhost-list -S {}", bob.subhost.display());
+        u.tool(&line).fails(5, &["belongs to uid 1600"]);
+        s.host("mkdir -m 777 all; mkdir -m 700 all/ann; chown 1500:1500 all/ann");
+        let line = format!("subhost-list -S {}/all/ann", s.base.display());
+        u.tool(&line).fails(5, &["written by others"]);
+        // A tree that others reach.
+        let open = u.overlay("open", "");
+        for dir in [&u.home, &u.subhost, &open, &open.join("root")] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        u.tool("subhost-mount open")
+            .fails(5, &["other users of the host can reach"]);
+        u.is_gone();
+        s.same(&before);
+    });
+}
+
+/// The state is where nobody else can put anything.
+#[test]
+fn a_runtime_directory_of_somebody_elses() {
+    sandbox(|s| {
+        // Of a number that no other test has: /tmp is everybody's.
+        let u = s.user("eve", 1777);
+        u.overlay("w", "");
+        s.host("rm -r /run/user/1777; rm -rf /tmp/subhost-1777");
+        let before = s.world();
+        u.tool("subhost-start w").silent();
+        let meta = fs::metadata("/tmp/subhost-1777").unwrap();
+        assert_eq!((meta.uid(), meta.mode() & 0o7777), (1777, 0o700));
+        u.tool("subhost-stop w").silent();
+        eventually("it is gone", || !Path::new("/tmp/subhost-1777").exists());
+        for made in [
+            "mkdir -m 700 /tmp/subhost-1777",
+            "mkdir -m 777 /tmp/subhost-1777; chown 1777 /tmp/subhost-1777",
+            "ln -s /run /tmp/subhost-1777",
+        ] {
+            s.host(made);
+            u.tool("subhost-start w").fails(1, &["/tmp/subhost-1777"]);
+            s.host("rm -rf /tmp/subhost-1777");
+        }
+        // One that is not ours, as `su` hands it on, is not used.
+        let run = u.tool("subhost-list").env("XDG_RUNTIME_DIR", "/run");
+        run.ok();
+        eventually("it is gone", || !Path::new("/tmp/subhost-1777").exists());
+        s.same(&before);
+    });
+}
+
+/// Without -S and SUBHOST: by the XDG base directories.
+#[test]
+fn where_things_are_by_default() {
+    user(|u| {
+        u.overlay("w", "RUN='echo hello'\n");
+        let said = |log: &Path| {
+            eventually("it has written its log", || {
+                fs::read_to_string(log).is_ok_and(|text| text == "hello\n")
+            });
+        };
+        let run = |script: &str| u.sh(&format!("unset SUBHOST; {script}")).ok();
+        run("mkdir -p ~/.local/share; mv ~/subhosts ~/.local/share/subhost");
+        run("subhost-start w; subhost-config w UPPER");
+        said(&u.home.join(".local/state/subhost/w.log"));
+        run("subhost-stop w; [ $(subhost-enter w -- hostname) = w ]");
+        run("cd ~/.local; [ $(subhost-enter -S share/subhost w -- id -u) = 0 ]");
+        let other = "export XDG_DATA_HOME=$HOME/x XDG_STATE_HOME=$HOME/y";
+        run(&format!("mv ~/.local/share ~/x; {other}; subhost-start w"));
+        said(&u.home.join("y/subhost/w.log"));
+        run(&format!("{other}; subhost-stop w"));
+    });
+}
