@@ -199,6 +199,14 @@ const REFUSED: &[(Call, &str)] = &[
         "EPERM",
     ),
     (("console-paste", libc::SYS_ioctl, [0, 0x541c, 0]), "EPERM"),
+    (
+        ("file-flags", libc::SYS_ioctl, [0, 0x4008_6602, 0]),
+        "EPERM",
+    ),
+    (
+        ("file-project", libc::SYS_ioctl, [0, 0x401c_5820, 0]),
+        "EPERM",
+    ),
     // With a type that is none, which the kernel looks at before it looks for a module.
     (
         ("vsock", libc::SYS_socket, [libc::AF_VSOCK as u64, 15, 0]),
