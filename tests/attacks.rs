@@ -1,6 +1,6 @@
 //! Attacks by root inside: each of the programs in `tests/attacks/` tries one escape or one harm and must
-//! fail, in a subhost of the defaults. Where nothing confines it, it must succeed: or its failure would
-//! say nothing.
+//! fail, in a subhost of the defaults. Where nothing confines it, it must succeed, or its failure would
+//! say nothing: all but the few that say why not, and what the machine has not.
 
 mod common;
 
