@@ -190,13 +190,14 @@ fn read(file: &Path) -> Result<Vec<Entry>> {
     };
     parse(&text).ok_or_else(|| {
         let what = format!("{} is damaged", shown(file));
-        Error::new(Exit::Invalid, what).hint("lines of a number, a blank and a directory")
+        Error::new(Exit::Invalid, what).hint("lines of a number, a blank and a directory in quotes")
     })
 }
 
 fn parse(text: &str) -> Option<Vec<Entry>> {
     let entry = |line: &str| {
         let (base, dir) = line.split_once(' ')?;
+        let dir: String = serde_json::from_str(dir).ok()?;
         Some((base.parse().ok()?, PathBuf::from(dir)))
     };
     text.lines().map(entry).collect()
@@ -204,9 +205,10 @@ fn parse(text: &str) -> Option<Vec<Entry>> {
 
 /// Whole or not at all, whatever happens in between.
 fn write(file: &Path, entries: &[Entry]) -> Result<()> {
+    // Quoted: a directory may have any name.
     let lines = entries
         .iter()
-        .map(|(base, dir)| format!("{base} {}\n", dir.display()));
+        .map(|(base, dir)| format!("{base} {}\n", serde_json::json!(dir.to_string_lossy())));
     let text: String = lines.collect();
     let new = file.with_extension("new");
     File::options()
@@ -293,8 +295,8 @@ mod tests {
 
     #[test]
     fn the_registry_is_read_whole_or_not() {
-        let entries = parse("1879048192 /opt/sub host/a\n").unwrap();
-        assert_eq!(entries, [(FIRST, PathBuf::from("/opt/sub host/a"))]);
-        assert!(parse("1879048192 /a\nx /b\n").is_none());
+        let entries = parse("1879048192 \"/opt/sub host/a\\n\"\n").unwrap();
+        assert_eq!(entries, [(FIRST, PathBuf::from("/opt/sub host/a\n"))]);
+        assert!(parse("1879048192 \"/a\"\n1879113728 /b\n").is_none());
     }
 }

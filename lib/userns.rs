@@ -5,11 +5,11 @@ use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
 use crate::ids::COUNT;
 use crate::sys;
 use nix::fcntl::OFlag;
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, pipe2, setgroups, setresgid, setresuid};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 
 /// A new user namespace that has the ids from `base` on as its own from 0 on.
@@ -27,29 +27,73 @@ pub fn make(base: u32) -> Result<OwnedFd> {
 /// The kernel makes none; that of `work`.
 pub fn held<T>(base: u32, flags: CloneFlags, work: impl FnOnce(i32) -> Result<T>) -> Result<T> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).doing(|| "open a pipe")?;
-    let flags = flags | CloneFlags::CLONE_NEWUSER;
-    let Some(pid) = sys::clone_process(flags.bits()).map_err(explained)? else {
+    let (ready, made) = pipe2(OFlag::O_CLOEXEC).doing(|| "open a pipe")?;
+    let Some(pid) = sys::clone_process(0).map_err(explained)? else {
         // It ends with its parent, whatever becomes of that.
         drop(writer);
+        let told = apart(flags).err().map_or(0, |errno| errno as i32);
+        let _ = File::from(made).write_all(&told.to_ne_bytes());
         let _ = File::from(reader).read(&mut [0]);
         sys::exit(0);
     };
-    let mapped = ["gid_map", "uid_map"].iter().try_for_each(|map| {
-        std::fs::write(format!("/proc/{pid}/{map}"), format!("0 {base} {COUNT}"))
-            .doing(|| format!("map the ids from {base} on"))
+    drop(made);
+    let mut told = [0; 4];
+    let held = match File::from(ready).read_exact(&mut told) {
+        Ok(()) if told == [0; 4] => Ok(()),
+        Ok(()) => Err(Errno::from_raw(i32::from_ne_bytes(told))),
+        Err(e) => Err(e.into_errno()),
+    };
+    let done = held.map_err(explained).and_then(|()| {
+        for map in ["gid_map", "uid_map"] {
+            std::fs::write(format!("/proc/{pid}/{map}"), format!("0 {base} {COUNT}"))
+                .doing(|| format!("map the ids from {base} on"))?;
+        }
+        work(pid)
     });
-    let done = mapped.and_then(|()| work(pid));
     drop(writer);
     let _ = waitpid(Pid::from_raw(pid), None);
     done
 }
+
+/// New namespaces for the calling process, one of users among them. From a chroot there is none to be
+/// had: joining the mount namespace that one is in leads out.
+fn apart(flags: CloneFlags) -> std::result::Result<(), Errno> {
+    let flags = flags | CloneFlags::CLONE_NEWUSER;
+    match unshare(flags) {
+        Err(Errno::EPERM) => {
+            let mounts = File::open("/proc/self/ns/mnt").map_err(IntoErrno::into_errno)?;
+            setns(mounts, CloneFlags::CLONE_NEWNS)?;
+            unshare(flags)
+        }
+        other => other,
+    }
+}
+
+/// The shell commands that make `$p` a process with new namespaces, `options` of unshare(1), of which
+/// `kind` is one.
+pub fn shell(base: u32, kind: &str, options: &str) -> Vec<String> {
+    let of = |pid: &str| format!("\"$(readlink /proc/{pid}/ns/{kind})\"");
+    vec![
+        format!("unshare {options} sleep 60 & p=$!"),
+        format!(
+            "until [ {} != {} ]; do kill -0 $p; done",
+            of("$p"),
+            of("$$")
+        ),
+        format!("for m in uid_map gid_map; do echo 0 {base} {COUNT} > /proc/$p/$m; done"),
+    ]
+}
+
+/// The command that ends it.
+pub const SHELL_END: &str = "kill $p; wait $p || :";
 
 fn explained(errno: Errno) -> Error {
     let error = Error::sys("make a user namespace", errno);
     match errno {
         Errno::ENOSPC => error.hint("/proc/sys/user/max_user_namespaces"),
         Errno::EINVAL => error.hint("this kernel has none (CONFIG_USER_NS)"),
-        Errno::EPERM => error.hint("we are in a chroot, or in a user namespace that lacks the ids"),
+        Errno::EPERM => error
+            .hint("we are in a user namespace that lacks the ids, or a security module forbids it"),
         _ => error,
     }
 }

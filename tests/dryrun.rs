@@ -128,6 +128,37 @@ fn overlay() {
 }
 
 #[test]
+fn a_user_namespace() {
+    if !need(&["perl"]) {
+        return;
+    }
+    for kind in ["overlay", "read-only", "bind", "image", "volatile"] {
+        sandbox(move |s| {
+            s.bridge("br0");
+            let config = "USERNS=yes\nBRIDGES=br0\nADDR0=192.0.2.10/24\n";
+            match kind {
+                "overlay" => drop(s.overlay("w", config)),
+                "read-only" => drop(s.overlay("w", &format!("{config}READ_ONLY=yes\n"))),
+                "bind" => drop(s.rbind("w", config)),
+                "image" => drop(s.image("w", "ext4", config)),
+                _ => drop(s.overlay("w", &format!("{config}VOLATILE=yes\n"))),
+            }
+            compare(s);
+            // What a script made belongs to those inside as well.
+            let scripts =
+                ["subhost-mount", "subhost-net"].map(|tool| script(s, &format!("{tool} -n w")));
+            s.host(&scripts.concat());
+            s.tool("subhost-start w").silent();
+            s.inside("w", "ip link set eth0 mtu 1400; stat -c %u / | grep -x 0");
+            if kind != "read-only" {
+                s.inside("w", "echo x > /srv/x; stat -c %u /srv/x | grep -x 0");
+            }
+            s.tool("subhost-stop w").silent();
+        });
+    }
+}
+
+#[test]
 fn overlay_of_many_layers_with_odd_names() {
     sandbox(|s| {
         let mut layers = vec![s.layer("base")];

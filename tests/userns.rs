@@ -146,7 +146,7 @@ fn each_has_ids_of_its_own_for_good() {
         }
         let registry = fs::read_to_string("/var/lib/subhost/ids").unwrap();
         for (subhost, base) in all.iter().zip(bases) {
-            has(&registry, &[&format!("{base} {}\n", subhost.dir.display())]);
+            has(&registry, &[&format!("{base} {:?}\n", subhost.dir)]);
         }
         s.tool("subhost-stop a b c").silent();
         s.tool("subhost-mount c").silent();

@@ -2,8 +2,8 @@
 
 use super::host_mac;
 use crate::envfile::quote;
-use crate::ids::COUNT;
 use crate::plan::Step;
+use crate::userns;
 
 /// The commands that do `step`.
 pub fn up(step: &Step) -> Vec<String> {
@@ -73,15 +73,10 @@ pub fn up(step: &Step) -> Vec<String> {
 
 /// A namespace that belongs to a user namespace: a process holds both until it has its name.
 fn owned(name: &str, base: u32) -> Vec<String> {
-    let all = COUNT;
-    vec![
-        "unshare --user --net sleep 60 & p=$!".to_owned(),
-        "until [ \"$(readlink /proc/$p/ns/net)\" != \"$(readlink /proc/$$/ns/net)\" ]; do kill -0 $p; done"
-            .to_owned(),
-        format!("for m in uid_map gid_map; do echo 0 {base} {all} > /proc/$p/$m; done"),
-        format!("ip netns attach {} $p", quote(name)),
-        "kill $p; wait $p || :".to_owned(),
-    ]
+    let mut lines = userns::shell(base, "net", "--user --net");
+    lines.push(format!("ip netns attach {} $p", quote(name)));
+    lines.push(userns::SHELL_END.to_owned());
+    lines
 }
 
 /// The commands that undo `step`.

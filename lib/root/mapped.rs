@@ -40,7 +40,7 @@ pub(super) fn clone_of(
     Ok(tree)
 }
 
-/// Can what the step mounts be mapped? What is not there yet is not asked for.
+/// Can what the step mounts be mapped? What is not there, or not to be had, is said when it is mounted.
 ///
 /// # Errors
 /// The mount that cannot be.
@@ -57,11 +57,9 @@ pub(super) fn possible(step: &Step, table: &Table, userns: &OwnedFd) -> Result<(
         _ => return Ok(()),
     };
     for path in paths {
-        let errno = match clone_of(path, recursive, 0, userns) {
-            Ok(_) | Err(Errno::ENOENT) => continue,
-            Err(errno) => errno,
-        };
-        return Err(impossible(path, recursive, errno, table, userns));
+        if let Err(errno @ (Errno::EINVAL | Errno::EPERM)) = clone_of(path, recursive, 0, userns) {
+            return Err(impossible(path, recursive, errno, table, userns));
+        }
     }
     Ok(())
 }
@@ -195,7 +193,7 @@ pub(super) fn overlay(
 }
 
 /// The directory that both lie in.
-fn common(one: &Path, other: &Path) -> PathBuf {
+pub(super) fn common(one: &Path, other: &Path) -> PathBuf {
     let both = one.components().zip(other.components());
     both.take_while(|(one, other)| one == other)
         .map(|(part, _)| part)

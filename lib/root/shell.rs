@@ -4,7 +4,8 @@ use super::TMPFS_SOURCE;
 use super::overlay::{escaped_options, plain_options};
 use crate::envfile::quote;
 use crate::plan::Step;
-use std::path::Path;
+use crate::{sys, userns};
+use std::path::{Path, PathBuf};
 
 fn word(path: &Path) -> String {
     quote(&path.to_string_lossy())
@@ -38,6 +39,12 @@ pub fn up(step: &Step) -> Vec<String> {
             word(at)
         )],
         Step::Overlay {
+            lowers,
+            upper,
+            at,
+            ids: Some(base),
+        } => overlay(lowers, upper.as_ref(), at, *base),
+        Step::Overlay {
             lowers, upper, at, ..
         } => {
             let data = plain_options(lowers, upper.as_ref())
@@ -48,6 +55,18 @@ pub fn up(step: &Step) -> Vec<String> {
                 "mount -t overlay -o {options} overlay {}",
                 word(at)
             )]
+        }
+        Step::Rbind {
+            source,
+            at,
+            read_only,
+            ids: Some(base),
+        } => {
+            let attributes = if *read_only { sys::RDONLY } else { 0 };
+            let what = format!("bind {} {attributes}", word(source));
+            let mut lines = mapped(at, *base, &what);
+            lines.push(format!("mount --make-rslave {}", word(at)));
+            lines
         }
         Step::Rbind {
             source,
@@ -72,6 +91,41 @@ pub fn up(step: &Step) -> Vec<String> {
             vec![]
         }
     }
+}
+
+/// Mounts with mapped ids. For a bind util-linux has that from 2.39 on (X-mount.idmap), for layers
+/// nobody.
+fn mapped(at: &Path, base: u32, what: &str) -> Vec<String> {
+    let mut lines = userns::shell(base, "user", "--user");
+    lines.push(format!("perl - $p {} {what} <<'END'", word(at)));
+    lines.extend(include_str!("map.pl").lines().map(str::to_owned));
+    lines.push("END".to_owned());
+    lines.push(userns::SHELL_END.to_owned());
+    lines
+}
+
+fn overlay(
+    lowers: &[PathBuf],
+    upper: Option<&(PathBuf, PathBuf)>,
+    at: &Path,
+    base: u32,
+) -> Vec<String> {
+    let name = super::mapped::source(lowers, upper, base);
+    let mut words = vec![base.to_string(), name, lowers.len().to_string()];
+    let lowers = lowers.iter().map(|lower| word(lower));
+    match upper {
+        None => words.extend(["''".to_owned()].into_iter().chain(lowers)),
+        Some((upper, work)) => {
+            let common = super::mapped::common(upper, work);
+            words.push(word(&common));
+            words.extend(lowers);
+            for path in [upper, work] {
+                words.push(word(path.strip_prefix(&common).unwrap_or(path)));
+            }
+            words.extend(["index=on", "metacopy=off"].map(str::to_owned));
+        }
+    }
+    mapped(at, base, &format!("overlay {}", words.join(" ")))
 }
 
 fn image(

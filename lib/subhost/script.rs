@@ -5,7 +5,7 @@ use super::halves::refuse_foreign;
 use super::stop::{Asking, asking};
 use crate::config::Phase;
 use crate::envfile::quote;
-use crate::error::{Error, Exit, Result};
+use crate::error::Result;
 use crate::hooks;
 use crate::net::{self, Network};
 use crate::plan::{Half, Presence};
@@ -28,10 +28,6 @@ impl Subhost {
         };
         let steps = self.presences(&plan, is_frozen, &table, &mut network)?;
         refuse_foreign(&steps)?;
-        if half == Half::Root && plan.ids.is_some() {
-            let what = "no shell commands map the ids of a root";
-            return Err(Error::new(Exit::Failed, what).hint("USERNS; -v tells the steps"));
-        }
         let pending = root::pending(&plan.steps);
         let mut lines = Vec::new();
         for (planned, presence) in &steps {
