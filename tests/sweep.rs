@@ -126,6 +126,7 @@ fn make(s: &Sandbox, kind: &str) -> Subhost {
     );
     match kind {
         "overlay" => s.overlay("w", &config),
+        "userns" => s.overlay("w", &format!("{config}USERNS=yes\n")),
         "init" => {
             let init = config.replace("RUN='/bin/sleep 1000'", "INIT=/sbin/tiny\nSTOP=TERM");
             let w = s.overlay("w", &init);
@@ -428,6 +429,11 @@ sweeps! {
     start_layers: "layers", START, 12, 14;
     start_init: "init", START, 37, 41;
     stop_init: "init", STOP, 31, 31;
+    start_userns: "userns", START, 6, 7;
+    mount_userns: "userns", MOUNT, 2, 2;
+    net_userns: "userns", NET, 5, 6;
+    enter_boots_userns: "userns", ENTER_BOOTS, 25, 27;
+    enter_joins_userns: "userns", ENTER_JOINS, 7, 9;
     mount_overlay: "overlay", MOUNT, 3, 3;
     mount_image: "image", MOUNT, 3, 3;
     mount_layers: "layers", MOUNT, 2, 3;

@@ -21,7 +21,7 @@ pub(super) fn born(
     own: bool,
     base: u32,
 ) -> Result<(Child, Vec<String>)> {
-    match go(socket, spec, network, own, base) {
+    match go(&child, socket, spec, network, own, base) {
         Ok((pid, unmapped)) => {
             child.wait().doing(|| "wait for who makes PID 1")?;
             Ok((Child::adopt(pid).doing(|| "watch PID 1")?, unmapped))
@@ -34,6 +34,7 @@ pub(super) fn born(
 }
 
 fn go(
+    child: &Child,
     socket: &OwnedFd,
     spec: &OwnedFd,
     network: Option<&OwnedFd>,
@@ -52,7 +53,8 @@ fn go(
     let mut fds = vec![spec.as_raw_fd(), userns.as_raw_fd()];
     fds.extend(network.map(AsRawFd::as_raw_fd));
     send(socket, &Cross, &fds)?;
-    wait_for_report(socket)?;
+    // Killed once it has made PID 1, it tells nothing, and that one waits for us.
+    wait_for_report(socket, Some(child.pidfd()))?;
     match receive::<Report>(socket)? {
         Some((Report::Born { pid, unmapped }, _)) => Ok((pid, unmapped)),
         Some((report, _)) => Err(report.error().unwrap_or_else(terminal::lost)),

@@ -423,13 +423,26 @@ fn console(
     Ok(identity.0)
 }
 
-fn wait_for_report(socket: &OwnedFd) -> Result<()> {
+fn is_ready(socket: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+}
+
+/// Waits until there is a report, or its sender has ended without one.
+fn wait_for_report(socket: &OwnedFd, sender: Option<&OwnedFd>) -> Result<()> {
+    let fds = std::iter::once(socket).chain(sender);
+    let mut fds: Vec<PollFd> = fds
+        .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN))
+        .collect();
     loop {
         match poll(&mut fds, PollTimeout::from(PATIENCE * 1000)) {
             Ok(0) => {
                 let what = format!("the inside was not up after {PATIENCE} s");
                 return Err(Error::new(Exit::TimedOut, what));
+            }
+            // What it sent comes before its end.
+            Ok(_) if fds[0].any() == Some(false) && !is_ready(socket) => {
+                return Err(terminal::lost());
             }
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
@@ -441,7 +454,7 @@ fn wait_for_report(socket: &OwnedFd) -> Result<()> {
 impl Booted {
     fn wait_until_up(&mut self, is_init: bool) -> Result<()> {
         loop {
-            wait_for_report(&self.socket)?;
+            wait_for_report(&self.socket, None)?;
             match receive::<Report>(&self.socket)? {
                 Some((Report::Terminal, fds)) => {
                     let pair = <[OwnedFd; 2]>::try_from(fds).ok();
