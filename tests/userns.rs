@@ -287,3 +287,105 @@ fn with_the_hosts_network_root_inside_changes_nothing_in_it() {
         s.tool("subhost-stop w").silent();
     });
 }
+
+#[test]
+fn privileges_of_files_are_those_of_the_inside() {
+    if !need(&["setcap", "setpriv"]) {
+        return;
+    }
+    sandbox(|s| {
+        let w = s.bare("w", "USERNS=yes\nLOWER=/\n");
+        w.mkdir("root");
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        let told = s.inside(
+            "w",
+            "cp /usr/bin/id /srv/id; chmod 4755 /srv/id
+             setpriv --reuid 1000 --regid 1000 --clear-groups /srv/id -u
+             cp /usr/bin/cat /srv/cat; setcap cap_net_raw+ep /srv/cat; getcap /srv/cat
+             setpriv --reuid 1000 --regid 1000 --clear-groups /srv/cat /proc/self/status | grep CapEff",
+        );
+        has(&told, &["0\n/srv/cat cap_net_raw=ep\n", "0000000000002000"]);
+        s.stop("w", &before);
+        // On disk they are root's of whoever has the file system.
+        let told = s.host("getcap -n opt/w/root/srv/cat");
+        has(&told, &["cap_net_raw=ep"]);
+        lacks(&told, &["rootid"]);
+    });
+}
+
+#[test]
+fn a_process_that_nsenter_brings_in_is_like_any() {
+    if !need(&["nsenter"]) {
+        return;
+    }
+    sandbox(|s| {
+        s.overlay("w", "USERNS=yes\n");
+        s.tool("subhost-start w").silent();
+        let look = "for n in user mnt net uts ipc pid cgroup; do readlink /proc/self/ns/$n; done
+             cat /proc/self/uid_map; id -u; id -g; touch /srv/$1; stat -c %u:%g /srv/$1";
+        let ours = s
+            .tool("subhost-enter w -- sh -c")
+            .arg(look)
+            .arg("sh")
+            .arg("a");
+        let pid = s.pid("w");
+        let theirs = s.host(&format!("nsenter -t {pid} -a /bin/sh -c '{look}' sh b"));
+        assert_eq!(ours.ok().text(), theirs);
+        s.tool("subhost-stop w").silent();
+    });
+}
+
+#[test]
+fn an_init_manages_its_cgroup() {
+    sandbox(|s| {
+        let w = s.overlay(
+            "w",
+            "USERNS=yes\nINIT=/sbin/tiny\nSTOP=TERM\nSTOP_TIMEOUT=5s\n",
+        );
+        w.script(
+            "root/sbin/tiny",
+            "mkdir /sys/fs/cgroup/mine && echo made\ntrap 'exit 0' TERM\nwhile :; do sleep 1000 & wait; done",
+        );
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        if !s.inside("w", "ls /sys/fs/cgroup").is_empty() {
+            let mine = || s.inside("w", "stat -c %u /sys/fs/cgroup/mine || :");
+            eventually("it made a cgroup", || mine() == "0");
+        }
+        assert_eq!(s.inside("w", "stat -c %u:%g /dev/console"), "0:5");
+        s.stop("w", &before);
+    });
+}
+
+#[test]
+fn what_does_not_work_then_is_said() {
+    sandbox(|s| {
+        s.overlay("w", "USERNS=yes\nNET=host\n");
+        let out = s.tool("subhost-config --check w").ok();
+        has(&out.stderr, &["NET=host", "nothing in its network"]);
+        s.tool("subhost-config --check --set NET=private w")
+            .silent();
+        s.overlay("v", "USERNS=perhaps\n");
+        s.tool("subhost-mount v").fails(5, &["USERNS", "'perhaps'"]);
+    });
+}
+
+#[test]
+fn who_is_in_a_chroot_can_start_it_too() {
+    sandbox(|s| {
+        s.overlay("w", "USERNS=yes\n");
+        let before = s.world();
+        s.host("mkdir jail; mount --rbind / jail; mount --make-rslave jail");
+        let tools = common::tools_dir();
+        for verb in ["subhost-start", "subhost-enter -T", "subhost-stop --sync"] {
+            let script = format!(
+                "SUBHOST={} chroot jail {tools}/{verb} w </dev/null",
+                s.subhost.display()
+            );
+            s.host(&script);
+        }
+        s.host("umount -l jail; rmdir jail");
+        s.same(&before);
+    });
+}

@@ -1,7 +1,7 @@
 //! `subhost-config`.
 
 use super::{Common, Tool, print, warn};
-use crate::config::{Config, Name};
+use crate::config::{Config, Name, Net, Userns};
 use crate::envfile::quote;
 use crate::error::{Error, Exit, Result, shown};
 use clap::Parser;
@@ -93,6 +93,12 @@ fn quoted(value: &str) -> String {
 /// What is valid, but should have been thought about.
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = crate::confine::weakened(config);
+    if config.userns != Userns::No && !matches!(config.net, Net::Private(_)) {
+        let net = &config.settings["NET"];
+        warnings.push(format!(
+            "USERNS: with NET={net} root inside can change nothing in its network"
+        ));
+    }
     for bind in &config.run.binds {
         if !bind.source.exists() {
             warnings.push(format!("BIND: there is no {}", shown(&bind.source)));

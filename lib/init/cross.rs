@@ -1,9 +1,9 @@
 //! Into a user namespace, for the process that will be PID 1 there. What only root of the host can
 //! make is made before: from then on it is nobody here.
 
-use super::nodes;
 use super::spec::{Cross, Report, Spec, receive, send};
 use super::tree::{self, World};
+use super::{nodes, pick};
 use crate::error::{Doing, Errno, Error, Result, shown};
 use crate::{login, sys, terminal, userns};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -29,7 +29,7 @@ pub fn cross(socket: &OwnedFd) -> Result<Option<World>> {
     let Some(base) = spec.ids else {
         return Err(terminal::lost());
     };
-    let (picked, unmapped) = tree::pick_up(&spec, Some(&userns))?;
+    let (picked, unmapped) = pick::pick_up(&spec, Some(&userns))?;
     let world = World {
         live: live(&spec)?,
         sys: tree::sysfs()?,

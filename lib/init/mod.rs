@@ -8,6 +8,7 @@ mod cross;
 mod dev;
 mod masks;
 mod nodes;
+mod pick;
 pub mod spec;
 mod tree;
 

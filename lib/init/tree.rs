@@ -7,6 +7,7 @@
 use super::dev::{self, Nodes};
 use super::masks::{Kernel, Masks};
 use super::nodes;
+use super::pick::{Picked, pick_up};
 use super::spec::Spec;
 use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::sys;
@@ -21,15 +22,6 @@ use rustix::thread::CapabilitySet;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-
-/// What was picked up on the host, with where it goes.
-pub struct Picked {
-    mount: OwnedFd,
-    target: String,
-    directory: bool,
-    make: bool,
-    text: bool,
-}
 
 /// What is made on the host for those who are root in a user namespace only.
 pub struct World {
@@ -143,68 +135,6 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>, world: Option<World>) ->
 const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 const SAFE: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
-
-/// Binds of the host as detached mounts, with all submounts. Those that cannot be mapped as `userns`
-/// maps are given beside them, in words.
-///
-/// # Errors
-/// What is not there.
-pub fn pick_up(spec: &Spec, userns: Option<&OwnedFd>) -> Result<(Vec<Picked>, Vec<String>)> {
-    let (mut picked, mut unmapped) = (Vec::new(), Vec::new());
-    let mut clone = |path: &Path, read_only, told: bool| match userns {
-        None => clone_of(path, read_only),
-        Some(userns) => match mapped(path, read_only, userns) {
-            Err(Errno::EINVAL | Errno::EPERM) => {
-                if told {
-                    unmapped.push(shown(path));
-                }
-                clone_of(path, read_only)
-            }
-            other => other,
-        },
-    };
-    for (source, target, make) in &spec.texts {
-        picked.push(Picked {
-            mount: clone(source, true, false).doing(|| format!("bind {}", shown(source)))?,
-            target: target.clone(),
-            directory: false,
-            make: *make,
-            text: true,
-        });
-    }
-    // After our texts, so that a BIND on the same file wins.
-    for bind in &spec.binds {
-        let doing = || format!("bind {}", shown(&bind.source));
-        let directory = std::fs::metadata(&bind.source).doing(doing)?.is_dir();
-        picked.push(Picked {
-            mount: clone(&bind.source, bind.read_only, true).doing(doing)?,
-            target: bind.target.clone(),
-            directory,
-            make: true,
-            text: false,
-        });
-    }
-    Ok((picked, unmapped))
-}
-
-const COPY: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
-    .union(OpenTreeFlags::OPEN_TREE_CLOEXEC)
-    .union(OpenTreeFlags::AT_RECURSIVE);
-
-fn clone_of(path: &Path, read_only: bool) -> std::result::Result<OwnedFd, Errno> {
-    let tree = open_tree(CWD, path, COPY).map_err(IntoErrno::into_errno)?;
-    let read_only = if read_only { sys::RDONLY } else { 0 };
-    sys::mount_setattr_tree(&tree, sys::NODEV | read_only, nix::libc::MS_SLAVE)?;
-    Ok(tree)
-}
-
-fn mapped(path: &Path, read_only: bool, userns: &OwnedFd) -> std::result::Result<OwnedFd, Errno> {
-    let tree = open_tree(CWD, path, COPY).map_err(IntoErrno::into_errno)?;
-    let read_only = if read_only { sys::RDONLY } else { 0 };
-    let attributes = sys::NODEV | read_only;
-    sys::mount_map_tree(&tree, attributes, nix::libc::MS_SLAVE, userns)?;
-    Ok(tree)
-}
 
 pub(super) fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
