@@ -69,7 +69,11 @@ const COPY: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE
     .union(OpenTreeFlags::OPEN_TREE_CLOEXEC)
     .union(OpenTreeFlags::AT_RECURSIVE);
 
-fn clone_of(path: &Path, read_only: bool) -> std::result::Result<OwnedFd, Errno> {
+/// What is there, with all submounts, as a detached mount.
+///
+/// # Errors
+/// The errno of the failed call.
+pub fn clone_of(path: &Path, read_only: bool) -> std::result::Result<OwnedFd, Errno> {
     let tree = open_tree(CWD, path, COPY).map_err(IntoErrno::into_errno)?;
     let read_only = if read_only { sys::RDONLY } else { 0 };
     sys::mount_setattr_tree(&tree, sys::NODEV | read_only, nix::libc::MS_SLAVE)?;

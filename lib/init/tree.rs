@@ -7,7 +7,7 @@
 use super::dev::{self, Nodes};
 use super::masks::{Kernel, Masks};
 use super::nodes;
-use super::pick::{Picked, pick_up};
+use super::pick::{Picked, clone_of, pick_up};
 use super::spec::Spec;
 use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::sys;
