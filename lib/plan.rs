@@ -56,6 +56,9 @@ pub enum Step {
     Tmpfs {
         /// Where.
         at: PathBuf,
+        /// Bytes that it may hold; none: half of the host's memory.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size: Option<u64>,
     },
     /// An overlay.
     Overlay {

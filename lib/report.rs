@@ -257,7 +257,7 @@ fn traffic(plan: &Plan, links: &BTreeMap<String, Link>) -> Vec<Traffic> {
 fn mounts(plan: &Plan) -> Vec<PathBuf> {
     let of = |step: &Step| match step {
         Step::Image { at, .. }
-        | Step::Tmpfs { at }
+        | Step::Tmpfs { at, .. }
         | Step::Overlay { at, .. }
         | Step::Rbind { at, .. } => Some(at.clone()),
         _ => None,

@@ -388,8 +388,15 @@ fn below_the_callers_own() {
 
         w.config("CGROUP=inherit\nPIDS=70\n");
         if is_unified() {
-            // The caller itself is in the cgroup that would have to share out the controller.
-            in_job(s, "subhost-start w").fails(1, &["PIDS", "pids", "processes are in it"]);
+            // Somebody else is in the cgroup that would have to share out the controller.
+            let beside = "sh -c 'sleep 1000 & subhost-start w; x=$?; kill $!; exit $x'";
+            in_job(s, beside).fails(1, &["PIDS", "pids", "processes are in it"]);
+            s.same(&before);
+            // We ourselves step aside.
+            in_job(s, "subhost-start w").silent();
+            let set = value("job/subhost.w", "pids", "pids.max", "pids.max");
+            assert_eq!(set, "70");
+            s.tool("subhost-stop --sync w").silent();
         } else {
             in_job(s, "subhost-start w").silent();
             let set = value("job/subhost.w", "pids", "pids.max", "pids.max");
@@ -491,6 +498,9 @@ fn refusals() {
             ("IO=/dev/sda:rbps=0", "no I/O"),
             ("IO=/dev/sda:rbps=1,rbps=2", "twice"),
             ("IO=/dev/sda:bps=1", "DEVICE:rbps"),
+            ("DISK=10M", "VOLATILE=yes"),
+            ("DISK=10K", "less than 1M"),
+            ("DISK=all", "not a size"),
         ] {
             w.config(&format!("{line}\n"));
             let key = line.split('=').next().unwrap();
@@ -757,5 +767,42 @@ fn devices_are_bounded_whatever_nodes_there_are() {
             s.stop("w", &before);
         }
         s.host(&format!("losetup -d {one}; losetup -d {two}"));
+    });
+}
+
+#[test]
+fn a_disk_filler_ends_inside() {
+    sandbox(|s| {
+        s.overlay("v", "VOLATILE=yes\nDISK=4M\n");
+        s.image("i", "ext4", "");
+        let before = s.world();
+        s.tool("subhost-start v i").silent();
+        assert_eq!(
+            s.inside("v", "df -k / | tail -n 1 | awk '{ print $2 }'"),
+            "4096"
+        );
+        stays_responsive(s, || {
+            for name in ["v", "i"] {
+                s.enter(name, "exec cat /dev/zero >/fill")
+                    .fails(1, &["No space left on device"]);
+            }
+        });
+        assert_eq!(s.inside("v", "echo in"), "in");
+        s.tool("subhost-stop --sync v i").silent();
+        s.same_now(&before);
+
+        // What a script makes is the same.
+        has(&s.tool("subhost-mount -n v").ok().stdout, &["size=4194304"]);
+    });
+}
+
+#[test]
+fn an_image_is_its_own_bound() {
+    sandbox(|s| {
+        let i = s.image("i", "ext4", "DISK=10M\n");
+        s.tool("subhost-config --check i")
+            .fails(5, &["DISK", "image", "size"]);
+        i.config("DISK=10M\nVOLATILE=yes\n");
+        s.tool("subhost-config --check i").ok();
     });
 }

@@ -9,6 +9,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+/// Where a tool goes that stands in the way of controllers.
+const ASIDE: &str = "subhost-tools";
+
 pub(super) fn read(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap_or_default()
 }
@@ -162,7 +165,12 @@ impl Dir {
         {
             self.enable(above, wanted)?;
         }
-        match give(dir, wanted.controller) {
+        let mut given = give(dir, wanted.controller);
+        let is_busy = |given: &std::io::Result<()>| matches!(given, Err(e) if e.raw_os_error() == Some(Errno::EBUSY as i32));
+        if is_busy(&given) && dir == self.floor && self.parent() == dir && step_aside(dir) {
+            given = give(dir, wanted.controller);
+        }
+        match given {
             Err(e) if e.raw_os_error() == Some(Errno::EBUSY as i32) => {
                 let what = format!(
                     "{}: the cgroup {} cannot share out its controller {}, as processes are in it itself",
@@ -213,12 +221,18 @@ impl Dir {
     /// What holds ours goes with the last one in it.
     pub(super) fn leave_parent(&self) -> Result<()> {
         if !self.parent_is_ours {
+            if self.is_v2() && self.parent() == self.floor {
+                // Not there, or a tool is in it that boots another.
+                let _ = std::fs::remove_dir(self.floor.join(ASIDE));
+            }
             return Ok(());
         }
         for _ in 0..3 {
             match std::fs::remove_dir(self.parent()).map_err(IntoErrno::into_errno) {
-                // Another one has been quicker; nobody can have made it where nothing can be written.
-                Ok(()) | Err(Errno::ENOENT | Errno::EROFS) => return Ok(()),
+                // Another one has been quicker.
+                Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+                // Where nothing can be written, it has never been made.
+                Err(Errno::EROFS) if !self.parent().exists() => return Ok(()),
                 // It still serves others, or did when it was asked.
                 Err(Errno::EBUSY) if has_directories(self.parent()) => return Ok(()),
                 Err(Errno::EBUSY) => {}
@@ -244,6 +258,19 @@ impl Dir {
             }
         }
     }
+}
+
+/// The tool that boots, alone in a cgroup that is given to it, leaves that for one below it: then it
+/// can share out controllers. So does every daemon with systemd's `Delegate=yes`.
+fn step_aside(dir: &Path) -> bool {
+    let procs = read(&dir.join("cgroup.procs"));
+    let us = std::process::id().to_string();
+    if procs.lines().any(|pid| pid != us) {
+        return false;
+    }
+    let aside = dir.join(ASIDE);
+    let made = std::fs::create_dir(&aside);
+    (made.is_ok() || aside.is_dir()) && write(&aside.join("cgroup.procs"), "0").is_ok()
 }
 
 fn give(dir: &Path, controller: &str) -> std::io::Result<()> {

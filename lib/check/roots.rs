@@ -148,7 +148,7 @@ fn there(
 pub(super) fn place(step: &Step) -> Option<&Path> {
     match step {
         Step::Image { at, .. }
-        | Step::Tmpfs { at }
+        | Step::Tmpfs { at, .. }
         | Step::Overlay { at, .. }
         | Step::Rbind { at, .. } => Some(at),
         _ => None,

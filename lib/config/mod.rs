@@ -129,6 +129,8 @@ pub struct Root {
     pub read_only: bool,
     /// What is written is gone at stop.
     pub volatile: bool,
+    /// Bytes that may be written, where that is a bound of the root's own to keep.
+    pub disk: Option<u64>,
 }
 
 /// One read-only layer of an overlay.

@@ -2,13 +2,13 @@
 //! whatever module does the rest of it.
 
 use super::{Filter, caps};
-use crate::config::{Bind, Config, Layer, Net};
+use crate::config::{Bind, Bound, Config, Layer, Net};
 use crate::error::shown;
 use std::path::Path;
 
 /// All that is weaker than it could be; empty where nothing is.
 pub fn weakened(config: &Config) -> Vec<String> {
-    let about: [fn(&Config) -> Vec<String>; 7] = [
+    let about: [fn(&Config) -> Vec<String>; 8] = [
         layers,
         network,
         binds,
@@ -16,6 +16,7 @@ pub fn weakened(config: &Config) -> Vec<String> {
         filter,
         hidden,
         devices,
+        processes,
     ];
     about.iter().flat_map(|about| about(config)).collect()
 }
@@ -123,6 +124,14 @@ fn hidden(config: &Config) -> Vec<String> {
     let bare = &config.confine.hidden.bare;
     let text = || format!("MASK: not covered or protected are {}", bare.join(", "));
     (!bare.is_empty()).then(text).into_iter().collect()
+}
+
+fn processes(config: &Config) -> Vec<String> {
+    let text = "PIDS=max: a fork bomb inside is bounded by the host alone";
+    (config.limits.pids == Some(Bound::Max))
+        .then(|| text.into())
+        .into_iter()
+        .collect()
 }
 
 fn devices(config: &Config) -> Vec<String> {

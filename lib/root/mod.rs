@@ -77,7 +77,7 @@ fn found<'a>(planned: Planned, table: &'a Table) -> Found<'a> {
             };
         }
         Step::Image { at, .. }
-        | Step::Tmpfs { at }
+        | Step::Tmpfs { at, .. }
         | Step::Overlay { at, .. }
         | Step::Rbind { at, .. } => at,
         // A check leaves nothing that could be there; the others are no mounts.
@@ -106,7 +106,7 @@ fn found<'a>(planned: Planned, table: &'a Table) -> Found<'a> {
 pub fn mark(step: &Step) -> Option<Mark> {
     match step {
         Step::Image { at, .. }
-        | Step::Tmpfs { at }
+        | Step::Tmpfs { at, .. }
         | Step::Overlay { at, .. }
         | Step::Rbind { at, .. } => mountinfo::mark(at),
         _ => None,
@@ -241,7 +241,7 @@ pub fn detach_loop(device: &Path) -> Result<()> {
 /// The places that the steps will make, for [`check`].
 pub fn pending(steps: &[Step]) -> Vec<&Path> {
     let place = |step| match step {
-        &Step::Image { ref at, .. } | &Step::Tmpfs { ref at } => Some(at.as_path()),
+        &Step::Image { ref at, .. } | &Step::Tmpfs { ref at, .. } => Some(at.as_path()),
         _ => None,
     };
     steps.iter().filter_map(place).collect()
@@ -288,9 +288,9 @@ pub fn act(step: &Step) -> Result<()> {
             *read_only,
         ),
         Step::Within { file, at, path } => within(file, at, path),
-        Step::Tmpfs { at } => sys_mount::Mount::builder()
+        Step::Tmpfs { at, size } => sys_mount::Mount::builder()
             .fstype(FilesystemType::Manual("tmpfs"))
-            .data("mode=0755")
+            .data(&tmpfs_options(*size))
             .mount(TMPFS_SOURCE, at)
             .map(drop)
             .map_err(|e| mount_error("a tmpfs", at, e.into_errno())),
@@ -310,6 +310,12 @@ pub fn act(step: &Step) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Options of the tmpfs of a volatile root.
+pub(super) fn tmpfs_options(size: Option<u64>) -> String {
+    let size = size.map_or(String::new(), |size| format!(",size={size}"));
+    format!("mode=0755{size}")
 }
 
 /// Takes away what the step made, if it is there and ours. `detach`: what stays busy is detached

@@ -34,8 +34,9 @@ pub fn up(step: &Step) -> Vec<String> {
             *read_only,
         ),
         Step::Within { path, .. } => vec![format!("[ -d {0} ] && [ ! -L {0} ]", word(path))],
-        Step::Tmpfs { at } => vec![format!(
-            "mount -t tmpfs -o mode=0755 {TMPFS_SOURCE} {}",
+        Step::Tmpfs { at, size } => vec![format!(
+            "mount -t tmpfs -o {} {TMPFS_SOURCE} {}",
+            super::tmpfs_options(*size),
             word(at)
         )],
         Step::Overlay {
@@ -172,7 +173,7 @@ pub fn down(step: &Step) -> Vec<String> {
             format!("mount --make-rslave {}", word(at)),
             format!("umount -R {}", word(at)),
         ],
-        Step::Image { at, .. } | Step::Tmpfs { at } | Step::Overlay { at, .. } => {
+        Step::Image { at, .. } | Step::Tmpfs { at, .. } | Step::Overlay { at, .. } => {
             vec![format!("umount -R {}", word(at))]
         }
         _ => vec![],

@@ -73,6 +73,7 @@ pub fn steps(config: &Config, state: &Path, ids: Option<u32>) -> Vec<Step> {
         steps.push(directory(&root.work));
         steps.push(Step::Tmpfs {
             at: root.work.clone(),
+            size: root.disk,
         });
         steps.push(directory(&upper));
         steps.push(directory(&work));

@@ -286,7 +286,7 @@ impl Subhost {
         let mut hidden: Vec<&Path> = Vec::new();
         for (planned, presence) in &mut steps {
             match planned.step {
-                Step::Tmpfs { at } if *presence == Presence::Absent => hidden.push(at),
+                Step::Tmpfs { at, .. } if *presence == Presence::Absent => hidden.push(at),
                 // What is there now is not what will be there when it is mounted.
                 Step::Directory { path, .. }
                     if hidden.iter().any(|at| at != path && path.starts_with(at)) =>
@@ -326,7 +326,7 @@ fn title(step: &Step) -> String {
         Step::Directory { path, .. } | Step::Within { path, .. } => shown(path),
         Step::Claim { path } => format!("the claim of {}", shown(path)),
         Step::Image { at, .. }
-        | Step::Tmpfs { at }
+        | Step::Tmpfs { at, .. }
         | Step::Overlay { at, .. }
         | Step::Rbind { at, .. } => {
             format!("the mount on {}", shown(at))

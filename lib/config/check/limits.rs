@@ -34,6 +34,28 @@ impl Checker<'_> {
         })
     }
 
+    /// What may be written to the root.
+    pub(super) fn disk(&self, text: &str, image: bool, volatile: bool) -> Result<Option<u64>> {
+        let Some(size) = self.optional("DISK", text, size)? else {
+            return Ok(None);
+        };
+        if size < LEAST_MEMORY {
+            return Err(self.bad("DISK", format!("'{text}' is less than 1M")));
+        }
+        match (volatile, image) {
+            (true, _) => Ok(Some(size)),
+            (false, true) => Err(self
+                .bad("DISK", "an image is bounded by its own size")
+                .hint("truncate and resize2fs or the like make it larger or smaller")),
+            (false, false) => Err(self
+                .bad(
+                    "DISK",
+                    "bounds what VOLATILE=yes holds in memory; a directory has no bound",
+                )
+                .hint("an IMAGE is as large as its file")),
+        }
+    }
+
     fn optional<T>(
         &self,
         key: &str,

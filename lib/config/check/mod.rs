@@ -228,6 +228,7 @@ impl Checker<'_> {
         if !lowers.is_empty() && (work.starts_with(&upper) || upper.starts_with(&work)) {
             return Err(self.bad("WORK", "WORK and UPPER lie in each other; give each a directory of its own on one file system"));
         }
+        let disk = self.disk(&raw.disk, image.is_some(), volatile)?;
         Ok(Root {
             live,
             upper,
@@ -236,6 +237,7 @@ impl Checker<'_> {
             image,
             read_only,
             volatile,
+            disk,
         })
     }
 
