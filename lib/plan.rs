@@ -101,6 +101,11 @@ pub enum Step {
         /// The pair.
         cable: Cable,
     },
+    /// A process that carries what goes in and out of a named namespace.
+    Helper {
+        /// The namespace.
+        netns: String,
+    },
     /// Routes inside a named namespace.
     Routes {
         /// The namespace.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{eventually, first_subid, has, lacks, sandbox, user};
+use common::{Run, Sandbox, User, eventually, first_subid, has, lacks, need, sandbox, user};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -305,6 +305,7 @@ fn what_needs_root_is_refused_by_name() {
         for (set, parts) in [
             ("BRIDGES=br0", &["cable", "need root"][..]),
             ("MEMORY=10M", &["MEMORY", "user's to manage"][..]),
+            ("LOWER=/", &["mounts of the host's"][..]),
             ("USERNS=yes", &["ids of its own", "USERNS"][..]),
         ] {
             let line = format!("subhost-enter --set {set} w -- true");
@@ -436,5 +437,155 @@ fn where_things_are_by_default() {
         run(&format!("mv ~/.local/share ~/x; {other}; subhost-start w"));
         said(&u.home.join("y/subhost/w.log"));
         run(&format!("{other}; subhost-stop w"));
+    });
+}
+
+/// The lines of the README, as they are there but for the network, which needs a way out.
+#[test]
+fn the_readme() {
+    user(|u| {
+        let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        let mut blocks = readme.split("```");
+        let block = blocks
+            .find(|block| block.contains("subhost-enter mine"))
+            .unwrap();
+        let script = block
+            .trim_start_matches("sh")
+            .replace("echo NET=user >", ": >");
+        let told = u.sh(&format!("set -eu; unset SUBHOST\n{script}")).ok();
+        has(&told.stdout, &["uid=0"]);
+        u.is_gone();
+    });
+}
+
+/// A host with a way out, a web server on an address of its own and another on its loopback.
+fn with_network(uid: u32, test: impl FnOnce(&Sandbox, &User) + Send + 'static) {
+    if !need(&["pasta", "slirp4netns", "newuidmap"]) {
+        return;
+    }
+    sandbox(move |s| {
+        // Of a number that no other test has.
+        let u = s.user("ann", uid);
+        s.host(
+            "ip link add out type veth peer name far; ip link set out up; ip link set far up
+             ip address add 192.0.2.10/24 dev out
+             ip route add default via 192.0.2.1; ip address add 198.51.100.7/32 dev out
+             mknod tun c 10 200; chmod 666 tun; mount --bind tun /dev/net/tun
+             mkdir www; echo reached >www/index.html; printf 'nameserver 198.51.100.53\\n' >/etc/resolv.conf",
+        );
+        let serve = |at: &str| {
+            let httpd = format!("exec busybox httpd -f -p {at}:8080 -h www");
+            Run::host(&s.base, &httpd).start()
+        };
+        let mut servers = [serve("198.51.100.7"), serve("127.0.0.1")];
+        eventually("the servers listen", || {
+            s.host("ss -Hltn | grep -c :8080 || :") == "2"
+        });
+        let before = s.world();
+        test(s, &u);
+        u.is_gone();
+        s.same(&before);
+        for server in &mut servers {
+            server.kill();
+        }
+        for server in servers {
+            server.wait();
+        }
+    });
+}
+
+/// What a web server says. Not by busybox's wget, which a static one may not survive.
+fn fetch(address: &str) -> String {
+    let (host, port) = address.split_once(':').unwrap();
+    format!(
+        "{{ printf 'GET / HTTP/1.0\\r\\n\\r\\n'; sleep 1; }} | timeout 3 nc {host} {port} | grep -x reached"
+    )
+}
+
+/// Reaches what the host reaches, and not the host's own loopback.
+fn goes_out(s: &Sandbox, u: &User, helper: &str) {
+    u.overlay("w", "NET=user\n");
+    let seen = u.inside(
+        "w",
+        &format!("{}; cat /etc/resolv.conf", fetch("198.51.100.7:8080")),
+    );
+    assert_eq!(seen, "reached\nnameserver 10.0.2.3", "{helper}");
+    u.is_gone();
+    u.tool("subhost-net w").silent();
+    let runs = |count: &str| {
+        let count = count.to_owned();
+        let pgrep = format!(
+            "pgrep -c -u {} -f /usr/bin/{helper}.*/run/netns/[w] || :",
+            u.uid
+        );
+        eventually("the helper runs or not", || s.host(&pgrep) == count);
+    };
+    runs("1");
+    assert_eq!(u.state("w"), "hibernating");
+    u.tool("subhost-start w").silent();
+    for address in ["127.0.0.1", "10.0.2.2", "192.0.2.1", "192.0.2.10"] {
+        let out = u.enter("w", &fetch(&format!("{address}:8080"))).run();
+        assert_ne!(out.code, 0, "{helper}, {address}: {out}");
+    }
+    // Nobody comes in.
+    u.tool("subhost-enter w -- sh -c")
+        .arg("echo reached >/srv/index.html; httpd -p 8081 -h /srv")
+        .ok();
+    assert_eq!(u.inside("w", &fetch("127.0.0.1:8081")), "reached");
+    assert_eq!(s.host("ss -Hltn | grep -c :8081 || :"), "0");
+    assert!(!s.test("busybox wget -q -T 2 -O - http://127.0.0.1:8081"));
+    // A helper that has died is missed, and started anew.
+    u.tool("subhost-stop --keep w").silent();
+    s.host(&format!(
+        "pkill -KILL -u {} -f /usr/bin/{helper}.*/run/netns/[w]",
+        u.uid
+    ));
+    eventually("it is missed", || u.state("w") == "broken");
+    u.tool("subhost-start w").silent();
+    eventually("it is reached again", || {
+        u.enter("w", &fetch("198.51.100.7:8080")).run().text() == "reached"
+    });
+    u.tool("subhost-stop w").silent();
+    runs("0");
+    let line = "subhost-enter --set DNS=192.0.2.53 w -- cat /etc/resolv.conf";
+    assert_eq!(u.tool(line).ok().text(), "nameserver 192.0.2.53");
+}
+
+#[test]
+fn network_by_pasta() {
+    with_network(1701, |s, u| {
+        goes_out(s, u, "pasta");
+    });
+}
+
+#[test]
+fn network_by_slirp4netns() {
+    with_network(1702, |s, u| {
+        s.host("mount --bind /dev/null /usr/bin/pasta");
+        goes_out(s, u, "slirp4netns");
+        s.host("umount /usr/bin/pasta");
+    });
+}
+
+#[test]
+fn network_without_a_helper() {
+    with_network(1703, |s, u| {
+        u.overlay("w", "NET=user\n");
+        s.overlay("w", "NET=user\n");
+        s.tool("subhost-start w")
+            .fails(1, &["ordinary users", "BRIDGES"]);
+        s.host(
+            "mount --bind /dev/null /usr/bin/pasta; mount --bind /dev/null /usr/bin/slirp4netns",
+        );
+        u.tool("subhost-start w")
+            .fails(1, &["pasta", "slirp4netns", "passt"]);
+        s.host("umount /usr/bin/slirp4netns; umount /usr/bin/pasta; ip route delete default");
+        u.tool("subhost-start w")
+            .fails(1, &["pasta", "default route"]);
+        s.host("ip route add default via 192.0.2.1; chmod 600 tun");
+        u.tool("subhost-start w")
+            .fails(1, &["/dev/net/tun", "chmod 666"]);
+        let line = "subhost-start --set BRIDGES=br0 w";
+        u.tool(line).fails(5, &["BRIDGES", "NET=user"]);
     });
 }

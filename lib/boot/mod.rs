@@ -253,7 +253,7 @@ fn spec(
             true,
         ));
     }
-    if !run.dns.is_empty() || !run.search.is_empty() {
+    if !run.dns.is_empty() || !run.search.is_empty() || config.has_helper() {
         texts.push((
             state.write_text("resolv.conf", &texts::resolv_conf(config))?,
             "/etc/resolv.conf".into(),

@@ -17,6 +17,9 @@ pub(super) fn resolv_conf(config: &Config) -> String {
     for server in &config.run.dns {
         text += &format!("nameserver {server}\n");
     }
+    if config.run.dns.is_empty() && config.has_helper() {
+        text += &format!("nameserver {}\n", crate::net::helper::DNS);
+    }
     text
 }
 

@@ -177,6 +177,8 @@ pub struct Private {
     pub gateways: Vec<IpAddr>,
     /// Further routes.
     pub routes: Vec<(Cidr, IpAddr)>,
+    /// An ordinary user's helper carries what goes in and out.
+    pub helper: bool,
 }
 
 /// A veth pair.
@@ -402,6 +404,11 @@ impl Config {
             no_new_privs: self.confine.no_new_privs,
             seccomp: self.confine.seccomp.resolved(kept),
         }
+    }
+
+    /// Is it an ordinary user's network, with a helper?
+    pub fn has_helper(&self) -> bool {
+        matches!(&self.net, Net::Private(private) if private.helper)
     }
 
     /// The kind of root in one word, as `subhost-list` shows it.

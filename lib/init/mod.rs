@@ -29,6 +29,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,8 @@ const TERM_TO_HUP: Duration = Duration::from_millis(100);
 
 /// `subhost-init N`: N is the socket to the tool that boots. `subhost-init --cross N`: the same by way
 /// of a user namespace. `subhost-init --console N MAX`: logs an init's console, MAX bytes of it.
-/// `subhost-init --world N`: holds an ordinary user's world.
+/// `subhost-init --world N`: holds an ordinary user's world. `subhost-init --helper N PROGRAM`: runs
+/// the helper of a network of his.
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -47,6 +49,11 @@ pub fn main() -> ExitCode {
         && let Some(socket) = adopted(number)
     {
         return world(socket);
+    }
+    if let ["--helper", number, program, ..] = words[..]
+        && let Some(socket) = adopted(number)
+    {
+        return helper(&socket, program, &words[3..]);
     }
     let (socket, log_max) = match words[..] {
         [number] | ["--cross", number] => (adopted(number), None),
@@ -75,6 +82,17 @@ pub fn main() -> ExitCode {
             ExitCode::from(125)
         }
     }
+}
+
+/// Becomes the helper of a network, once it has been recorded.
+fn helper(socket: &OwnedFd, program: &str, args: &[&str]) -> ExitCode {
+    let _ = sys::cloexec_from(3);
+    let _ = nix::unistd::setsid();
+    if let Ok(Some((Go, _))) = receive::<Go>(socket) {
+        let errno = Command::new(program).args(args).exec();
+        eprintln!("cannot run {program}: {errno}");
+    }
+    ExitCode::from(126)
 }
 
 /// Holds a user's world. Not hidden as PID 1 is: the user's tools have to get at it.

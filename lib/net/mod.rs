@@ -1,6 +1,7 @@
 //! Networks: from settings to steps, and each step's present, act, undo and shell form. The host's
 //! own links, and whatever is not exactly what a plan makes, are never touched.
 
+pub mod helper;
 pub mod mac;
 mod netlink;
 pub mod netns;
@@ -32,6 +33,11 @@ pub fn steps(config: &Config, ids: Option<u32>) -> Vec<Step> {
         alias: format!("subhost:{netns}:{}", cable.index),
         cable: cable.clone(),
     }));
+    if private.helper {
+        steps.push(Step::Helper {
+            netns: netns.clone(),
+        });
+    }
     if !private.gateways.is_empty() || !private.routes.is_empty() {
         steps.push(Step::Routes {
             netns,
@@ -62,8 +68,9 @@ impl Network {
         match step {
             Step::Cable { cable, .. } if crate::rootless::has_entered() => {
                 let what = format!("cannot make the cable {}: cables need root", cable.host);
-                Err(Error::new(Exit::Failed, what)
-                    .hint("leave BRIDGES away: an ordinary user has NET=private, with lo alone, or NET=host"))
+                Err(Error::new(Exit::Failed, what).hint(
+                    "leave BRIDGES away: an ordinary user has NET=user, NET=host, or lo alone",
+                ))
             }
             Step::Cable {
                 cable:
@@ -73,6 +80,7 @@ impl Network {
                     },
                 ..
             } => self.bridge(bridge).map(drop),
+            Step::Helper { netns } => helper::check(netns),
             _ => Ok(()),
         }
     }
@@ -114,6 +122,7 @@ impl Network {
                 alias,
                 cable,
             } => self.cable(netns, alias, cable),
+            Step::Helper { netns } => self.start_helper(netns),
             Step::Routes {
                 netns,
                 gateways,
@@ -271,6 +280,7 @@ impl Network {
                 Presence::Foreign(what) => left_alone(what),
                 Presence::Ours => self.remove_cable(netns, cable, wait),
             },
+            Step::Helper { netns } => self.end_helper(netns),
             _ => Ok(()),
         }
     }

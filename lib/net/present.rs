@@ -24,6 +24,7 @@ impl Network {
                 alias,
                 cable,
             } => self.cable_present(netns, alias, cable),
+            Step::Helper { netns } => self.helper_present(netns),
             Step::Routes {
                 netns,
                 gateways,

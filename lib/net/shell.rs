@@ -48,6 +48,19 @@ pub fn up(step: &Step) -> Vec<String> {
             }
             lines
         }
+        Step::Helper { netns } => match super::helper::command_line(netns) {
+            // It goes into the background when it is ready.
+            Ok(line) => {
+                let words = line.iter().filter(|word| *word != "--foreground");
+                let words: Vec<String> = words.map(|word| quote(word)).collect();
+                let words = words.join(" ");
+                vec![match line.len() {
+                    ..=6 => format!("{words} &"),
+                    _ => words,
+                }]
+            }
+            Err(_) => vec![],
+        },
         Step::Routes {
             netns,
             gateways,
@@ -83,6 +96,11 @@ fn owned(name: &str, base: u32) -> Vec<String> {
 pub fn down(step: &Step) -> Vec<String> {
     match step {
         Step::Netns { name, .. } => vec![format!("ip netns delete {}", quote(name))],
+        // It would stay else.
+        Step::Helper { netns } => vec![format!(
+            "kill -KILL \"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' /run/subhost/{}/helper)\"",
+            quote(netns)
+        )],
         Step::Cable { cable, .. } => vec![format!("ip link delete {}", quote(&cable.host))],
         _ => vec![],
     }

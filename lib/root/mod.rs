@@ -85,6 +85,7 @@ fn found<'a>(planned: Planned, table: &'a Table) -> Found<'a> {
         | Step::Claim { .. }
         | Step::Netns { .. }
         | Step::Cable { .. }
+        | Step::Helper { .. }
         | Step::Routes { .. } => return Found::Nothing,
     };
     // Its directory may have been moved.
@@ -306,9 +307,11 @@ pub fn act(step: &Step) -> Result<()> {
             read_only,
             ids,
         } => rbind(source, at, *read_only, *ids),
-        Step::Claim { .. } | Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
-            Ok(())
-        }
+        Step::Claim { .. }
+        | Step::Netns { .. }
+        | Step::Cable { .. }
+        | Step::Helper { .. }
+        | Step::Routes { .. } => Ok(()),
     }
 }
 

@@ -122,6 +122,8 @@ fn explained(
             "the work directory {} is another layer's: empty it",
             shown(work)
         )),
+        (Errno::EINVAL, _) if crate::rootless::has_entered() && lowers.iter().any(has_mounts) => error
+            .hint("without root no layer may have mounts of the host's below it, as / has"),
         (Errno::EXDEV | Errno::EINVAL, Some((upper, work))) => error.hint(format!(
             "{} and {} must be apart, on one file system that has extended attributes and is no \
              overlay itself",
@@ -134,6 +136,13 @@ fn explained(
         (Errno::ENOENT | Errno::ENOTDIR, _) => error.hint(format!("layers: {}", names())),
         _ => error,
     }
+}
+
+/// Is something mounted below it?
+fn has_mounts(layer: &PathBuf) -> bool {
+    let table = Table::read().unwrap_or_default();
+    let mut mounts = table.all().iter();
+    mounts.any(|mount| mount.at != *layer && mount.at.starts_with(layer))
 }
 
 /// `index=on`: the kernel itself then refuses an upper that another mount uses, in whatever mount

@@ -88,7 +88,11 @@ pub fn up(step: &Step) -> Vec<String> {
             }
             lines
         }
-        Step::Claim { .. } | Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
+        Step::Claim { .. }
+        | Step::Netns { .. }
+        | Step::Cable { .. }
+        | Step::Helper { .. }
+        | Step::Routes { .. } => {
             vec![]
         }
     }

@@ -142,6 +142,8 @@ impl State {
                 "net.new",
                 "init.new",
                 "last.new",
+                "helper",
+                "helper.new",
                 "cgroup.new",
             ];
             for file in files {

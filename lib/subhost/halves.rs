@@ -180,9 +180,10 @@ impl Subhost {
             });
             match planned.step {
                 Step::Claim { path } => self.state.claim(path),
-                step @ (Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. }) => {
-                    network.borrow_mut().act(step)
-                }
+                step @ (Step::Netns { .. }
+                | Step::Cable { .. }
+                | Step::Helper { .. }
+                | Step::Routes { .. }) => network.borrow_mut().act(step),
                 other => root::act(other),
             }
         };
@@ -224,7 +225,7 @@ impl Subhost {
                 self.state.unclaim(path);
                 Ok(())
             }
-            Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
+            Step::Netns { .. } | Step::Cable { .. } | Step::Helper { .. } | Step::Routes { .. } => {
                 network.undo(planned, wait)
             }
             _ => root::undo(planned, detach),

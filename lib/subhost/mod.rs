@@ -275,9 +275,10 @@ impl Subhost {
         let one = |planned: Planned<'a>| {
             let presence = match planned.step {
                 Step::Claim { path } if self.state.has_claim(path) => Presence::Ours,
-                Step::Netns { .. } | Step::Cable { .. } | Step::Routes { .. } => {
-                    network.present(planned, &plan.steps, frozen)?
-                }
+                Step::Netns { .. }
+                | Step::Cable { .. }
+                | Step::Helper { .. }
+                | Step::Routes { .. } => network.present(planned, &plan.steps, frozen)?,
                 _ => root::present(planned, table)?,
             };
             Ok((planned, presence))
@@ -333,6 +334,7 @@ fn title(step: &Step) -> String {
         }
         Step::Netns { name, .. } => format!("the network namespace {name}"),
         Step::Cable { cable, .. } => format!("the cable {}", cable.host),
+        Step::Helper { netns } => format!("the helper of the network {netns}"),
         Step::Routes { netns, .. } => format!("routes in {netns}"),
     }
 }

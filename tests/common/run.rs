@@ -62,7 +62,7 @@ impl Run {
         Self::new("/bin/sh").arg("-c").arg(script)
     }
 
-    pub(super) fn host(dir: &Path, script: &str) -> Self {
+    pub fn host(dir: &Path, script: &str) -> Self {
         let mut run = Self::new("/bin/sh")
             .arg("-ec")
             .arg(script)

@@ -17,12 +17,18 @@ impl Checker<'_> {
         let shared = match raw.net.as_str() {
             "private" | "" => None,
             "host" => Some(Net::Host),
+            "user" => Some(Net::Private(Private {
+                cables: Vec::new(),
+                gateways: Vec::new(),
+                routes: Vec::new(),
+                helper: true,
+            })),
             other => match other.strip_prefix("netns:") {
                 Some(name) if usable_file_name(name) => Some(Net::Named(name.to_owned())),
                 _ => {
                     return Err(self.bad(
                         "NET",
-                        format!("'{other}' is none of private, host, netns:NAME"),
+                        format!("'{other}' is none of private, host, user, netns:NAME"),
                     ));
                 }
             },
@@ -53,6 +59,7 @@ impl Checker<'_> {
             gateways: self.gateways(&raw.gateway, &addresses)?,
             routes: self.routes(&raw.routes)?,
             cables,
+            helper: false,
         }))
     }
 
