@@ -440,6 +440,37 @@ fn where_things_are_by_default() {
     });
 }
 
+/// What is somebody else's is not told to be left.
+#[test]
+fn the_check() {
+    sandbox(|s| {
+        let u = s.user("ann", 1500);
+        s.overlay("root", "");
+        s.tool("subhost-start root").silent();
+        let before = s.world();
+        u.overlay("w", "");
+        let told = u.tool("subhost-check").run();
+        has(&told.stdout, &["loop devices", "left: nothing"]);
+        lacks(&told.stdout, &["nothing can be booted", "user namespaces"]);
+        u.tool("subhost-start w").silent();
+        let told = u.tool("subhost-check --repair").run();
+        has(&told.stdout, &["left: nothing"]);
+        assert_eq!(
+            (u.state("w"), s.state("root")),
+            ("running".into(), "running".into())
+        );
+        // With all state removed by hand nobody needs the world any more, and mounts go with it.
+        let pid = u.tool("subhost-list -o pid w").ok().text();
+        u.sh(&format!(
+            "kill -9 {pid}; rm -r /run/user/1500/subhost/run/w"
+        ))
+        .ok();
+        u.is_gone();
+        has(&u.tool("subhost-check").run().stdout, &["left: nothing"]);
+        s.same(&before);
+    });
+}
+
 /// The lines of the README, as they are there but for the network, which needs a way out.
 #[test]
 fn the_readme() {

@@ -152,7 +152,11 @@ fn namespaces() -> Vec<Ability> {
             _ => ability.essential(),
         }
     };
-    ALL.into_iter().map(one).collect()
+    // A user is in one already, and needs no other.
+    let needed = |(name, ..): &(&str, CloneFlags, &str, &str, &str)| {
+        *name != "user" || !crate::rootless::has_entered()
+    };
+    ALL.into_iter().filter(needed).map(one).collect()
 }
 
 /// A user namespace. Which ids it has does not matter, nobody is in it.
@@ -252,6 +256,10 @@ fn processes() -> Vec<Ability> {
     let us = std::process::id() as i32;
     let join = move || {
         let pidfd = proc::open(us)?;
+        if crate::rootless::has_entered() {
+            // Of the host's namespaces, in which we are else, none can be joined by a user.
+            return Ok(());
+        }
         // All of a process's at once is what entering does; of our own we take just one.
         setns(pidfd, CloneFlags::CLONE_NEWUTS)
     };

@@ -35,7 +35,10 @@ pub(super) fn all(tree: &Path) -> Vec<Ability> {
     ));
     all.push(room(
         "room for logs",
-        "/var/log".as_ref(),
+        Path::new(match crate::rootless::has_entered() {
+            true => crate::boot::LOGS,
+            false => "/var/log",
+        }),
         64 << 20,
         "what consoles say is lost",
     ));

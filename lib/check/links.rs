@@ -249,6 +249,10 @@ fn directories(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn cgroup(world: &World, name: &Name, dir: &Path, ending: &BTreeSet<u64>) -> Option<Debris> {
+    let access = rustix::fs::access(dir, rustix::fs::Access::WRITE_OK);
+    if access == Err(rustix::io::Errno::ACCESS) {
+        return None; // Root's, and not a user's to judge.
+    }
     let owner = world.owner(name);
     let members: BTreeSet<i32> = cgroup::members(dir).into_iter().collect();
     let is_recorded = owner.cgroups.dirs.iter().any(|own| own.path == dir);

@@ -208,7 +208,8 @@ fn clear(dir: &OwnedFd) {
         .flatten()
     {
         let path = entry.path();
-        let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+        // Notes and claims of subhosts that are not up.
+        let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
     }
     let path = std::fs::read_link(format!(
         "/proc/self/fd/{}",
