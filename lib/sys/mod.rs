@@ -1,0 +1,20 @@
+//! The one door to system calls that nix and rustix lack, and the only `unsafe` of the crate.
+//!
+//! Each function is one call with its arguments typed; nothing here decides anything.
+#![allow(unsafe_code)]
+
+mod descriptors;
+mod filters;
+mod loops;
+mod mounts;
+mod namespaces;
+mod processes;
+mod terminals;
+
+pub use descriptors::*;
+pub use filters::*;
+pub use loops::*;
+pub use mounts::*;
+pub use namespaces::*;
+pub use processes::*;
+pub use terminals::*;

@@ -1,0 +1,106 @@
+//! Mounts: attributes and id maps, and who makes files on them.
+
+use crate::error::Errno;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// `struct mount_attr` of `mount_setattr(2)`.
+#[repr(C)]
+#[derive(Default)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// `MOUNT_ATTR_RDONLY`.
+pub const RDONLY: u64 = 0x1;
+
+/// `MOUNT_ATTR_NODEV`.
+pub const NODEV: u64 = 0x4;
+
+/// `MOUNT_ATTR_IDMAP`.
+const IDMAP: u64 = 0x0010_0000;
+
+/// `mount_setattr(2)` on the mount tree at `fd` (with `AT_EMPTY_PATH | AT_RECURSIVE`): sets the
+/// attributes `set` and, unless 0, the propagation (`MS_SLAVE`, ...). Linux 5.12.
+///
+/// # Errors
+/// The errno of the call.
+pub fn mount_setattr_tree(fd: impl AsFd, set: u64, propagation: u64) -> Result<(), Errno> {
+    setattr(
+        fd,
+        &MountAttr {
+            attr_set: set,
+            propagation,
+            ..MountAttr::default()
+        },
+    )
+}
+
+/// The same, and the ids of the mounts are mapped as the user namespace `userns` maps its own
+/// (MOUNT_ATTR_IDMAP). All of the tree or nothing. Linux 5.12; tmpfs since 6.3.
+///
+/// # Errors
+/// EINVAL if a file system cannot be mapped, EPERM if it is mapped already.
+pub fn mount_map_tree(
+    fd: impl AsFd,
+    set: u64,
+    propagation: u64,
+    userns: impl AsFd,
+) -> Result<(), Errno> {
+    setattr(
+        fd,
+        &MountAttr {
+            attr_set: set | IDMAP,
+            propagation,
+            userns_fd: userns.as_fd().as_raw_fd().unsigned_abs().into(),
+            ..MountAttr::default()
+        },
+    )
+}
+
+fn setattr(fd: impl AsFd, attr: &MountAttr) -> Result<(), Errno> {
+    // SAFETY: the path is a static C string, attr lives across the call and its size is passed.
+    let rc = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_mount_setattr,
+            fd.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            nix::libc::AT_EMPTY_PATH | nix::libc::AT_RECURSIVE,
+            std::ptr::from_ref(attr),
+            size_of::<MountAttr>(),
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// The calling thread makes files as `id` (`setfsuid(2)`, `setfsgid(2)`) and keeps its capabilities
+/// (SECBIT_NO_SETUID_FIXUP). For a thread that ends: nothing here is taken back.
+///
+/// # Errors
+/// EPERM if it did not come true.
+pub fn make_files_as(id: u32) -> Result<(), Errno> {
+    const NO_SETUID_FIXUP: nix::libc::c_ulong = 1 << 2;
+    // SAFETY: plain integers. These two calls never fail by themselves: asked again with an id that is
+    // none, they tell what is set.
+    unsafe {
+        Errno::result(nix::libc::prctl(
+            nix::libc::PR_SET_SECUREBITS,
+            NO_SETUID_FIXUP,
+            0,
+            0,
+            0,
+        ))?;
+        nix::libc::setfsgid(id);
+        nix::libc::setfsuid(id);
+        let now = (
+            nix::libc::setfsgid(u32::MAX).cast_unsigned(),
+            nix::libc::setfsuid(u32::MAX).cast_unsigned(),
+        );
+        match now == (id, id) {
+            true => Ok(()),
+            false => Err(Errno::EPERM),
+        }
+    }
+}
