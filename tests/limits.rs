@@ -365,6 +365,9 @@ fn make_job(s: &Sandbox) {
     s.host(
         "for top in $(findmnt -nro TARGET -t cgroup,cgroup2 | sort -u); do
             mkdir $top/job
+            if [ -e $top/cgroup.subtree_control ]; then
+                for one in $(cat $top/cgroup.controllers); do echo +$one >$top/cgroup.subtree_control; done
+            fi
             for file in cpuset.cpus cpuset.mems; do
                 if [ -e $top/cgroup.clone_children ] && [ -e $top/$file ]; then
                     cat $top/$file >$top/job/$file

@@ -131,11 +131,19 @@ impl Dir {
                 (text, _) => text.to_owned(),
             };
             let file = self.path.join(file);
-            match write(&file, &text) {
+            let written = match write(&file, &text) {
+                // Older kernels give no cgroup with processes none: all that there are.
+                Err(e) if e.raw_os_error() == Some(Errno::ENOSPC as i32) && text == "\n" => {
+                    write(&file, &read(&self.parent().join("cpuset.cpus.effective")))
+                }
+                other => other,
+            };
+            match written {
                 Ok(()) => return Ok(()),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => last = Some(file),
                 Err(e) => {
-                    return Err(e).doing(|| format!("give {} {text} for {key}", shown(&file)));
+                    return Err(e)
+                        .doing(|| format!("give {} {} for {key}", shown(&file), shown(&text)));
                 }
             }
         }
