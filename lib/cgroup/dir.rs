@@ -173,10 +173,18 @@ impl Dir {
         {
             self.enable(above, wanted)?;
         }
-        let mut given = give(dir, wanted.controller);
+        // Those that can divide threads are given to whoever asks, and then no cgroup below takes a
+        // process (cgroups(7), threaded mode). The hierarchy's root is without cgroup.type.
+        let in_use =
+            || dir.join("cgroup.type").exists() && !read(&dir.join("cgroup.procs")).is_empty();
+        let share = || match in_use() {
+            true => Err(Errno::EBUSY.into()),
+            false => give(dir, wanted.controller),
+        };
+        let mut given = share();
         let is_busy = |given: &std::io::Result<()>| matches!(given, Err(e) if e.raw_os_error() == Some(Errno::EBUSY as i32));
         if is_busy(&given) && dir == self.floor && self.parent() == dir && step_aside(dir) {
-            given = give(dir, wanted.controller);
+            given = share();
         }
         match given {
             Err(e) if e.raw_os_error() == Some(Errno::EBUSY as i32) => {
