@@ -67,6 +67,13 @@ impl Dir {
     }
 
     fn finish(&self, divided: bool) -> Result<()> {
+        if read(&self.path.join("cgroup.type")).trim() == "domain invalid" {
+            let what = format!(
+                "the cgroup {} takes no process, as processes are in the one above, which shares out controllers",
+                shown(&self.path)
+            );
+            return Err(Error::new(Exit::Failed, what).hint("CGROUP=/PATH names another"));
+        }
         self.prepare()?;
         for part in [INIT, JOINED].into_iter().filter(|_| divided) {
             let part = self.path.join(part);
@@ -239,7 +246,14 @@ impl Dir {
         if !self.parent_is_ours {
             if self.is_v2() && self.parent() == self.floor {
                 // Not there, or a tool is in it that boots another.
-                let _ = std::fs::remove_dir(self.floor.join(ASIDE));
+                let was_aside = std::fs::remove_dir(self.floor.join(ASIDE)).is_ok();
+                if was_aside && !has_directories(&self.floor) {
+                    // We had it share them out; with processes in it again, what is below takes none.
+                    let file = self.floor.join("cgroup.subtree_control");
+                    for controller in read(&file).split_ascii_whitespace() {
+                        let _ = write(&file, &format!("-{controller}"));
+                    }
+                }
             }
             return Ok(());
         }
