@@ -28,7 +28,7 @@ pub fn make(base: u32) -> Result<OwnedFd> {
 pub fn held<T>(base: u32, flags: CloneFlags, work: impl FnOnce(i32) -> Result<T>) -> Result<T> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).doing(|| "open a pipe")?;
     let (ready, made) = pipe2(OFlag::O_CLOEXEC).doing(|| "open a pipe")?;
-    let Some(pid) = sys::clone_process(0).map_err(explained)? else {
+    let Some((pid, _)) = sys::fork_as_ever(0).map_err(explained)? else {
         // It ends with its parent, whatever becomes of that.
         drop(writer);
         let told = apart(flags).err().map_or(0, |errno| errno as i32);

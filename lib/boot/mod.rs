@@ -12,18 +12,16 @@ use crate::cgroup::{self, Group, Who};
 use crate::config::{Config, Layer, Net, Stop};
 use crate::confine::devices::Device;
 use crate::error::{Doing, Errno, Error, Exit, Result};
-use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send};
+use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send, sockets};
 use crate::init::usual_stop;
 use crate::login::{PATH, Program};
 use crate::proc::{self, Identity};
 use crate::spawn::{self, Child};
 use crate::state::{Booter, Init, State, boot_id, now};
 use crate::terminal::{self, Signals, Terminal, Wiring};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use program::init_command;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
@@ -147,13 +145,7 @@ fn boot_in(
         Some(_) => None,
     };
     let last = state.for_init()?;
-    let (socket, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .doing(|| "open a socket to PID 1")?;
+    let (socket, theirs) = sockets("PID 1")?;
     let child = spawn(&theirs, log.as_ref(), group, order.ids.is_some())?;
     drop(theirs);
     let child = match order.ids {
@@ -360,7 +352,6 @@ fn memfd(spec: &Spec) -> Result<OwnedFd> {
 /// Spawns the process in its cgroups, and in a pid namespace of its own unless it `crosses` and makes
 /// that itself.
 fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>, group: &Group, crosses: bool) -> Result<Child> {
-    fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
     let (_program, mut command) = init_command()?;
     if crosses {
         command.arg("--cross");
@@ -389,14 +380,7 @@ fn console(
     last: &File,
     pidfd: &OwnedFd,
 ) -> Result<Identity> {
-    let (socket, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .doing(|| "open a socket to the console's logger")?;
-    fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
+    let (socket, theirs) = sockets("the console's logger")?;
     let (_program, mut command) = init_command()?;
     let child = command
         .args([

@@ -42,8 +42,8 @@ pub fn cross(socket: &OwnedFd) -> Result<Option<World>> {
     userns::must_be_of(base)?;
     sys::new_session_keyring();
     unshare(CloneFlags::CLONE_NEWPID).doing(|| "make a pid namespace")?;
-    let born = sys::clone_process(CloneFlags::CLONE_PARENT.bits()).doing(|| "start PID 1")?;
-    let Some(pid) = born else {
+    let born = sys::fork_as_ever(CloneFlags::CLONE_PARENT.bits()).doing(|| "start PID 1")?;
+    let Some((pid, _)) = born else {
         return Ok(Some(world));
     };
     let told = send(socket, &Report::Born { pid, unmapped }, &[]);

@@ -6,7 +6,11 @@ use crate::confine::{Rights, devices::Node};
 use crate::error::{Doing, Errno, Error, Exit, Result};
 use crate::login::Program;
 use nix::cmsg_space;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{IoSlice, IoSliceMut};
@@ -60,6 +64,22 @@ pub struct Spec {
     pub slaves: [bool; 3],
     /// The boot ends with the booting tool.
     pub tied: bool,
+}
+
+/// A socket to a process of ours that is about to be started, and the end that it inherits.
+///
+/// # Errors
+/// The failed call.
+pub fn sockets(to: &str) -> Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .doing(|| format!("open a socket to {to}"))?;
+    fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
+    Ok((ours, theirs))
 }
 
 /// The first packet to PID 1, sent when it has been recorded.

@@ -5,13 +5,11 @@
 use super::Network;
 use crate::config::Name;
 use crate::error::{Doing, Errno, Error, Exit, Result, shown};
-use crate::init::spec::{Go, send};
+use crate::init::spec::{Go, send, sockets};
 use crate::plan::Presence;
 use crate::proc::{self, Identity};
 use crate::state::State;
 use crate::{net::netns, sys};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::io::Read;
@@ -122,14 +120,7 @@ impl Network {
     pub(super) fn start_helper(&mut self, netns: &str) -> Result<()> {
         let line = command_line(netns)?;
         let state = state_of(netns)?;
-        let (socket, theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .doing(|| "open a socket to the helper")?;
-        fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
+        let (socket, theirs) = sockets("the helper")?;
         // What it says is for us if it fails. Later it is lost: a pipe that it holds both ends of neither
         // ends it nor grows.
         let doing = || "make a pipe to the helper";

@@ -14,12 +14,11 @@ pub use world::hold;
 
 use crate::config;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
-use crate::init::spec::{Go, Report, receive, send};
+use crate::init::spec::{Go, Report, receive, send, sockets};
 use crate::proc::Identity;
 use crate::{sys, terminal};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use places::Places;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use serde::{Deserialize, Serialize};
@@ -186,14 +185,7 @@ fn recorded(file: &mut File) -> Result<Option<OwnedFd>> {
 fn make(places: &Places, dir: &OwnedFd) -> Result<OwnedFd> {
     let ids = ids::Ids::of_user()?;
     let logs = places.make_logs()?;
-    let (socket, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .doing(|| "open a socket to the world's holder")?;
-    fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "hand on a socket")?;
+    let (socket, theirs) = sockets("the world's holder")?;
     let mut child = Command::new(crate::boot::sibling("subhost-init")?)
         .args(["--world", &theirs.as_raw_fd().to_string()])
         .env_clear()

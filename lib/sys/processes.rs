@@ -201,25 +201,3 @@ pub fn exec_fd(fd: impl AsFd, args: &[CString], more: Option<CString>) -> Errno 
         Err(errno) => errno,
     }
 }
-
-/// `clone(2)` as fork does, with further flags (CLONE_NEWUSER, CLONE_PARENT ...): the child's pid; none
-/// in the child.
-///
-/// # Errors
-/// The errno of the call.
-pub fn clone_process(flags: i32) -> Result<Option<i32>, Errno> {
-    let flags = flags | nix::libc::SIGCHLD;
-    // SAFETY: no memory is shared, so the child is a copy of us as after fork; our tools have one
-    // thread when they do this. All other arguments are null, in whatever order they come.
-    let pid = Errno::result(unsafe {
-        nix::libc::syscall(
-            nix::libc::SYS_clone,
-            nix::libc::c_ulong::from(flags.cast_unsigned()),
-            0usize,
-            0usize,
-            0usize,
-            0usize,
-        )
-    })?;
-    Ok((pid != 0).then_some(pid as i32))
-}

@@ -1,0 +1,172 @@
+//! What runs in a subhost, how it is ended, and which files of the host it has.
+
+use super::super::values::{duration, size, words};
+use super::super::{Bind, Run, Stop, keys, signal_number};
+use super::Checker;
+use crate::error::Result;
+use crate::lsm::Label;
+use std::path::{Component, Path};
+use std::time::Duration;
+
+impl Checker<'_> {
+    pub(super) fn run(&self, raw: &keys::Raw) -> Result<Run> {
+        let command = self.value("RUN", words(&raw.run))?;
+        let init = self.value("INIT", words(&raw.init))?;
+        if !command.is_empty() && !init.is_empty() {
+            return Err(self.bad(
+                "RUN",
+                "RUN and INIT exclude each other: an INIT starts its own services",
+            ));
+        }
+        if command.first().is_some_and(String::is_empty) {
+            return Err(self.bad("RUN", "names no program"));
+        }
+        if !init.is_empty() && !init[0].starts_with('/') {
+            return Err(self.bad("INIT", format!("'{}' is no path from / on", init[0])));
+        }
+        let hostname = raw.hostname.clone();
+        // HOST_NAME_MAX of Linux, and what a name in DNS may hold.
+        let fits = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        let begins = hostname.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if hostname.len() > 64 || !begins || !hostname.chars().all(fits) {
+            return Err(self.bad("HOSTNAME", format!("'{hostname}' cannot be a host name")));
+        }
+        let env = self
+            .settings
+            .iter()
+            .filter_map(|(key, setting)| {
+                let name = key.strip_prefix("ENV_")?;
+                Some((name.to_owned(), setting.value.clone()))
+            })
+            .collect();
+        let search = self.value("SEARCH", words(&raw.search))?;
+        if let Some(bad) = search.iter().find(|word| !word.chars().all(fits)) {
+            return Err(self.bad("SEARCH", format!("'{bad}' is not a domain")));
+        }
+        let mut dns = Vec::new();
+        for word in self.value("DNS", words(&raw.dns))? {
+            dns.push(self.ip("DNS", &word)?);
+        }
+        if !raw.run_dir.starts_with('/') {
+            return Err(self.bad("RUN_DIR", "is no path from / on"));
+        }
+        let ram_size = match raw.ram_size.as_str() {
+            "none" => 0,
+            text => self.value("RAM_SIZE", size(text))?,
+        };
+        Ok(Run {
+            hostname,
+            command,
+            init,
+            user: raw.run_as.clone(),
+            dir: raw.run_dir.clone(),
+            env,
+            stop: self.stop(&raw.stop)?,
+            stop_timeout: self.timeout("STOP_TIMEOUT", &raw.stop_timeout)?,
+            labels: self.labels(raw)?,
+            binds: self.binds(&raw.bind)?,
+            tmpfs: self.tmpfs(&raw.tmpfs)?,
+            log_max: self.log_max(&raw.log_max)?,
+            ram_size,
+            dns,
+            search,
+        })
+    }
+
+    fn labels(&self, raw: &keys::Raw) -> Result<Vec<Label>> {
+        let given = [
+            Label::AppArmor(raw.apparmor.clone()),
+            Label::SeLinux(raw.selinux.clone()),
+        ];
+        let given: Vec<_> = given
+            .into_iter()
+            .filter(|l| !l.as_str().is_empty())
+            .collect();
+        for label in &given {
+            if label.as_str().chars().any(char::is_control) {
+                return Err(self.bad(label.key(), "contains a control character"));
+            }
+        }
+        Ok(given)
+    }
+
+    fn log_max(&self, text: &str) -> Result<u64> {
+        match self.value("LOG_MAX", size(text))? {
+            ..65_536 => Err(self.bad("LOG_MAX", format!("'{text}' is less than 64K"))),
+            bytes => Ok(bytes),
+        }
+    }
+
+    fn timeout(&self, key: &str, text: &str) -> Result<Duration> {
+        self.value(key, duration(text))
+    }
+
+    fn stop(&self, text: &str) -> Result<Stop> {
+        let words = self.value("STOP", words(text))?;
+        Ok(match words.as_slice() {
+            [] => Stop::Usual,
+            [word] if signal_number(word).is_some() => {
+                Stop::Signal(signal_number(word).unwrap_or_default())
+            }
+            [word, ..] if !word.starts_with('/') => {
+                return Err(self.bad(
+                    "STOP",
+                    format!("'{word}' is neither a signal nor a path from / on"),
+                ));
+            }
+            _ => Stop::Command(words),
+        })
+    }
+
+    pub(super) fn inside(&self, key: &str, path: &str) -> Result<String> {
+        let lexical = Path::new(path);
+        if !path.starts_with('/') || lexical.components().any(|c| c == Component::ParentDir) {
+            return Err(self.bad(key, format!("'{path}' is no plain path from / on")));
+        }
+        if lexical.parent().is_none() {
+            return Err(self.bad(key, "the root itself cannot be covered"));
+        }
+        Ok(path.to_owned())
+    }
+
+    fn binds(&self, text: &str) -> Result<Vec<Bind>> {
+        let mut binds = Vec::new();
+        for word in self.value("BIND", words(text))? {
+            let (rest, read_only) = match word.strip_suffix(":ro") {
+                Some(rest) => (rest, true),
+                None => (word.as_str(), false),
+            };
+            let (source, target) = rest.split_once(':').unwrap_or((rest, rest));
+            if target.contains(':') {
+                return Err(self.bad("BIND", format!("'{word}' is not SRC[:DST][:ro]")));
+            }
+            let source = self.path("BIND", source)?;
+            let real = std::fs::canonicalize(&source).unwrap_or_else(|_| source.clone());
+            if !read_only && self.dir.starts_with(&real) {
+                let what = format!(
+                    "{} holds configs, and the inside could write them",
+                    source.display()
+                );
+                return Err(self.bad("BIND", what).hint("add :ro, or bind less"));
+            }
+            binds.push(Bind {
+                source,
+                target: self.inside("BIND", target)?,
+                read_only,
+            });
+        }
+        Ok(binds)
+    }
+
+    fn tmpfs(&self, text: &str) -> Result<Vec<(String, Option<u64>)>> {
+        let mut all = Vec::new();
+        for word in self.value("TMPFS", words(text))? {
+            let (target, bytes) = match word.split_once(':') {
+                Some((target, text)) => (target, Some(self.value("TMPFS", size(text))?)),
+                None => (word.as_str(), None),
+            };
+            all.push((self.inside("TMPFS", target)?, bytes));
+        }
+        Ok(all)
+    }
+}
