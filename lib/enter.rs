@@ -162,12 +162,12 @@ fn spawn_inside(program: &Program, join: &Join, running: &Running, way: &Way) ->
     }
     let slave = terminal.as_ref().map(|terminal| &terminal.slave);
     let userns = way.ids.map(|ids| &ids.userns);
-    let mut command = program
+    let command = program
         .command(slave, join.wiring.slaves, way.proc, userns)
         .map_err(own)?;
-    let name = command.get_program().to_string_lossy().into_owned();
+    let name = command.program().to_owned();
     let joins = || setns(&running.pidfd, way.left);
-    let child = spawn::spawn(&mut command, CloneFlags::empty(), way.entry, joins);
+    let child = command.spawn(CloneFlags::empty(), way.entry, joins);
     let child = child.map_err(|errno| cannot_run(&name, errno))?;
     Ok((terminal, child))
 }

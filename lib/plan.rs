@@ -224,7 +224,7 @@ impl Plan {
     /// # Errors
     /// A path that is not UTF-8 (a config cannot name one).
     pub fn to_text(&self) -> Result<String> {
-        let text = serde_json::to_string_pretty(self);
+        let text = serde_json::to_string(self);
         text.map_err(|e| Error::new(Exit::Invalid, format!("cannot freeze the plan: {e}")))
     }
 
@@ -239,18 +239,25 @@ impl Plan {
                 format!("the frozen plan cannot be read: {why}"),
             )
         };
-        #[derive(Deserialize)]
-        struct Version {
-            format: u32,
+        let other = |format: u32| {
+            damaged(format!(
+                "it has format {format}, this version reads {FORMAT}"
+            ))
+        };
+        match serde_json::from_str::<Self>(text) {
+            Ok(plan) if plan.format == FORMAT => Ok(plan),
+            Ok(plan) => Err(other(plan.format)),
+            Err(e) => {
+                #[derive(Deserialize)]
+                struct Version {
+                    format: u32,
+                }
+                match serde_json::from_str::<Version>(text) {
+                    Ok(Version { format }) if format != FORMAT => Err(other(format)),
+                    _ => Err(damaged(e.to_string())),
+                }
+            }
         }
-        let version: Version = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
-        if version.format != FORMAT {
-            return Err(damaged(format!(
-                "it has format {}, this version reads {FORMAT}",
-                version.format
-            )));
-        }
-        serde_json::from_str(text).map_err(|e| damaged(e.to_string()))
     }
 }
 

@@ -152,9 +152,11 @@ pub fn namespace(pid: i32, kind: &str) -> Option<u64> {
 
 /// Are we in a user namespace, where root is not the host's (`user_namespaces(7)`)?
 pub fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let words: Vec<&str> = map.split_ascii_whitespace().collect();
-    words != ["0", "0", "4294967295"]
+    // PROC_USER_INIT_INO of include/linux/proc_ns.h, the same since Linux 3.8.
+    const FIRST: u64 = 0xEFFF_FFFD;
+    // Not by our pid, which may be one of another pid namespace than /proc is of.
+    let ours = std::fs::metadata("/proc/self/ns/user");
+    !ours.is_ok_and(|meta| std::os::unix::fs::MetadataExt::ino(&meta) == FIRST)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::holders::pids;
 use crate::net::{Link, Network};
 use crate::plan::{Half, Plan, Step};
 use crate::proc::{self, Stat};
-use crate::root::mountinfo::Table;
+use crate::root::mountinfo::Mounts;
 use crate::state::{self, Last};
 use crate::subhost::{Status, Subhost};
 use serde::Serialize;
@@ -107,7 +107,7 @@ pub fn rows(tree: &Path, names: Option<&[Name]>) -> Result<Vec<Row>> {
             all
         }
     };
-    let table = Table::read()?;
+    let table = Mounts::later();
     let mut network = Network::new();
     let links = network.host_links()?;
     let mut rows = Vec::new();
@@ -130,7 +130,7 @@ pub fn rows(tree: &Path, names: Option<&[Name]>) -> Result<Vec<Row>> {
 
 fn row(
     subhost: &Subhost,
-    table: &Table,
+    table: &Mounts,
     network: &mut Network,
     links: &BTreeMap<String, Link>,
 ) -> Row {
@@ -198,12 +198,12 @@ fn row(
 }
 
 /// Its status; half built by a command that is at work on it, it is looked at again.
-fn settled(subhost: &Subhost, table: &Table, network: &mut Network) -> Result<Status> {
+fn settled(subhost: &Subhost, table: &Mounts, network: &mut Network) -> Result<Status> {
     let mut status = subhost.status_with(table, network);
     let end = Instant::now() + SETTLING;
     while let Ok(Status::Broken(_)) = status {
         let at_work = subhost.state().at_work();
-        status = subhost.status_with(&Table::read()?, network);
+        status = subhost.status_with(&Mounts::later(), network);
         match at_work {
             None => return status,
             Some(who) if Instant::now() > end => {

@@ -2,20 +2,23 @@
 //!
 //! To move a process between cgroups of the v2 hierarchy costs the kernel a grace period, 5 to 15 ms;
 //! to be made in one costs nothing (CLONE_INTO_CGROUP, Linux 5.7). In a v1 hierarchy the child moves
-//! itself, as a thread: that costs as little.
+//! itself, as a thread: that costs as little. And the child runs in our memory until it executes its
+//! program, while we wait, as after vfork(2): to copy our page tables, and then to copy what either of
+//! us writes, costs more than all that it does there.
 
 use crate::cgroup::Entry;
 use crate::error::{Errno, IntoErrno};
 use crate::sys;
-use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use std::fs::File;
-use std::io::{Read, Write};
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
 
 /// A child of ours.
 #[derive(Debug)]
@@ -24,43 +27,170 @@ pub struct Child {
     pidfd: OwnedFd,
 }
 
-/// Starts a command in a child with new namespaces (`flags`) and in the cgroups of `entry`; `first`
-/// is run in it before all else.
-///
-/// # Errors
-/// The child could not be made or enter its cgroups, or the program cannot be run.
-pub fn spawn(
-    command: &mut Command,
-    flags: CloneFlags,
-    entry: &Entry,
-    first: impl FnOnce() -> Result<(), Errno>,
-) -> Result<Child, Errno> {
-    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-    let into = entry.unified.as_ref().map(AsFd::as_fd);
-    let (forked, moved) = match sys::fork(flags.bits(), into) {
-        // A filter of system calls hides clone3 from us.
-        Err(Errno::ENOSYS) => (sys::fork_as_ever(flags.bits())?, false),
-        other => (other?, true),
-    };
-    let Some((pid, pidfd)) = forked else {
-        let failed = entry
-            .join(moved)
-            .and_then(|()| first())
-            .err()
-            .unwrap_or_else(|| command.exec().into_errno());
-        let _ = File::from(writer).write_all(&(failed as i32).to_ne_bytes());
-        sys::exit(127);
-    };
-    drop(writer);
-    let child = Child { pid, pidfd };
-    let mut failed = [0; 4];
-    match File::from(reader).read_exact(&mut failed) {
-        // The program began: the other end was closed by that.
-        Err(_) => Ok(child),
-        Ok(()) => {
-            let _ = child.wait();
-            Err(Errno::from_raw(i32::from_ne_bytes(failed)))
+/// What is done in the child before all else is executed.
+type Preparation = Box<dyn FnMut() -> Result<(), Errno>>;
+
+/// A program to be executed. Not `std::process::Command`, which takes locks of ours into the child and
+/// leaves our environment changed where both have one memory.
+pub struct Exec {
+    program: String,
+    args: Vec<String>,
+    env: BTreeMap<String, String>,
+    stdio: [Option<OwnedFd>; 3],
+    before: Option<Preparation>,
+}
+
+impl Exec {
+    /// The program at this path, or, without a slash in it, where `PATH` of its environment says; with
+    /// no arguments but its name, and no environment.
+    pub fn new(program: &str) -> Self {
+        Self {
+            program: program.to_owned(),
+            args: vec![program.to_owned()],
+            env: BTreeMap::new(),
+            stdio: [None, None, None],
+            before: None,
         }
+    }
+
+    /// What it is called by, or should be.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// The name that it sees itself called by.
+    pub fn arg0(&mut self, name: &str) {
+        name.clone_into(&mut self.args[0]);
+    }
+
+    /// One more argument.
+    pub fn arg(&mut self, arg: &str) {
+        self.args.push(arg.to_owned());
+    }
+
+    /// A variable of its environment.
+    pub fn env(&mut self, key: &str, value: &str) {
+        self.env.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// What it has as 0, 1 or 2 instead of ours.
+    pub fn stdio(&mut self, number: usize, fd: OwnedFd) {
+        self.stdio[number] = Some(fd);
+    }
+
+    /// What the child does last, with its 0, 1 and 2 in place.
+    pub fn before(&mut self, work: impl FnMut() -> Result<(), Errno> + 'static) {
+        self.before = Some(Box::new(work));
+    }
+
+    /// Starts it in a child with new namespaces (`flags`) and in the cgroups of `entry`; `first` is run
+    /// in it before all else. `first` and what was given to [`Exec::before`] run in our memory.
+    ///
+    /// # Errors
+    /// The child could not be made or enter its cgroups, or the program cannot be run.
+    pub fn spawn(
+        mut self,
+        flags: CloneFlags,
+        entry: &Entry,
+        first: impl FnOnce() -> Result<(), Errno>,
+    ) -> Result<Child, Errno> {
+        let ready = self.ready()?;
+        let into = entry.unified.as_ref().map(AsFd::as_fd);
+        let mut first = Some(first);
+        let mut failed = Errno::UnknownErrno;
+        let mut inside = |moved| {
+            let mut prepare = || {
+                entry.join(moved)?;
+                if let Some(first) = first.take() {
+                    first()?;
+                }
+                self.take_stdio()?;
+                self.before.as_mut().map_or(Ok(()), |before| before())
+            };
+            failed = match prepare() {
+                Ok(()) => ready.execute(),
+                Err(errno) => errno,
+            };
+        };
+        let made = match sys::vfork(flags.bits(), into, &mut || inside(true)) {
+            // A filter of system calls hides clone3 from us.
+            Err(Errno::ENOSYS) => sys::vfork_as_ever(flags.bits(), &mut || inside(false)),
+            other => other,
+        };
+        let (pid, pidfd) = made?;
+        let child = Child { pid, pidfd };
+        match failed {
+            Errno::UnknownErrno => Ok(child),
+            failed => {
+                let _ = child.wait();
+                Err(failed)
+            }
+        }
+    }
+
+    fn take_stdio(&self) -> Result<(), Errno> {
+        for (number, fd) in self.stdio.iter().enumerate() {
+            let Some(fd) = fd else { continue };
+            let taken = match number {
+                0 => rustix::stdio::dup2_stdin(fd),
+                1 => rustix::stdio::dup2_stdout(fd),
+                _ => rustix::stdio::dup2_stderr(fd),
+            };
+            taken.map_err(IntoErrno::into_errno)?;
+        }
+        Ok(())
+    }
+
+    /// All that execve(2) gets: in the child no memory is to be had.
+    fn ready(&self) -> Result<Ready, Errno> {
+        let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::EINVAL);
+        let env = self.env.iter();
+        let env = env.map(|(key, value)| text(format!("{key}={value}").as_bytes()));
+        let dirs = match self.program.contains('/') {
+            true => "",
+            false => self.env.get("PATH").map_or("/bin:/usr/bin", String::as_str),
+        };
+        let paths = dirs.split(':').map(|dir| {
+            let path = Path::new(dir).join(&self.program);
+            text(OsStr::new(&path).as_bytes())
+        });
+        let paths: Vec<CString> = paths.collect::<Result<_, _>>()?;
+        let args = self.args.iter().map(|arg| text(arg.as_bytes()));
+        let args: Vec<CString> = args.collect::<Result<_, _>>()?;
+        // As execvp(3): what the kernel does not know is a script for sh.
+        let script = |path: &CString| {
+            let all = [c"/bin/sh".to_owned(), path.clone()].into_iter();
+            all.chain(args.iter().skip(1).cloned()).collect()
+        };
+        Ok(Ready {
+            scripts: paths.iter().map(script).collect(),
+            paths,
+            args,
+            env: env.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+struct Ready {
+    paths: Vec<CString>,
+    args: Vec<CString>,
+    scripts: Vec<Vec<CString>>,
+    env: Vec<CString>,
+}
+
+impl Ready {
+    /// Returns only if none of the paths can be executed.
+    fn execute(&self) -> Errno {
+        let mut worst = Errno::ENOENT;
+        for (path, script) in self.paths.iter().zip(&self.scripts) {
+            match sys::exec(path, &self.args, &self.env) {
+                Errno::ENOEXEC => return sys::exec(&script[0].clone(), script, &self.env),
+                Errno::ENOENT | Errno::ENOTDIR if self.paths.len() > 1 => {}
+                Errno::EACCES if self.paths.len() > 1 => worst = Errno::EACCES,
+                errno => return errno,
+            }
+        }
+        worst
     }
 }
 

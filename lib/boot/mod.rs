@@ -8,7 +8,7 @@ mod texts;
 
 pub use program::{out_of_reach, sibling, tools_in};
 
-use crate::cgroup::{self, Group, Who};
+use crate::cgroup::{self, Entry, Group, Who};
 use crate::config::{Config, Layer, Net, Stop};
 use crate::confine::devices::Device;
 use crate::error::{Doing, Errno, Error, Exit, Result};
@@ -16,7 +16,7 @@ use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send, sockets};
 use crate::init::usual_stop;
 use crate::login::{PATH, Program};
 use crate::proc::{self, Identity};
-use crate::spawn::{self, Child};
+use crate::spawn::Child;
 use crate::state::{Booter, Init, State, boot_id, now};
 use crate::terminal::{self, Signals, Terminal, Wiring};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -30,7 +30,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Stdio;
 
 /// Where the consoles of started subhosts are kept.
 pub const LOGS: &str = "/var/log/subhost";
@@ -170,7 +169,7 @@ fn boot_in(
         pidfd,
     };
     let record = Init {
-        boot: boot_id()?,
+        boot: boot_id()?.to_owned(),
         tree: config.tree.clone(),
         identity,
         by: order.by,
@@ -356,20 +355,26 @@ fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>, group: &Group, crosses: bool) 
     if crosses {
         command.arg("--cross");
     }
-    command.arg(socket.as_raw_fd().to_string()).env_clear();
+    command.arg(&socket.as_raw_fd().to_string());
     if let Some(log) = log {
-        let to = || log.try_clone().map(Stdio::from);
-        command
-            .stdin(Stdio::null())
-            .stdout(to().doing(|| "open the log")?)
-            .stderr(to().doing(|| "open the log")?);
+        let to = || log.try_clone().doing(|| "open the log");
+        command.stdio(0, null()?);
+        command.stdio(1, to()?);
+        command.stdio(2, to()?);
     }
     let entry = group.entry(Who::Init)?;
     let flags = match crosses {
         true => CloneFlags::empty(),
         false => CloneFlags::CLONE_NEWPID,
     };
-    spawn::spawn(&mut command, flags, &entry, || Ok(())).doing(|| "start PID 1")
+    let child = command.spawn(flags, &entry, || Ok(()));
+    child.doing(|| "start PID 1")
+}
+
+/// The host's /dev/null.
+fn null() -> Result<OwnedFd> {
+    let null = File::options().read(true).write(true).open("/dev/null");
+    null.map(Into::into).doing(|| "open /dev/null")
 }
 
 /// Leaves a process behind that writes an init's console to the log.
@@ -382,20 +387,17 @@ fn console(
 ) -> Result<Identity> {
     let (socket, theirs) = sockets("the console's logger")?;
     let (_program, mut command) = init_command()?;
-    let child = command
-        .args([
-            "--console",
-            &theirs.as_raw_fd().to_string(),
-            &log_max.to_string(),
-        ])
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .doing(|| "start the console's logger")?;
-    let identity = Identity::of(child.id() as i32).doing(|| "watch the console's logger")?;
+    command.arg("--console");
+    command.arg(&theirs.as_raw_fd().to_string());
+    command.arg(&log_max.to_string());
+    for number in 0..3 {
+        command.stdio(number, null()?);
+    }
+    let child = command.spawn(CloneFlags::empty(), &Entry::default(), || {
+        nix::unistd::chdir("/")
+    });
+    let child = child.doing(|| "start the console's logger")?;
+    let identity = Identity::of(child.id()).doing(|| "watch the console's logger")?;
     let fds = [
         terminal.master.as_raw_fd(),
         terminal.slave.as_raw_fd(),

@@ -1,15 +1,14 @@
 //! Where our programs are, and how they are run so that nobody inside can get hold of them.
 
 use crate::error::{Doing, Errno, Error, Result, shown};
+use crate::spawn::Exec;
 use crate::sys;
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 /// Where the tools are, for a program that uses the library and does not lie beside them.
@@ -92,10 +91,10 @@ pub fn out_of_reach() -> Result<()> {
 }
 
 /// subhost-init, not within reach of those inside either.
-pub(super) fn init_command() -> Result<(OwnedFd, Command)> {
+pub(super) fn init_command() -> Result<(OwnedFd, Exec)> {
     let program = sibling("subhost-init")?;
     let fd = unwritable(&program)?;
-    let mut command = Command::new(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-    command.arg0(program);
+    let mut command = Exec::new(&format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    command.arg0(&program.to_string_lossy());
     Ok((fd, command))
 }

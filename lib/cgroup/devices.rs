@@ -94,7 +94,7 @@ pub(super) fn allow(dir: &Path, rules: &[Rule]) -> std::io::Result<()> {
 }
 
 /// The program: 1 allows. Making nodes of what is allowed is allowed, as PID 1 does for its /dev.
-fn program(rules: &[Rule]) -> Vec<Instruction> {
+pub(super) fn program(rules: &[Rule]) -> Vec<Instruction> {
     // struct bpf_cgroup_dev_ctx of include/uapi/linux/bpf.h: u32 access_type, major, minor;
     // access_type is the kind (1 block, 2 character) and above 16 bits the access (1 mknod, 2 read,
     // 4 write).

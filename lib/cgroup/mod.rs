@@ -21,6 +21,7 @@ pub use usage::Usage;
 
 use crate::config::Config;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::sys::Instruction;
 use limits::{Wanted, old_name, wanted};
 use place::{Hierarchies, Which};
 use rustix::fs::{Mode, OFlags};
@@ -216,6 +217,11 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// The program that bounds the devices of this subhost where its cgroup is of v2.
+pub fn device_program(config: &Config) -> Vec<Instruction> {
+    devices::program(&devices::rules(config))
 }
 
 /// Puts a directory to the others; one hierarchy can have several controllers. Gives its place.

@@ -8,6 +8,7 @@ use crate::error::shown;
 use crate::net::netns;
 use crate::plan::{Half, Presence, Step};
 use crate::proc::Identity;
+use crate::root::mountinfo::Mounts;
 use crate::subhost::{Status, Subhost};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ pub(super) fn half_built(world: &mut World) -> Vec<Debris> {
             let object = shown(tree.join(name.as_str()));
             Debris::new(Kind::HalfBuilt, Some(&name), object, why)
         };
-        match subhost.status_with(&world.table, &mut world.network) {
+        match subhost.status_with(&Mounts::Read(&world.table), &mut world.network) {
             Ok(Status::Broken(what)) => found.push(
                 new(format!("half built, and no command is at work: {what}")).fix(
                     Fix::Stop(tree.clone()),
@@ -129,7 +130,12 @@ fn there(
     if !plan.steps.iter().any(hint) {
         return None;
     }
-    let steps = subhost.presences(&plan, false, &world.table, &mut world.network);
+    let steps = subhost.presences(
+        &plan,
+        false,
+        &Mounts::Read(&world.table),
+        &mut world.network,
+    );
     let counts = |step: &Step| {
         place(step).is_some() || matches!(step, Step::Netns { .. } | Step::Cable { .. })
     };

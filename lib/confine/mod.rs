@@ -12,8 +12,7 @@ mod weak;
 
 use crate::error::{Doing, Error, Result};
 use crate::sys;
-use profile::Program;
-pub use profile::{Action, Compare, Condition, Profile, Rule};
+pub use profile::{Action, Compare, Condition, Profile, Program, Rule};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities,
@@ -133,6 +132,11 @@ impl Rights {
 }
 
 impl Confinement {
+    /// The filters, in the order in which the kernel gets them.
+    pub fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
     /// Gives up all else, for good and for all that we start.
     ///
     /// # Errors

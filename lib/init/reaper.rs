@@ -2,12 +2,15 @@
 //! ends when it is told to or the command has ended.
 
 use super::spec::{Hand, Main, Report, Spec, receive, send};
-use crate::error::{Doing, Errno, Error, IntoErrno, Result};
+use crate::cgroup::Entry;
+use crate::error::{Doing, Errno, Error, Result};
 use crate::log::Log;
 use crate::login::cannot_run;
+use crate::spawn::Exec;
 use crate::state::{Last, now};
 use crate::{lsm, sys};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -15,7 +18,6 @@ use rustix::pipe::PipeFlags;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Interactive shells take no notice of TERM but of HUP. Not at once: of two signals that wait,
@@ -73,11 +75,11 @@ impl<'a> Reaper<'a> {
             if let Some(max) = self.spec.log_max {
                 self.output = Some(logged(&mut command, max)?);
             }
-            let name = command.get_program().to_string_lossy().into_owned();
+            let name = command.program().to_owned();
             let child = command
-                .spawn()
-                .map_err(|e| cannot_run(&name, e.into_errno()))?;
-            self.command = i32::try_from(child.id()).ok();
+                .spawn(CloneFlags::empty(), &Entry::default(), || Ok(()))
+                .map_err(|errno| cannot_run(&name, errno))?;
+            self.command = Some(child.id());
             std::env::set_current_dir("/").doing(|| "change to / inside")?;
         }
         drop(terminal);
@@ -244,13 +246,12 @@ impl<'a> Reaper<'a> {
 
 /// A pipe to us as the command's output. Not the log itself: whoever is root inside could change the
 /// host's file by its descriptor.
-fn logged(command: &mut Command, max: u64) -> Result<(File, Log)> {
+fn logged(command: &mut Exec, max: u64) -> Result<(File, Log)> {
     let mut make = || -> std::io::Result<(File, Log)> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&read, true)?;
-        command
-            .stdout(Stdio::from(write.try_clone()?))
-            .stderr(Stdio::from(write));
+        command.stdio(1, write.try_clone()?);
+        command.stdio(2, write);
         let log = std::io::stdout().as_fd().try_clone_to_owned()?;
         Ok((File::from(read), Log::new(log, max)))
     };

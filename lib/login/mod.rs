@@ -7,6 +7,7 @@ mod user;
 use crate::confine::{Confinement, Rights};
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::lsm::Label;
+use crate::spawn::Exec;
 use crate::sys;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
@@ -15,8 +16,6 @@ use rustix::fs::{CWD, FileType, OFlags, ResolveFlags, openat2};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use user::User;
 
 /// Where commands are looked for inside.
@@ -72,12 +71,12 @@ impl Program {
         slaves: [bool; 3],
         proc: &OwnedFd,
         userns: Option<&OwnedFd>,
-    ) -> Result<Command> {
+    ) -> Result<Exec> {
         let user = User::find(&self.user)?;
         let mut command = match self.argv.split_first() {
             Some((program, args)) => {
-                let mut command = Command::new(program);
-                command.args(args);
+                let mut command = Exec::new(program);
+                args.iter().for_each(|arg| command.arg(arg));
                 command
             }
             None => {
@@ -89,13 +88,12 @@ impl Program {
                     "/bin/sh"
                 };
                 let name = shell.rsplit('/').next().unwrap_or("sh");
-                let mut command = Command::new(shell);
+                let mut command = Exec::new(shell);
                 // What makes it a login shell.
-                command.arg0(format!("-{name}"));
+                command.arg0(&format!("-{name}"));
                 command
             }
         };
-        command.env_clear();
         let shell = if user.shell.is_empty() {
             "/bin/sh"
         } else {
@@ -113,30 +111,20 @@ impl Program {
         if let Some(term) = &self.term {
             command.env("TERM", term);
         }
-        command.envs(&self.env);
+        for (key, value) in &self.env {
+            command.env(key, value);
+        }
         self.change_dir(&user)?;
         if let Some(terminal) = terminal {
-            let slave = || terminal.try_clone().map(Stdio::from);
-            let doing = || "duplicate the terminal";
-            if slaves[0] {
-                command.stdin(slave().doing(doing)?);
-            }
-            if slaves[1] {
-                command.stdout(slave().doing(doing)?);
-            }
-            if slaves[2] {
-                command.stderr(slave().doing(doing)?);
+            for (number, _) in slaves.iter().enumerate().filter(|(_, slave)| **slave) {
+                let slave = terminal.try_clone();
+                command.stdio(number, slave.doing(|| "duplicate the terminal")?);
             }
         }
         for (fd, _) in slaves.iter().enumerate().filter(|(_, slave)| !**slave) {
-            let Some(null) = null_instead(fd)? else {
-                continue;
-            };
-            match fd {
-                0 => command.stdin(null),
-                1 => command.stdout(null),
-                _ => command.stderr(null),
-            };
+            if let Some(null) = null_instead(fd)? {
+                command.stdio(fd, null);
+            }
         }
         let tty = terminal.map(OwnedFd::try_clone).transpose();
         let tty = tty.doing(|| "duplicate the terminal")?;
@@ -144,11 +132,9 @@ impl Program {
         let proc = proc.try_clone().doing(|| "duplicate /proc")?;
         let userns = userns.map(OwnedFd::try_clone).transpose();
         let userns = userns.doing(|| "duplicate the user namespace")?;
-        sys::before_exec(&mut command, move || {
+        command.before(move || {
             let labelled = labels.iter().try_for_each(|label| label.on_exec(&proc));
-            labelled
-                .and_then(|()| fresh(tty.as_ref(), &user, &confinement, userns.as_ref()))
-                .map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))
+            labelled.and_then(|()| fresh(tty.as_ref(), &user, &confinement, userns.as_ref()))
         });
         Ok(command)
     }

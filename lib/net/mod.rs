@@ -2,19 +2,23 @@
 //! own links, and whatever is not exactly what a plan makes, are never touched.
 
 pub mod helper;
+mod link;
 pub mod mac;
 mod netlink;
 pub mod netns;
 mod present;
 pub mod shell;
+mod socket;
 
-pub use netlink::{Link, host_mac};
+pub use link::{Link, host_mac};
 
 use crate::config::{Cable, Config, Net};
 use crate::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::plan::{Planned, Presence, Step};
-use netlink::{Netlink, Socket};
+use netlink::Netlink;
 use netns::Found;
+use socket::Socket;
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
@@ -52,6 +56,10 @@ pub fn steps(config: &Config, ids: Option<u32>) -> Vec<Step> {
 #[derive(Default)]
 pub struct Network {
     netlink: Netlink,
+    /// The numbers of bridges that we have looked at.
+    bridges: BTreeMap<String, u32>,
+    /// Host ends that lost their names, with their aliases.
+    discarded: Vec<(u32, String)>,
 }
 
 impl Network {
@@ -86,10 +94,16 @@ impl Network {
     }
 
     fn bridge(&mut self, name: &str) -> Result<u32> {
+        if let Some(index) = self.bridges.get(name) {
+            return Ok(*index);
+        }
         let host = self.netlink.host()?;
         let found = self.netlink.link(&host, name);
         match found.doing(|| format!("look for the bridge {name}"))? {
-            Some(link) if link.kind == "bridge" => Ok(link.index),
+            Some(link) if link.kind == "bridge" => {
+                self.bridges.insert(name.to_owned(), link.index);
+                Ok(link.index)
+            }
             Some(_) => Err(Error::new(
                 Exit::Failed,
                 format!("the link {name} is not a bridge"),
@@ -164,7 +178,7 @@ impl Network {
             // Also where only the answer was lost. What has the name already is not ours.
             Err(error) if error.errno != Some(Errno::EEXIST) => {
                 let left = match self.cable_present(name, alias, cable) {
-                    Ok(Presence::Ours) => self.remove_cable(name, cable, true),
+                    Ok(Presence::Ours) => self.remove_cable(name, alias, cable, true),
                     other => other.map(drop),
                 };
                 Err(error.also(left.err()))
@@ -278,14 +292,14 @@ impl Network {
             } => match self.cable_present(netns, alias, cable)? {
                 Presence::Absent => Ok(()),
                 Presence::Foreign(what) => left_alone(what),
-                Presence::Ours => self.remove_cable(netns, cable, wait),
+                Presence::Ours => self.remove_cable(netns, alias, cable, wait),
             },
             Step::Helper { netns } => self.end_helper(netns),
             _ => Ok(()),
         }
     }
 
-    fn remove_cable(&mut self, netns: &str, cable: &Cable, wait: bool) -> Result<()> {
+    fn remove_cable(&mut self, netns: &str, alias: &str, cable: &Cable, wait: bool) -> Result<()> {
         let host = self.netlink.host()?;
         let found = self.netlink.link(&host, &cable.host);
         let Some(link) = found.doing(|| format!("look for the link {}", cable.host))? else {
@@ -294,6 +308,7 @@ impl Network {
         if !wait && self.ends_in(netns, &link)? {
             let name = format!("gone{}", link.index);
             if self.netlink.discard(&host, link.index, &name).is_ok() {
+                self.discarded.push((link.index, alias.to_owned()));
                 return Ok(());
             }
         }
@@ -301,6 +316,17 @@ impl Network {
             Ok(()) | Err(Errno::ENODEV) => Ok(()),
             Err(errno) => Err(Error::sys(format!("delete the link {}", cable.host), errno)),
         }
+    }
+
+    /// Deletes the cables that were left to the kernel, as somebody keeps their namespace.
+    ///
+    /// # Errors
+    /// The failed request.
+    pub fn delete_discarded(&mut self) -> Result<()> {
+        for (index, alias) in std::mem::take(&mut self.discarded) {
+            self.delete_marked(index, &alias)?;
+        }
+        Ok(())
     }
 
     /// Is the other end where we put it? Only then does it go with the namespace.
@@ -318,7 +344,7 @@ impl Network {
     ///
     /// # Errors
     /// The kernel could not be asked.
-    pub fn host_links(&mut self) -> Result<std::collections::BTreeMap<String, Link>> {
+    pub fn host_links(&mut self) -> Result<BTreeMap<String, Link>> {
         let host = self.netlink.host()?;
         let links = self.netlink.links(&host).doing(|| "list links")?;
         Ok(links
@@ -360,25 +386,15 @@ impl Network {
     }
 }
 
-/// Can the kernel make bridges and veth pairs? Tried in a network namespace of a thread that ends.
+/// Can the kernel make bridges and veth pairs? Tried in a network namespace that ends with the socket to it.
 ///
 /// # Errors
 /// A namespace or a socket cannot be had.
 pub fn probe() -> Result<[std::result::Result<(), Errno>; 2]> {
-    let work = || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-            .doing(|| "make a network namespace")?;
-        let mut netlink = Netlink::default();
-        let host = netlink.host()?;
-        Ok([
-            netlink.add_bridge(&host, "bridge"),
-            netlink.add_pair(&host, ("veth0", "veth1")),
-        ])
-    };
-    match std::thread::Builder::new().spawn(work) {
-        Ok(thread) => thread
-            .join()
-            .unwrap_or_else(|_| Err(Error::sys("look at the network", Errno::EIO))),
-        Err(e) => Err(e).doing(|| "start a thread"),
-    }
+    let socket = netns::within_new(Socket::open).doing(|| "make a network namespace")?;
+    let netlink = Netlink::default();
+    Ok([
+        netlink.add_bridge(&socket, "bridge"),
+        netlink.add_pair(&socket, ("veth0", "veth1")),
+    ])
 }

@@ -1,11 +1,11 @@
 //! Named network namespaces by iproute2's convention (`ip-netns(8)`): a file in /run/netns with
 //! an nsfs mounted on it. `ip netns exec NAME` works on ours, and NET=netns:NAME on theirs.
 
-use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
-use crate::root::mountinfo::Table;
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::root::mountinfo::{self, Table};
 use crate::userns;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use std::fs::{DirBuilder, File};
 use std::os::fd::OwnedFd;
@@ -61,6 +61,34 @@ pub fn inode(namespace: &OwnedFd) -> u64 {
     rustix::fs::fstat(namespace).map_or(0, |stat| stat.st_ino)
 }
 
+/// A namespace to be asked later whether it still lives, without being kept.
+#[derive(Debug)]
+pub struct Watch {
+    handle: crate::sys::NamespaceHandle,
+    /// Its nsfs inode.
+    pub inode: u64,
+}
+
+/// Watches the namespace `name`; none if there is none, or before Linux 6.18.
+///
+/// # Errors
+/// As [`find`].
+pub fn watch(name: &str) -> Result<Option<Watch>> {
+    let Found::Namespace(namespace) = find(name)? else {
+        return Ok(None);
+    };
+    let handle = crate::sys::namespace_handle(&namespace).ok();
+    let inode = inode(&namespace);
+    Ok(handle.map(|handle| Watch { handle, inode }))
+}
+
+impl Watch {
+    /// Does it live on? Who keeps it is for [`crate::holders`] to find.
+    pub fn lives(&self) -> bool {
+        !matches!(crate::sys::open_namespace(&self.handle), Err(Errno::ESTALE))
+    }
+}
+
 /// The lock that iproute2 takes as well (Debian bug 949235).
 fn lock() -> Result<File> {
     loop {
@@ -88,10 +116,17 @@ fn lock() -> Result<File> {
 /// twice: once in sight and once below, where nobody can unmount them. What we made goes with the
 /// last namespace; what iproute2 made stays, as it always does.
 fn share() -> Result<()> {
-    let shared = Table::read()?
-        .holding(Path::new(DIR))
-        .is_some_and(|mount| mount.shared || mount.at == Path::new(DIR));
-    if shared {
+    let dir = Path::new(DIR);
+    let is_shared = match mountinfo::is_mount_point(dir) {
+        Some(true) => true,
+        _ => match mountinfo::is_shared(dir) {
+            Some(shared) => shared,
+            None => Table::read()?
+                .holding(dir)
+                .is_some_and(|mount| mount.shared || mount.at == dir),
+        },
+    };
+    if is_shared {
         return Ok(());
     }
     let recursive = MsFlags::MS_BIND | MsFlags::MS_REC;
@@ -116,19 +151,58 @@ fn unshare_dir() {
     }
 }
 
-/// A namespace of our own user namespace, by a thread that ends.
-fn on_a_thread(path: &Path) -> std::result::Result<(), Errno> {
-    std::thread::scope(|scope| {
-        let work = || {
-            unshare(CloneFlags::CLONE_NEWNET)?;
-            // Not /proc/self: that is another thread's.
-            bind("/proc/thread-self/ns/net", path)
-        };
-        match std::thread::Builder::new().spawn_scoped(scope, work) {
-            Ok(thread) => thread.join().unwrap_or(Err(Errno::EIO)),
-            Err(e) => Err(e.into_errno()),
+/// Does `work` in a network namespace.
+///
+/// # Errors
+/// It cannot be joined; what `work` gives.
+pub fn within<T: Send>(
+    namespace: &OwnedFd,
+    work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
+) -> std::result::Result<T, Errno> {
+    there_and_back(|| setns(namespace, CloneFlags::CLONE_NEWNET), work)
+}
+
+/// Does `work` in a new network namespace of our own user namespace.
+///
+/// # Errors
+/// There can be none; what `work` gives.
+pub fn within_new<T: Send>(
+    work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
+) -> std::result::Result<T, Errno> {
+    there_and_back(|| unshare(CloneFlags::CLONE_NEWNET), work)
+}
+
+/// A thread costs five times what the way back does, but from a user's world there is none: the
+/// host's namespace is not his. There a thread goes and ends.
+fn there_and_back<T: Send>(
+    go: impl FnOnce() -> nix::Result<()> + Send,
+    work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
+) -> std::result::Result<T, Errno> {
+    if crate::proc::in_user_namespace() {
+        return std::thread::scope(|scope| {
+            let work = || go().map_err(IntoErrno::into_errno).and_then(|()| work());
+            // A full process table is an error, not a panic.
+            match std::thread::Builder::new().spawn_scoped(scope, work) {
+                Ok(thread) => thread.join().unwrap_or(Err(Errno::EIO)),
+                Err(e) => Err(e.into_errno()),
+            }
+        });
+    }
+    let home = File::open("/proc/thread-self/ns/net").map_err(IntoErrno::into_errno)?;
+    go()?;
+    let done = work();
+    // Nothing of what comes may happen in there. What was made is found by its plan.
+    for _ in 0..3 {
+        if setns(&home, CloneFlags::CLONE_NEWNET).is_ok() {
+            return done;
         }
-    })
+    }
+    crate::cli::report(
+        None,
+        &Error::sys("return to the host's network namespace", Errno::last())
+            .hint("subhost-stop clears what is half made"),
+    );
+    std::process::exit(Exit::Failed as i32);
 }
 
 fn bind(namespace: &str, path: &Path) -> std::result::Result<(), Errno> {
@@ -157,7 +231,7 @@ pub fn make(name: &str, ids: Option<u32>) -> Result<OwnedFd> {
         .doing(|| format!("make the namespace file {}", path.display()))?;
     let doing = || format!("make the network namespace {name}");
     let bound = match ids {
-        None => on_a_thread(&path).doing(doing),
+        None => within_new(|| bind("/proc/thread-self/ns/net", &path)).doing(doing),
         Some(base) => userns::held(base, CloneFlags::CLONE_NEWNET, |pid| {
             bind(&format!("/proc/{pid}/ns/net"), &path).doing(doing)
         }),

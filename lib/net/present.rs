@@ -1,7 +1,7 @@
 //! Is what a step makes there, and is it ours?
 
 use super::Network;
-use super::netlink::Link;
+use super::link::Link;
 use super::netns::{self, Found};
 use crate::config::{Cable, Cidr};
 use crate::error::{Doing, Result, shown};

@@ -15,7 +15,7 @@ use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::holders;
 use crate::plan::{Mark, Planned, Presence, Step};
 use crate::sys;
-use mountinfo::{Mount, Table};
+use mountinfo::{Mount, Mounts, Table};
 use nix::mount::{MntFlags, umount2};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
@@ -29,10 +29,27 @@ use sys_mount::{FilesystemType, MountFlags};
 ///
 /// # Errors
 /// The kernel could not be asked.
-pub fn present(planned: Planned, table: &Table) -> Result<Presence> {
-    Ok(match found(planned, table) {
+pub fn present(planned: Planned, mounts: &Mounts) -> Result<Presence> {
+    if let Step::Directory { path, .. } = planned.step {
+        return Ok(match std::fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_dir() => Presence::Ours,
+            Ok(_) => Presence::Foreign(format!("{} is not a directory", shown(path))),
+            Err(_) => Presence::Absent,
+        });
+    }
+    let Some(at) = mount_point(planned.step) else {
+        return Ok(Presence::Absent);
+    };
+    match planned.mark {
+        Some(mark) if mountinfo::is_marked(at, mark) => return Ok(Presence::Ours),
+        // It may have been moved with its directory.
+        Some(_) => {}
+        None if mountinfo::is_mount_point(at) == Some(false) => return Ok(Presence::Absent),
+        None => {}
+    }
+    Ok(match found(planned, mounts.table()?) {
         Found::Nothing => Presence::Absent,
-        Found::Directory | Found::Mount(_) => Presence::Ours,
+        Found::Mount(_) => Presence::Ours,
         Found::Foreign(what) => Presence::Foreign(what),
     })
 }
@@ -58,35 +75,18 @@ pub fn backing_file(device: &Path) -> Option<PathBuf> {
     image::backing_file(&Path::new("/sys/block").join(device.file_name()?))
 }
 
-/// What is where a step makes something.
+/// What is where a step mounts something.
 enum Found<'a> {
     Nothing,
-    Directory,
     Mount(&'a Mount),
     Foreign(String),
 }
 
 fn found<'a>(planned: Planned, table: &'a Table) -> Found<'a> {
     let step = planned.step;
-    let at = match step {
-        Step::Directory { path, .. } => {
-            return match std::fs::symlink_metadata(path) {
-                Ok(meta) if meta.is_dir() => Found::Directory,
-                Ok(_) => Found::Foreign(format!("{} is not a directory", shown(path))),
-                Err(_) => Found::Nothing,
-            };
-        }
-        Step::Image { at, .. }
-        | Step::Tmpfs { at, .. }
-        | Step::Overlay { at, .. }
-        | Step::Rbind { at, .. } => at,
-        // A check leaves nothing that could be there; the others are no mounts.
-        Step::Within { .. }
-        | Step::Claim { .. }
-        | Step::Netns { .. }
-        | Step::Cable { .. }
-        | Step::Helper { .. }
-        | Step::Routes { .. } => return Found::Nothing,
+    // A check leaves nothing that could be there; the others are no mounts.
+    let Some(at) = mount_point(step) else {
+        return Found::Nothing;
     };
     // Its directory may have been moved.
     if let Some(mount) = planned.mark.and_then(|mark| table.marked(mark)) {
@@ -105,11 +105,16 @@ fn found<'a>(planned: Planned, table: &'a Table) -> Found<'a> {
 
 /// The mark of what a step made.
 pub fn mark(step: &Step) -> Option<Mark> {
+    mount_point(step).and_then(mountinfo::mark)
+}
+
+/// Where a step mounts something; none if it is another kind of step.
+fn mount_point(step: &Step) -> Option<&Path> {
     match step {
         Step::Image { at, .. }
         | Step::Tmpfs { at, .. }
         | Step::Overlay { at, .. }
-        | Step::Rbind { at, .. } => mountinfo::mark(at),
+        | Step::Rbind { at, .. } => Some(at),
         _ => None,
     }
 }
@@ -193,7 +198,7 @@ pub const TMPFS_SOURCE: &str = "subhost";
 ///
 /// # Errors
 /// The missing or busy object, with the remedy.
-pub fn check(step: &Step, table: &Table, pending: &[&Path]) -> Result<()> {
+pub fn check(step: &Step, pending: &[&Path]) -> Result<()> {
     match step {
         Step::Image { file, .. } if crate::rootless::has_entered() => {
             let what = format!(
@@ -210,9 +215,7 @@ pub fn check(step: &Step, table: &Table, pending: &[&Path]) -> Result<()> {
             read_only,
             ..
         } => image::check(file, *partition, fstype.as_deref(), *read_only),
-        Step::Overlay { lowers, upper, .. } => {
-            overlay::check(lowers, upper.as_ref(), table, pending)
-        }
+        Step::Overlay { lowers, upper, .. } => overlay::check(lowers, upper.as_ref(), pending),
         Step::Rbind { source, .. } if is_pending(source, pending) => Ok(()),
         Step::Rbind { source, .. } => directory(
             source,
@@ -339,9 +342,16 @@ pub fn undo(planned: Planned, detach: bool) -> Result<()> {
         Step::Image { .. } | Step::Tmpfs { .. } | Step::Overlay { .. } | Step::Rbind { .. } => {}
         _ => return Ok(()),
     }
+    // What is mounted below it is looked for only where there is some.
+    if let (Some(at), Some(mark)) = (mount_point(planned.step), planned.mark)
+        && mountinfo::is_marked(at, mark)
+        && umount2(at, MntFlags::UMOUNT_NOFOLLOW).is_ok()
+    {
+        return Ok(());
+    }
     let table = Table::read()?;
     match found(planned, &table) {
-        Found::Nothing | Found::Directory => Ok(()),
+        Found::Nothing => Ok(()),
         Found::Foreign(what) => Err(Error::new(
             Exit::Failed,
             format!("left alone what is not ours: {what}"),

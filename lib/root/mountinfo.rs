@@ -4,6 +4,7 @@
 use crate::error::{Doing, Result};
 use crate::plan::Mark;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -124,20 +125,82 @@ impl Table {
     }
 }
 
+/// The table for those who may not need it: with a thousand subhosts up it takes longer to read than
+/// all else that a command does.
+#[derive(Debug)]
+pub enum Mounts<'a> {
+    /// One that has been read.
+    Read(&'a Table),
+    /// Read when it is first asked for.
+    Later(OnceCell<Table>),
+}
+
+impl<'a> Mounts<'a> {
+    /// Of our own mount namespace, from when it is first asked for.
+    pub fn later() -> Mounts<'static> {
+        Mounts::Later(OnceCell::new())
+    }
+
+    /// The table.
+    ///
+    /// # Errors
+    /// As [`Table::read`].
+    pub fn table(&self) -> Result<&Table> {
+        match self {
+            Mounts::Read(table) => Ok(table),
+            Mounts::Later(cell) => match cell.get() {
+                Some(table) => Ok(table),
+                None => {
+                    let table = Table::read()?;
+                    Ok(cell.get_or_init(|| table))
+                }
+            },
+        }
+    }
+}
+
+/// Is something mounted on `path` itself? None if the kernel cannot tell (before Linux 5.8), or there
+/// is no such path.
+pub fn is_mount_point(path: &Path) -> Option<bool> {
+    // STATX_ATTR_MOUNT_ROOT of include/uapi/linux/stat.h.
+    const MOUNT_ROOT: u64 = 0x2000;
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let told = statx(CWD, path, flags, StatxFlags::empty()).ok()?;
+    let known = told.stx_attributes_mask.bits() & MOUNT_ROOT != 0;
+    known.then_some(told.stx_attributes.bits() & MOUNT_ROOT != 0)
+}
+
+/// Is the mount that one sees at `path` the one of this mark? False if the kernel cannot tell.
+pub fn is_marked(path: &Path, mark: &Mark) -> bool {
+    mark.unique != 0 && unique(path) == Some(mark.unique)
+}
+
+/// The id of the mount at `path` that no other gets in this boot. Linux 6.8.
+fn unique(path: &Path) -> Option<u64> {
+    const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let told = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, MNT_ID_UNIQUE).ok()?;
+    let known = StatxFlags::from_bits_retain(told.stx_mask).contains(MNT_ID_UNIQUE);
+    known.then_some(told.stx_mnt_id)
+}
+
+/// Is the mount that `path` lies in shared? None if the kernel tells by the table only (before Linux
+/// 6.8).
+pub fn is_shared(path: &Path) -> Option<bool> {
+    let propagation = crate::sys::propagation(unique(path)?).ok()?;
+    Some(propagation & nix::libc::MS_SHARED != 0)
+}
+
 /// What the kernel calls the mount that one sees at `path`.
 pub fn mark(path: &Path) -> Option<Mark> {
-    const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
     let ask = |mask| statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, mask).ok();
     let now = ask(StatxFlags::MNT_ID | StatxFlags::INO)?;
-    let unique = ask(MNT_ID_UNIQUE)
-        .filter(|told| StatxFlags::from_bits_retain(told.stx_mask).contains(MNT_ID_UNIQUE));
     Some(Mark {
         id: now.stx_mnt_id,
         root: (
             rustix::fs::makedev(now.stx_dev_major, now.stx_dev_minor),
             now.stx_ino,
         ),
-        unique: unique.map_or(0, |told| told.stx_mnt_id),
+        unique: unique(path).unwrap_or(0),
         netns: None,
     })
 }

@@ -20,7 +20,6 @@ const FSCONFIG_MAX: usize = 255;
 pub(super) fn check(
     lowers: &[PathBuf],
     upper: Option<&(PathBuf, PathBuf)>,
-    table: &Table,
     pending: &[&Path],
 ) -> Result<()> {
     for lower in lowers {
@@ -31,15 +30,21 @@ pub(super) fn check(
             )?;
         }
     }
+    match upper {
+        Some((upper, _)) if !is_pending(upper, pending) => directory(
+            upper,
+            "the writable layer is never made silently: mkdir it, or set UPPER",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Another overlay that we see must not have the writable layer or the work directory.
+fn check_unused(upper: Option<&(PathBuf, PathBuf)>) -> Result<()> {
     let Some((upper, work)) = upper else {
         return Ok(());
     };
-    if !is_pending(upper, pending) {
-        directory(
-            upper,
-            "the writable layer is never made silently: mkdir it, or set UPPER",
-        )?;
-    }
+    let table = Table::read()?;
     for mount in table.all().iter().filter(|mount| mount.fstype == "overlay") {
         let (_, other_upper, other_work) = mount.overlay_layers();
         for used in [other_upper, other_work].into_iter().flatten() {
@@ -88,12 +93,15 @@ pub(super) fn mount(
         // The index knows which layers it was made over. With others, as after LOWER changed or
         // the tree was copied, the overlay is right without it.
         if errno == Errno::ESTALE && index == "on" && upper.is_some() {
+            // The kernel itself would only warn from now on.
+            check_unused(upper)?;
             index = "off";
             continue;
         }
         if errno == Errno::EBUSY
             && let Some(wait) = waits.next()
         {
+            check_unused(upper)?;
             std::thread::sleep(Duration::from_millis(*wait));
             continue;
         }

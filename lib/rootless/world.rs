@@ -56,7 +56,7 @@ fn make(socket: &OwnedFd) -> Result<Option<(OwnedFd, File)>> {
     cover("/var/log", &[("subhost", Some(&logs))])?;
     let (holder, _) = Identity::of(std::process::id() as i32).doing(|| "tell who we are")?;
     let record = Record {
-        boot: crate::state::boot_id()?,
+        boot: crate::state::boot_id()?.to_owned(),
         holder,
     };
     let text = serde_json::to_string(&record).unwrap_or_default();

@@ -93,6 +93,7 @@ impl State {
         let who = format!("{} {}\n", std::process::id(), crate::cli::program());
         let _ = file.set_len(0).and_then(|()| file.rewind());
         let _ = file.write_all(who.as_bytes());
+        self.begin(true);
         Ok(Some(Lock {
             file,
             _deferred: Deferred::new()?,
@@ -161,6 +162,7 @@ impl State {
             }
             let _ = std::fs::remove_dir(RUN);
         }
+        self.begin(false);
         // Nobody holds it any more.
         let _ = lock.file.set_len(0);
         drop(lock);

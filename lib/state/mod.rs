@@ -22,6 +22,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where state lives.
@@ -36,6 +37,17 @@ const MAX: u64 = 4 << 20;
 pub struct State {
     name: Name,
     dir: PathBuf,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What has been read or written since we took the lock: until we let go of it nobody else changes it,
+/// so it need not be read again.
+#[derive(Debug, Default)]
+struct Known {
+    locked: bool,
+    /// Of root and network.
+    plans: [Option<Option<Plan>>; 2],
+    init: Option<Option<Init>>,
 }
 
 /// Who booted a subhost.
@@ -121,9 +133,14 @@ pub fn now() -> u64 {
 ///
 /// # Errors
 /// /proc is not there.
-pub fn boot_id() -> Result<String> {
+pub fn boot_id() -> Result<&'static str> {
+    static ID: OnceLock<String> = OnceLock::new();
+    if let Some(id) = ID.get() {
+        return Ok(id);
+    }
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    Ok(id.doing(|| "read the boot id")?.trim().to_owned())
+    let id = id.doing(|| "read the boot id")?;
+    Ok(ID.get_or_init(|| id.trim().to_owned()))
 }
 
 /// The names of all subhosts that have state. Sorted.
@@ -156,7 +173,20 @@ impl State {
         Self {
             name: name.clone(),
             dir: Path::new(RUN).join(name.as_str()),
+            known: Arc::default(),
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the lock is ours or not; what was known before counts no more.
+    fn begin(&self, locked: bool) {
+        *self.known() = Known {
+            locked,
+            ..Known::default()
+        };
     }
 
     /// Its directory.
@@ -176,6 +206,22 @@ impl State {
     /// # Errors
     /// The file is damaged or of another version.
     pub fn plan(&self, half: Half) -> Result<Option<Plan>> {
+        if let Some(plan) = &self.known().plans[half as usize] {
+            return Ok(plan.clone());
+        }
+        let plan = self.read_plan(half)?;
+        self.keep_plan(half, plan.as_ref());
+        Ok(plan)
+    }
+
+    fn keep_plan(&self, half: Half, plan: Option<&Plan>) {
+        let mut known = self.known();
+        if known.locked {
+            known.plans[half as usize] = Some(plan.cloned());
+        }
+    }
+
+    fn read_plan(&self, half: Half) -> Result<Option<Plan>> {
         let file = self.plan_file(half);
         let Some(text) = read(&file)? else {
             return Ok(None);
@@ -192,7 +238,10 @@ impl State {
     /// # Errors
     /// The file cannot be written.
     pub fn freeze(&self, plan: &Plan) -> Result<()> {
-        self.write(&self.plan_file(plan.half), plan.to_text()?.as_bytes())
+        self.known().plans[plan.half as usize] = None;
+        self.write(&self.plan_file(plan.half), plan.to_text()?.as_bytes())?;
+        self.keep_plan(plan.half, Some(plan));
+        Ok(())
     }
 
     /// Forgets a plan: nothing of it is up any more.
@@ -201,12 +250,15 @@ impl State {
     /// The file cannot be removed.
     pub fn thaw(&self, half: Half) -> Result<()> {
         let file = self.plan_file(half);
+        self.known().plans[half as usize] = None;
         match std::fs::remove_file(&file) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(e).doing(|| format!("remove {}", file.display()))
+                return Err(e).doing(|| format!("remove {}", file.display()));
             }
-            _ => Ok(()),
+            _ => {}
         }
+        self.keep_plan(half, None);
+        Ok(())
     }
 
     /// Writes a file of the state in whole or not at all.
@@ -251,9 +303,19 @@ impl State {
     /// # Errors
     /// The file cannot be written.
     pub fn record(&self, init: &Init) -> Result<()> {
-        let text = serde_json::to_string_pretty(init)
+        let text = serde_json::to_string(init)
             .map_err(|e| Error::new(Exit::Failed, format!("cannot record PID 1: {e}")))?;
-        self.write(&self.dir.join("init"), text.as_bytes())
+        self.known().init = None;
+        self.write(&self.dir.join("init"), text.as_bytes())?;
+        self.keep_init(Some(init));
+        Ok(())
+    }
+
+    fn keep_init(&self, init: Option<&Init>) {
+        let mut known = self.known();
+        if known.locked {
+            known.init = Some(init.cloned());
+        }
     }
 
     /// The record of PID 1, whether it lives or not.
@@ -261,6 +323,15 @@ impl State {
     /// # Errors
     /// It is there and cannot be read: whether something runs is then not known.
     pub fn init(&self) -> Result<Option<Init>> {
+        if let Some(init) = &self.known().init {
+            return Ok(init.clone());
+        }
+        let init = self.read_init()?;
+        self.keep_init(init.as_ref());
+        Ok(init)
+    }
+
+    fn read_init(&self) -> Result<Option<Init>> {
         let file = self.dir.join("init");
         let damaged = |why: String| {
             Error::new(
@@ -386,8 +457,11 @@ impl State {
 
     /// Forgets PID 1.
     pub fn forget(&self) {
+        self.known().init = None;
         // What stays is the record of a dead process.
-        let _ = std::fs::remove_file(self.dir.join("init"));
+        if std::fs::remove_file(self.dir.join("init")).is_ok() {
+            self.keep_init(None);
+        }
     }
 
     /// Records how a run ended that could not say so itself.

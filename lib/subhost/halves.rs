@@ -9,7 +9,7 @@ use crate::holders::{self, Holder};
 use crate::hooks;
 use crate::net::{Network, netns};
 use crate::plan::{Half, Plan, Planned, Presence, Step, apply, undo_all};
-use crate::root::{self, mountinfo::Table};
+use crate::root::{self, mountinfo::Mounts, mountinfo::Table};
 use std::cell::RefCell;
 use std::io::Write;
 use std::time::Duration;
@@ -53,11 +53,11 @@ impl Subhost {
     /// `config` saves reading it again.
     pub(super) fn up(&self, half: Half, config: Option<&Config>) -> Result<Up> {
         self.is_of_this_tree()?;
-        let table = Table::read()?;
+        let mounts = Mounts::later();
         let mut network = Network::new();
         match self.frozen(half)? {
             Some(mut plan) if plan.made.is_some() || self.running()?.is_some() => {
-                let steps = self.presences(&plan, true, &table, &mut network)?;
+                let steps = self.presences(&plan, true, &mounts, &mut network)?;
                 refuse_foreign(&steps)?;
                 if self.act_all(&steps, &mut network)? > 0 {
                     self.finish(&mut plan, &mut network)?;
@@ -90,13 +90,13 @@ impl Subhost {
         };
         self.check_trees(config, half)?;
         let ids = self.ids(config, half, true)?;
-        match self.make(half, config, ids, &table, network) {
+        match self.make(half, config, ids, &mounts, network) {
             Err(why)
                 if ids.is_some() && config.userns == Userns::Auto && root::is_unmapped(&why) =>
             {
                 // Of what is in an image only the mounted image tells.
                 self.goes_without(&why);
-                self.make(half, config, None, &table, Network::new())
+                self.make(half, config, None, &mounts, Network::new())
             }
             other => other,
         }
@@ -108,16 +108,16 @@ impl Subhost {
         half: Half,
         config: &Config,
         ids: Option<u32>,
-        table: &Table,
+        mounts: &Mounts,
         mut network: Network,
     ) -> Result<Up> {
         let mut plan = plan(config, half, &self.state, ids)?;
-        let steps = self.presences(&plan, false, table, &mut network)?;
+        let steps = self.presences(&plan, false, mounts, &mut network)?;
         refuse_foreign(&steps)?;
         let pending = root::pending(&plan.steps);
         for (planned, presence) in &steps {
             if *presence == Presence::Absent {
-                root::check(planned.step, table, &pending)?;
+                root::check(planned.step, &pending)?;
                 network.check(planned.step)?;
             }
         }
@@ -264,18 +264,26 @@ impl Subhost {
         let plan = match frozen {
             Some(plan) => plan,
             None => match self.config() {
-                Ok(config) => self.found(&config, half, &Table::read()?, &mut network)?,
+                Ok(config) => self.found(&config, half, &Mounts::later(), &mut network)?,
                 Err(_) => return Ok(()),
             },
         };
         let mut steps: Vec<Planned> = plan.planned().collect();
         if !is_frozen {
             // Perhaps `-n | sh` made it. What is exactly what we would make is ours.
-            let there = self.presences(&plan, false, &Table::read()?, &mut network)?;
+            let there = self.presences(&plan, false, &Mounts::later(), &mut network)?;
             let ours = there.into_iter().filter(|(_, is)| *is == Presence::Ours);
             steps = ours.map(|(planned, _)| planned).collect();
         }
-        let holders = self.net_holders(&plan)?;
+        // Whether somebody holds the namespace is asked when it has lost its name and we have let go of
+        // it; of a kernel that does not tell, the processes are before.
+        let (watch, mut holders) = match named(&plan) {
+            Some(name) => match netns::watch(name)? {
+                Some(watch) => (Some(watch), Vec::new()),
+                None => (None, self.net_holders(&plan)?),
+            },
+            None => (None, Vec::new()),
+        };
         // A namespace that somebody holds outlives its name: its cables must go explicitly.
         // So does one that is not ours to remove.
         let removed = steps
@@ -287,10 +295,20 @@ impl Subhost {
             true => lasting::of(steps.iter().copied(), &Table::read()?),
             false => lasting::Lasting::default(),
         };
-        let network = RefCell::new(&mut network);
-        let undone = undo_all(&steps, self.undoing(&network, how.detach, wait))
+        let undone = {
+            let network = RefCell::new(&mut network);
+            undo_all(&steps, self.undoing(&network, how.detach, wait))
+        };
+        let undone = undone
             .and_then(|()| self.state.thaw(half))
             .and_then(|()| lasting.wait(how.kill_holders));
+        let mut cables = Ok(());
+        if let Some(watch) = watch.filter(|watch| removed && watch.lives()) {
+            holders = holders_of(watch.inode);
+            if !holders.is_empty() {
+                cables = network.delete_discarded();
+            }
+        }
         let held = match (half, holders.is_empty()) {
             (Half::Net, false) => Err(Error::new(
                 Exit::Failed,
@@ -299,7 +317,8 @@ impl Subhost {
             .hint(holders::told(&holders))),
             _ => Ok(()),
         };
-        Error::collect([undone.err(), held.err()].into_iter().flatten().collect())
+        let errors = [undone.err(), cables.err(), held.err()];
+        Error::collect(errors.into_iter().flatten().collect())
     }
 
     pub(super) fn down_halves(&self, halves: &[Half], how: StopHow) -> Result<()> {
@@ -307,27 +326,39 @@ impl Subhost {
     }
 
     pub(super) fn net_holders(&self, plan: &Plan) -> Result<Vec<Holder>> {
-        let Some(Step::Netns { name, .. }) = plan.steps.first() else {
+        let Some(name) = named(plan) else {
             return Ok(Vec::new());
         };
-        let netns::Found::Namespace(namespace) = netns::find(name)? else {
-            return Ok(Vec::new());
-        };
-        let inode = netns::inode(&namespace);
-        let mut held = holders::of_netns(inode);
-        // A tool of ours that has just come out again, or is on its way to.
-        for _ in 0..5 {
-            if held
-                .iter()
-                .all(|holder| !holder.command.starts_with("subhost-"))
-            {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-            held = holders::of_netns(inode);
-        }
-        Ok(held)
+        Ok(match netns::find(name)? {
+            netns::Found::Namespace(namespace) => holders_of(netns::inode(&namespace)),
+            _ => Vec::new(),
+        })
     }
+}
+
+/// The network namespace that a plan makes.
+fn named(plan: &Plan) -> Option<&str> {
+    match plan.steps.first() {
+        Some(Step::Netns { name, .. }) => Some(name),
+        _ => None,
+    }
+}
+
+/// Who is in a network namespace.
+fn holders_of(inode: u64) -> Vec<Holder> {
+    let mut held = holders::of_netns(inode);
+    // A tool of ours that has just come out again, or is on its way to.
+    for _ in 0..5 {
+        if held
+            .iter()
+            .all(|holder| !holder.command.starts_with("subhost-"))
+        {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        held = holders::of_netns(inode);
+    }
+    held
 }
 
 /// Keeps the MACs of the cables and the range of ids in `assigned`, so that they stay when the tree

@@ -6,7 +6,7 @@ use crate::error::{Error, Exit, Result};
 use crate::ids;
 use crate::net::Network;
 use crate::plan::{Half, Plan, Presence, Step};
-use crate::root::{self, mountinfo::Table};
+use crate::root::{self, mountinfo::Mounts, mountinfo::Table};
 
 impl Subhost {
     /// First id of the range that a half is to be made with; none: the host's own. `keep`: a range that
@@ -71,7 +71,7 @@ impl Subhost {
         &self,
         config: &Config,
         half: Half,
-        table: &Table,
+        mounts: &Mounts,
         network: &mut Network,
     ) -> Result<Plan> {
         let without = plan(config, half, &self.state, None)?;
@@ -79,7 +79,7 @@ impl Subhost {
             return Ok(without);
         }
         let with = plan(config, half, &self.state, Some(ids::range(config, false)?))?;
-        let there = self.presences(&with, false, table, network)?;
+        let there = self.presences(&with, false, mounts, network)?;
         let mapped = there.iter().any(|(planned, presence)| {
             let root = matches!(planned.step, Step::Overlay { .. } | Step::Rbind { .. });
             root && *presence == Presence::Ours

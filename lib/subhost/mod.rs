@@ -13,7 +13,7 @@ use crate::config::{Config, Name, Net};
 use crate::error::{Error, Exit, Result, shown};
 use crate::net::{self, Network, netns};
 use crate::plan::{FORMAT, Half, Plan, Planned, Presence, Step};
-use crate::root::{self, mountinfo::Table};
+use crate::root::{self, mountinfo::Mounts};
 use crate::state::{Lock, Running, State, boot_id};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -224,14 +224,14 @@ impl Subhost {
     /// # Errors
     /// State or kernel cannot be read.
     pub fn status(&self) -> Result<Status> {
-        self.status_with(&Table::read()?, &mut Network::new())
+        self.status_with(&Mounts::later(), &mut Network::new())
     }
 
-    /// As [`Subhost::status`], for many subhosts with one look at the mount table.
+    /// As [`Subhost::status`], for many subhosts with at most one look at the mount table.
     ///
     /// # Errors
     /// State or kernel cannot be read.
-    pub fn status_with(&self, table: &Table, network: &mut Network) -> Result<Status> {
+    pub fn status_with(&self, mounts: &Mounts, network: &mut Network) -> Result<Status> {
         if self.running()?.is_some() {
             return Ok(match self.state.cgroups()?.is_frozen() {
                 true => Status::Frozen,
@@ -248,7 +248,7 @@ impl Subhost {
                 let what = format!("its {} was begun and not finished", half.as_str());
                 return Ok(Status::Broken(what));
             }
-            for (planned, presence) in self.presences(&plan, true, table, network)? {
+            for (planned, presence) in self.presences(&plan, true, mounts, network)? {
                 if presence != Presence::Ours && !matches!(planned.step, Step::Within { .. }) {
                     let what = match presence {
                         Presence::Foreign(what) => what,
@@ -269,7 +269,7 @@ impl Subhost {
         &self,
         plan: &'a Plan,
         frozen: bool,
-        table: &Table,
+        mounts: &Mounts,
         network: &mut Network,
     ) -> Result<Vec<(Planned<'a>, Presence)>> {
         let one = |planned: Planned<'a>| {
@@ -279,7 +279,7 @@ impl Subhost {
                 | Step::Cable { .. }
                 | Step::Helper { .. }
                 | Step::Routes { .. } => network.present(planned, &plan.steps, frozen)?,
-                _ => root::present(planned, table)?,
+                _ => root::present(planned, mounts)?,
             };
             Ok((planned, presence))
         };
@@ -362,7 +362,7 @@ fn plan(config: &Config, half: Half, state: &State, ids: Option<u32>) -> Result<
     ]);
     Ok(Plan {
         format: FORMAT,
-        boot: boot_id()?,
+        boot: boot_id()?.to_owned(),
         tree: config.tree.clone(),
         name: config.name.to_string(),
         half,

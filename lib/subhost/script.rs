@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::hooks;
 use crate::net::{self, Network};
 use crate::plan::{Half, Presence};
-use crate::root::{self, mountinfo::Table};
+use crate::root::{self, mountinfo::Mounts};
 use crate::state::Running;
 
 impl Subhost {
@@ -18,7 +18,7 @@ impl Subhost {
     /// # Errors
     /// As the real thing, as far as can be told without doing it.
     pub fn script_up(&self, half: Half) -> Result<String> {
-        let table = Table::read()?;
+        let mounts = Mounts::later();
         let mut network = Network::new();
         let frozen = self.frozen(half)?;
         let is_frozen = frozen.is_some();
@@ -26,14 +26,14 @@ impl Subhost {
             Some(plan) => plan,
             None => self.plan(half)?,
         };
-        let steps = self.presences(&plan, is_frozen, &table, &mut network)?;
+        let steps = self.presences(&plan, is_frozen, &mounts, &mut network)?;
         refuse_foreign(&steps)?;
         let pending = root::pending(&plan.steps);
         let mut lines = Vec::new();
         for (planned, presence) in &steps {
             let step = planned.step;
             if *presence == Presence::Absent {
-                root::check(step, &table, &pending)?;
+                root::check(step, &pending)?;
                 network.check(step)?;
                 lines.extend(root::shell::up(step));
                 lines.extend(net::shell::up(step));
@@ -68,21 +68,21 @@ impl Subhost {
                 lines.extend(self.script_end(&running));
             }
         }
-        let table = Table::read()?;
+        let mounts = Mounts::later();
         let mut network = Network::new();
         for half in halves {
             let (plan, is_frozen) = match self.frozen(*half)? {
                 Some(plan) => (plan, true),
                 None => match self
                     .config()
-                    .and_then(|config| self.found(&config, *half, &table, &mut network))
+                    .and_then(|config| self.found(&config, *half, &mounts, &mut network))
                 {
                     Ok(plan) => (plan, false),
                     Err(_) => continue,
                 },
             };
             for (planned, presence) in self
-                .presences(&plan, is_frozen, &table, &mut network)?
+                .presences(&plan, is_frozen, &mounts, &mut network)?
                 .iter()
                 .rev()
             {

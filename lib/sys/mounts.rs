@@ -60,6 +60,67 @@ pub fn mount_map_tree(
     )
 }
 
+/// `struct mnt_id_req` of include/uapi/linux/mount.h, in its first version.
+#[repr(C)]
+struct MountRequest {
+    size: u32,
+    spare: u32,
+    id: u64,
+    param: u64,
+}
+
+/// The head of `struct statmount`, up to `mnt_propagation`.
+#[repr(C)]
+#[derive(Default)]
+struct MountStatus {
+    size: u32,
+    options: u32,
+    mask: u64,
+    device: [u32; 2],
+    magic: u64,
+    flags: u32,
+    fstype: u32,
+    id: u64,
+    parent: u64,
+    old_ids: [u32; 2],
+    attributes: u64,
+    propagation: u64,
+    rest: [[u64; 25]; 2],
+}
+
+/// The propagation (`MS_SHARED`, ...) of the mount with this unique id, as `statmount(2)` tells it. Linux
+/// 6.8.
+///
+/// # Errors
+/// ENOSYS before; ENOENT if there is no such mount here.
+pub fn propagation(unique: u64) -> Result<u64, Errno> {
+    const SYS_STATMOUNT: nix::libc::c_long = 457;
+    const MNT_BASIC: u64 = 2;
+    let request = MountRequest {
+        size: size_of::<MountRequest>() as u32,
+        spare: 0,
+        id: unique,
+        param: MNT_BASIC,
+    };
+    let mut status = MountStatus::default();
+    // SAFETY: the kernel reads the request, whose size it carries, and writes at most the size that is
+    // passed into status.
+    let rc = unsafe {
+        nix::libc::syscall(
+            SYS_STATMOUNT,
+            &raw const request,
+            &raw mut status,
+            size_of::<MountStatus>(),
+            0,
+        )
+    };
+    Errno::result(rc)?;
+    match status.mask & MNT_BASIC != 0 {
+        true => Ok(status.propagation),
+        false => Err(Errno::ENOSYS),
+    }
+}
+
 fn setattr(fd: impl AsFd, attr: &MountAttr) -> Result<(), Errno> {
     // SAFETY: the path is a static C string, attr lives across the call and its size is passed.
     let rc = unsafe {

@@ -1,7 +1,7 @@
 //! Namespaces: which one, and whose.
 
 use crate::error::Errno;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// The cookie of the network namespace that `socket` is in (SO_NETNS_COOKIE, include/uapi/asm-generic/
 /// socket.h), unlike its inode never given again in a boot. Linux 5.14.
@@ -38,5 +38,60 @@ pub fn owning_userns(namespace: impl AsFd) -> Result<OwnedFd, Errno> {
             NS_GET_USERNS as _,
         ))?;
         Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// `struct file_handle` of `open_by_handle_at(2)` with room for one of nsfs (include/uapi/linux/nsfs.h).
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct NamespaceHandle {
+    bytes: u32,
+    kind: i32,
+    handle: [u64; 2],
+}
+
+/// A name for the namespace at `fd` that no other gets and that does not keep it. Linux 6.18.
+///
+/// # Errors
+/// EOPNOTSUPP before.
+pub fn namespace_handle(fd: impl AsFd) -> Result<NamespaceHandle, Errno> {
+    let mut named = NamespaceHandle {
+        bytes: size_of::<[u64; 2]>() as u32,
+        kind: 0,
+        handle: [0; 2],
+    };
+    let mut mount = 0i32;
+    // SAFETY: the kernel reads an empty C string and writes at most `bytes` bytes into handle, and one
+    // int.
+    let rc = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_name_to_handle_at,
+            fd.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            &raw mut named,
+            &raw mut mount,
+            nix::libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::result(rc).map(|_| named)
+}
+
+/// The namespace of a handle, if something keeps it alive.
+///
+/// # Errors
+/// ESTALE if it is gone; EPERM in a user namespace.
+pub fn open_namespace(named: &NamespaceHandle) -> Result<OwnedFd, Errno> {
+    // FD_NSFS_ROOT of include/uapi/linux/fcntl.h.
+    const NSFS_ROOT: nix::libc::c_int = -10003;
+    let flags = nix::libc::O_RDONLY | nix::libc::O_CLOEXEC;
+    // SAFETY: the kernel reads the handle, whose size it carries; the new descriptor is ours.
+    unsafe {
+        let fd = nix::libc::syscall(
+            nix::libc::SYS_open_by_handle_at,
+            NSFS_ROOT,
+            std::ptr::from_ref(named),
+            flags,
+        );
+        Ok(OwnedFd::from_raw_fd(Errno::result(fd)? as RawFd))
     }
 }

@@ -65,35 +65,42 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// `clone3(2)` without a memory of its own for the child: as fork does, with new namespaces in `flags`
-/// and, if `cgroup` is a directory of the v2 hierarchy, in that cgroup from the first moment. Gives pid
-/// and pidfd of the child; none in the child.
+/// What a child does in our memory; it is to end by [`exec`], or the child ends with 127.
+type Work<'a> = &'a mut dyn FnMut();
+
+/// How much of a stack such a child has, bytes.
+const STACK: usize = 256 << 10;
+
+/// `clone3(2)` as vfork does it: the child has our memory, with a stack of its own, and we wait until
+/// it has executed a program or ended. With new namespaces in `flags` and, if `cgroup` is a directory of
+/// the v2 hierarchy, in that cgroup from the first moment. Gives pid and pidfd of the child.
 ///
 /// # Errors
 /// ENOSYS where a filter knows only older calls; EBUSY if the cgroup can hold no processes.
-pub fn fork(flags: i32, cgroup: Option<BorrowedFd>) -> Result<Option<(i32, OwnedFd)>, Errno> {
+pub fn vfork(
+    flags: i32,
+    cgroup: Option<BorrowedFd>,
+    work: Work<'_>,
+) -> Result<(i32, OwnedFd), Errno> {
     let mut pidfd: RawFd = -1;
+    let mut stack = vec![0u8; STACK];
     let into = u64::from(cgroup.is_some()) << 33; // CLONE_INTO_CGROUP
     let args = CloneArgs {
-        flags: u64::from((flags | nix::libc::CLONE_PIDFD).cast_unsigned()) | into,
+        flags: u64::from((flags | AS_VFORK).cast_unsigned()) | into,
         pidfd: (&raw mut pidfd) as u64,
         exit_signal: nix::libc::SIGCHLD as u64,
+        stack: stack.as_mut_ptr() as u64,
+        // From an address of an allocator's to one that a stack may begin at.
+        stack_size: (STACK - 64) as u64 & !15,
         cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
         ..CloneArgs::default()
     };
-    // SAFETY: no memory is shared, so the child is a copy of us as after fork; our tools have one
-    // thread, so no lock is held in it by a thread that it does not have. The kernel writes one
-    // descriptor into pidfd, ours alone.
+    let (address, size) = ((&raw const args) as usize, size_of::<CloneArgs>());
+    // SAFETY: the kernel reads args and writes one descriptor into pidfd, which is ours alone. The child
+    // has a stack of its own, which lives until this thread goes on.
     unsafe {
-        let pid = Errno::result(nix::libc::syscall(
-            nix::libc::SYS_clone3,
-            &raw const args,
-            size_of::<CloneArgs>(),
-        ))?;
-        match pid {
-            0 => Ok(None),
-            pid => Ok(Some((pid as i32, OwnedFd::from_raw_fd(pidfd)))),
-        }
+        let pid = enter_child(nix::libc::SYS_clone3, [address, size, 0], work)?;
+        Ok((pid, OwnedFd::from_raw_fd(pidfd)))
     }
 }
 
@@ -101,11 +108,104 @@ pub fn fork(flags: i32, cgroup: Option<BorrowedFd>) -> Result<Option<(i32, Owned
 ///
 /// # Errors
 /// The errno of the call.
+pub fn vfork_as_ever(flags: i32, work: Work<'_>) -> Result<(i32, OwnedFd), Errno> {
+    let mut pidfd: RawFd = -1;
+    let mut stack = vec![0u8; STACK];
+    let flags = (flags | AS_VFORK | nix::libc::SIGCHLD).cast_unsigned() as usize;
+    let top = (stack.as_mut_ptr() as usize + STACK - 64) & !15;
+    // SAFETY: as above.
+    unsafe {
+        let place = (&raw mut pidfd) as usize;
+        let pid = enter_child(nix::libc::SYS_clone, [flags, top, place], work)?;
+        Ok((pid, OwnedFd::from_raw_fd(pidfd)))
+    }
+}
+
+const AS_VFORK: i32 = nix::libc::CLONE_VM | nix::libc::CLONE_VFORK | nix::libc::CLONE_PIDFD;
+
+/// Where the child begins.
+extern "C" fn begin(work: *mut Work<'_>) -> ! {
+    // SAFETY: our parent's, which waits and has it on its stack.
+    let work = unsafe { &mut *work };
+    work();
+    exit(127)
+}
+
+/// Makes one of the two calls. Only the parent returns: the child has another stack, on which there is
+/// nothing to return to.
+///
+/// # Safety
+/// The arguments are those of the call, with CLONE_VM, CLONE_VFORK and a stack that is not ours.
+unsafe fn enter_child(
+    call: nix::libc::c_long,
+    arguments: [usize; 3],
+    mut work: Work<'_>,
+) -> Result<i32, Errno> {
+    let work = (&raw mut work).cast::<Work<'_>>();
+    let returned: isize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the call changes no register of the parent's but those named (syscall(2)); the child, on its
+    // own stack, calls what never returns.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") call as isize => returned,
+            in("rdi") arguments[0],
+            in("rsi") arguments[1],
+            in("rdx") arguments[2],
+            in("r10") 0usize,
+            in("r8") 0usize,
+            in("r12") work,
+            in("r13") begin as extern "C" fn(*mut Work<'static>) -> !,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: the same.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x20",
+            "blr x21",
+            "brk 1",
+            "2:",
+            inlateout("x0") arguments[0] as isize => returned,
+            in("x1") arguments[1],
+            in("x2") arguments[2],
+            in("x3") 0usize,
+            in("x4") 0usize,
+            in("x8") call,
+            in("x20") work,
+            in("x21") begin as extern "C" fn(*mut Work<'static>) -> !,
+        );
+    }
+    match returned {
+        pid @ 1.. => Ok(pid as i32),
+        failed => Err(Errno::from_raw(failed.unsigned_abs() as i32)),
+    }
+}
+
+/// A child with a memory of its own, as fork does it, by `clone(2)`; none in the child.
+///
+/// # Errors
+/// The errno of the call.
 pub fn fork_as_ever(flags: i32) -> Result<Option<(i32, OwnedFd)>, Errno> {
     let mut pidfd: RawFd = -1;
     let flags = flags | nix::libc::CLONE_PIDFD | nix::libc::SIGCHLD;
-    // SAFETY: as above. Flags, no stack of its own, and where the pidfd is put come first on both of
-    // our architectures; what comes after is not used with these flags.
+    // SAFETY: no memory is shared, so the child is a copy of us as after fork; our tools have one
+    // thread, so no lock is held in it by a thread that it does not have. Flags, no stack of its own, and
+    // where the pidfd is put come first on both of our architectures; what comes after is not used with
+    // these flags.
     unsafe {
         let pid = Errno::result(nix::libc::syscall(
             nix::libc::SYS_clone,

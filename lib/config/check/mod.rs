@@ -11,6 +11,7 @@ mod userns;
 use super::values::{Checked, duration, words, yes_no};
 use super::{Config, Image, Layer, Limits, Name, Origin, Phase, Root, Settings, invalid, keys};
 use crate::error::{Error, Result};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +21,7 @@ struct Checker<'a> {
     name: &'a Name,
     dir: PathBuf,
     settings: Settings,
+    assigned: OnceCell<userns::Assigned>,
 }
 
 pub(super) fn config(tree: &Path, name: &Name, settings: Settings) -> Result<Config> {
@@ -28,6 +30,7 @@ pub(super) fn config(tree: &Path, name: &Name, settings: Settings) -> Result<Con
         name,
         dir: tree.join(name.as_str()),
         settings,
+        assigned: OnceCell::new(),
     };
     checker.config()
 }
@@ -39,6 +42,7 @@ pub(super) fn limits(tree: &Path, name: &Name, settings: Settings) -> Result<Lim
         name,
         dir: tree.join(name.as_str()),
         settings,
+        assigned: OnceCell::new(),
     };
     let texts = checker.settings.iter();
     let texts = texts.map(|(key, setting)| (key.clone(), setting.value.clone()));

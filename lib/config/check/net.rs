@@ -83,8 +83,8 @@ impl Checker<'_> {
         for (key, (value, origin)) in self.assigned()? {
             if key.starts_with("MAC") {
                 let mac = value.parse();
-                let mac = mac.map_err(|why: String| invalid(&origin, &key, why))?;
-                macs.insert(key, mac);
+                let mac = mac.map_err(|why: String| invalid(origin, key, why))?;
+                macs.insert(key.clone(), mac);
             }
         }
         Ok(macs)

@@ -6,6 +6,9 @@ use crate::config::{Config, Origin, Userns, invalid, read_trusted};
 use crate::error::Result;
 use std::collections::BTreeMap;
 
+/// Key, value and where it says so.
+pub(super) type Assigned = BTreeMap<String, (String, Origin)>;
+
 impl Checker<'_> {
     pub(super) fn userns(&self, raw: &Raw) -> Result<Userns> {
         match raw.userns.as_str() {
@@ -31,19 +34,19 @@ impl Checker<'_> {
     }
 
     /// What was given to the subhost for good.
-    pub(super) fn assigned(&self) -> Result<BTreeMap<String, (String, Origin)>> {
-        let file = Config::assigned_file(&self.dir);
-        if !file.exists() {
-            return Ok(BTreeMap::new());
+    pub(super) fn assigned(&self) -> Result<&Assigned> {
+        if let Some(assigned) = self.assigned.get() {
+            return Ok(assigned);
         }
-        let pairs = read_trusted(&file, self.tree, self.name)?.into_iter();
-        Ok(pairs
-            .map(|pair| {
-                (
-                    pair.key,
-                    (pair.value, Origin::File(file.clone(), pair.line)),
-                )
-            })
-            .collect())
+        let file = Config::assigned_file(&self.dir);
+        let pairs = match file.exists() {
+            true => read_trusted(&file, self.tree, self.name)?,
+            false => Vec::new(),
+        };
+        let all = pairs.into_iter().map(|pair| {
+            let origin = Origin::File(file.clone(), pair.line);
+            (pair.key, (pair.value, origin))
+        });
+        Ok(self.assigned.get_or_init(|| all.collect()))
     }
 }
