@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// What is to be run inside, and how it is wired to the caller.
@@ -162,8 +163,9 @@ fn spawn_inside(program: &Program, join: &Join, running: &Running, way: &Way) ->
     }
     let slave = terminal.as_ref().map(|terminal| &terminal.slave);
     let userns = way.ids.map(|ids| &ids.userns);
+    let confinement = Rc::new(program.rights.prepare().map_err(own)?);
     let command = program
-        .command(slave, join.wiring.slaves, way.proc, userns)
+        .command(slave, join.wiring.slaves, way.proc, confinement, userns)
         .map_err(own)?;
     let name = command.program().to_owned();
     let joins = || setns(&running.pidfd, way.left);

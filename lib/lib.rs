@@ -34,6 +34,7 @@
 //! | [`rootless`] | the world of an ordinary user, in which he is root |
 //! | [`check`] | what the host can do, and what is left that nobody owns |
 //! | [`cli`], [`error`] | command lines, messages, statuses |
+//! | [`program`] | what comes before a tool |
 //! | [`sys`] | the only `unsafe` |
 //!
 //! # A config and its plan
@@ -101,6 +102,7 @@ pub mod lsm;
 pub mod net;
 pub mod plan;
 pub mod proc;
+pub mod program;
 pub mod report;
 pub mod root;
 pub mod rootless;

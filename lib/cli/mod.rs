@@ -27,9 +27,10 @@ use crate::config::Name;
 use crate::error::{Error, Exit, Result};
 use crate::subhost::Subhost;
 use clap::{Args, CommandFactory, Parser};
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI8, Ordering};
 use std::time::Duration;
 
@@ -131,20 +132,73 @@ pub trait Tool: Parser {
     fn run(self) -> Result<u8>;
 }
 
-/// The main of every tool.
-pub fn main<T: Tool + CommandFactory>() -> ExitCode {
+/// The tools by their names, less what all names begin with.
+const TOOLS: [(&str, fn(Vec<OsString>) -> u8); 10] = [
+    ("check", with::<CheckTool>),
+    ("config", with::<ConfigTool>),
+    ("enter", with::<EnterTool>),
+    ("info", with::<InfoTool>),
+    ("limit", with::<LimitTool>),
+    ("list", with::<ListTool>),
+    ("mount", with::<MountTool>),
+    ("net", with::<NetTool>),
+    ("start", with::<StartTool>),
+    ("stop", with::<StopTool>),
+];
+
+/// All tools in one program: by the name that it is called by, or by its first argument. Gives the
+/// status.
+pub fn any() -> u8 {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let named = |name: &str| {
+        let tool = TOOLS.iter().find(|(tool, _)| *tool == name);
+        tool.map(|(_, main)| *main)
+    };
+    if let Some(main) = program().strip_prefix("subhost-").and_then(named) {
+        return main(args);
+    }
+    let first = args.get(1).and_then(|arg| arg.to_str()).map(str::to_owned);
+    if let Some(main) = first.as_deref().and_then(named) {
+        args.remove(0);
+        args[0] = format!("subhost-{}", first.unwrap_or_default()).into();
+        CALLED.get_or_init(|| args[0].to_string_lossy().into_owned());
+        return main(args);
+    }
+    let names: Vec<&str> = TOOLS.iter().map(|(name, _)| *name).collect();
+    let usage = format!(
+        "usage: subhost TOOL [ARGUMENT...]\n\nTools: {}\n\n`subhost TOOL --help` tells more, and subhost(7) of all of them. Each is also a program of\nits own, as subhost-start.\n",
+        names.join(" ")
+    );
+    match first.as_deref() {
+        Some("-h" | "--help" | "help") => print(&usage).map_or(1, |()| 0),
+        Some("-V" | "--version") => {
+            print(concat!("subhost ", env!("CARGO_PKG_VERSION"), "\n")).map_or(1, |()| 0)
+        }
+        _ => {
+            let _ = std::io::stderr().write_all(usage.as_bytes());
+            Exit::Usage as u8
+        }
+    }
+}
+
+/// The main of every tool. Gives the status.
+pub fn main<T: Tool + CommandFactory>() -> u8 {
+    with::<T>(std::env::args_os().collect())
+}
+
+fn with<T: Tool + CommandFactory>(args: Vec<OsString>) -> u8 {
     // What is made on the way must not depend on who called.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     crate::rootless::adopt_mark();
     // What our caller left open is not for hooks and not for the inside.
     let _ = crate::sys::cloexec_from(3);
-    let tool = match T::try_parse() {
+    let tool = match T::try_parse_from(args) {
         Ok(tool) => tool,
         Err(error) => {
             let _ = error.print();
             return match error.use_stderr() {
-                true => ExitCode::from(T::OWN as u8),
-                false => ExitCode::SUCCESS,
+                true => T::OWN as u8,
+                false => 0,
             };
         }
     };
@@ -155,19 +209,25 @@ pub fn main<T: Tool + CommandFactory>() -> ExitCode {
     };
     TALK.store(talk, Ordering::Relaxed);
     match tool.run() {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => status,
         Err(error) => {
             report(None, &error);
-            ExitCode::from(match T::OWN {
+            match T::OWN {
                 Exit::Own => enter::foreground(error.exit),
                 _ => error.exit as u8,
-            })
+            }
         }
     }
 }
 
+/// The tool's name where it is not what we were called by.
+static CALLED: OnceLock<String> = OnceLock::new();
+
 /// The name that the tool was called by.
 pub fn program() -> String {
+    if let Some(name) = CALLED.get() {
+        return name.clone();
+    }
     std::env::args_os()
         .next()
         .and_then(|path| {

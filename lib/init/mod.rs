@@ -25,14 +25,14 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Duration;
 
 /// `subhost-init N`: N is the socket to the tool that boots. `subhost-init --cross N`: the same by way
 /// of a user namespace. `subhost-init --console N MAX`: logs an init's console, MAX bytes of it.
 /// `subhost-init --world N`: holds an ordinary user's world. `subhost-init --helper N PROGRAM`: runs
 /// the helper of a network of his.
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let adopted = |number: &str| number.parse().ok().and_then(|fd| sys::adopt(fd).ok());
@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
     };
     let Some(socket) = socket else {
         eprintln!("subhost-init: PID 1 of a subhost; subhost-start and subhost-enter run it");
-        return ExitCode::from(2);
+        return 2;
     };
     let _ = sys::cloexec_from(3);
     // We were executed by the number of a descriptor.
@@ -67,32 +67,32 @@ pub fn main() -> ExitCode {
         return log(&socket, max);
     }
     match boot(&socket, words.len() == 2) {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => status,
         Err(error) => {
             let _ = send(&socket, &Report::failed(error), &[]);
-            ExitCode::from(125)
+            125
         }
     }
 }
 
 /// Becomes the helper of a network, once it has been recorded.
-fn helper(socket: &OwnedFd, program: &str, args: &[&str]) -> ExitCode {
+fn helper(socket: &OwnedFd, program: &str, args: &[&str]) -> u8 {
     let _ = sys::cloexec_from(3);
     let _ = nix::unistd::setsid();
     if let Ok(Some((Go, _))) = receive::<Go>(socket) {
         let errno = Command::new(program).args(args).exec();
         eprintln!("cannot run {program}: {errno}");
     }
-    ExitCode::from(126)
+    126
 }
 
 /// Holds a user's world. Not hidden as PID 1 is: the user's tools have to get at it.
-fn world(socket: OwnedFd) -> ExitCode {
+fn world(socket: OwnedFd) -> u8 {
     let _ = sys::cloexec_from(3);
     let _ = rustix::thread::set_name(c"subhost-world");
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let _ = default_signals();
-    ExitCode::from(crate::rootless::hold(socket))
+    crate::rootless::hold(socket)
 }
 
 fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {
@@ -212,7 +212,7 @@ pub fn usual_stop(program: &str) -> Option<i32> {
     }
 }
 
-fn log(socket: &OwnedFd, max: u64) -> ExitCode {
+fn log(socket: &OwnedFd, max: u64) -> u8 {
     // Not to be ended by what ends the tool's terminal; by all else as usual.
     let _ = nix::unistd::setsid();
     let _ = default_signals();
@@ -233,7 +233,7 @@ fn log(socket: &OwnedFd, max: u64) -> ExitCode {
         record(&File::from(last), exit, signal);
         Ok(())
     });
-    ExitCode::from(u8::from(logged.is_err()))
+    u8::from(logged.is_err())
 }
 
 /// The kernel tells once somebody has reaped it, which the host's init does soon.

@@ -18,6 +18,7 @@ use rustix::pipe::PipeFlags;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Interactive shells take no notice of TERM but of HUP. Not at once: of two signals that wait,
@@ -68,10 +69,15 @@ impl<'a> Reaper<'a> {
     pub(super) fn run(mut self, main: &Main, terminal: Option<OwnedFd>) -> Result<u8> {
         nix::unistd::setsid().doing(|| "lead a session")?;
         // Whatever we need capabilities for is done; what we start must not have more than we.
-        let confinement = self.spec.rights.of_init().prepare()?;
+        let rights = self.spec.rights.of_init();
+        let confinement = Rc::new(rights.prepare()?);
         if let Main::Run(program) = main {
-            let mut command =
-                program.command(terminal.as_ref(), self.spec.slaves, &lsm::proc()?, None)?;
+            let its = match program.rights == rights {
+                true => confinement.clone(),
+                false => Rc::new(program.rights.prepare()?),
+            };
+            let (slaves, proc) = (self.spec.slaves, lsm::proc()?);
+            let mut command = program.command(terminal.as_ref(), slaves, &proc, its, None)?;
             if let Some(max) = self.spec.log_max {
                 self.output = Some(logged(&mut command, max)?);
             }

@@ -16,6 +16,7 @@ use rustix::fs::{CWD, FileType, OFlags, ResolveFlags, openat2};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use user::User;
 
 /// Where commands are looked for inside.
@@ -61,7 +62,8 @@ fn within(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
 impl Program {
     /// The command, ready to be spawned in the subhost whose root is our root. `terminal` replaces
     /// those of 0, 1 and 2 that `slaves` names, and becomes the controlling terminal; `proc` is the
-    /// /proc by which it is confined; in `userns` it becomes root first.
+    /// /proc by which it is confined, `confinement` what its rights were prepared to; in `userns` it
+    /// becomes root first.
     ///
     /// # Errors
     /// No such user, group or directory.
@@ -70,6 +72,7 @@ impl Program {
         terminal: Option<&OwnedFd>,
         slaves: [bool; 3],
         proc: &OwnedFd,
+        confinement: Rc<Confinement>,
         userns: Option<&OwnedFd>,
     ) -> Result<Exec> {
         let user = User::find(&self.user)?;
@@ -128,7 +131,7 @@ impl Program {
         }
         let tty = terminal.map(OwnedFd::try_clone).transpose();
         let tty = tty.doing(|| "duplicate the terminal")?;
-        let (confinement, labels) = (self.rights.prepare()?, self.labels.clone());
+        let labels = self.labels.clone();
         let proc = proc.try_clone().doing(|| "duplicate /proc")?;
         let userns = userns.map(OwnedFd::try_clone).transpose();
         let userns = userns.doing(|| "duplicate the user namespace")?;

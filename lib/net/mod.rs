@@ -14,9 +14,10 @@ pub use link::{Link, host_mac};
 
 use crate::config::{Cable, Config, Net};
 use crate::error::{Doing, Errno, Error, Exit, Result, shown};
-use crate::plan::{Planned, Presence, Step};
+use crate::plan::{Planned, Step};
 use netlink::Netlink;
 use netns::Found;
+use present::Cabled;
 use socket::Socket;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -177,8 +178,8 @@ impl Network {
         match made {
             // Also where only the answer was lost. What has the name already is not ours.
             Err(error) if error.errno != Some(Errno::EEXIST) => {
-                let left = match self.cable_present(name, alias, cable) {
-                    Ok(Presence::Ours) => self.remove_cable(name, alias, cable, true),
+                let left = match self.find_cable(name, alias, cable) {
+                    Ok(Cabled::Ours(link)) => self.remove_cable(name, link, true),
                     other => other.map(drop),
                 };
                 Err(error.also(left.err()))
@@ -242,12 +243,10 @@ impl Network {
             .set_alias(&host, &cable.host, alias)
             .doing(|| format!("mark the link {}", cable.host))?;
         let inner = self.handle(name)?;
-        let index = self
-            .netlink
-            .link(&inner, &cable.inner)
-            .and_then(|link| link.ok_or(Errno::ENODEV))
-            .doing(|| format!("find {} in {name}", cable.inner))?
-            .index;
+        let index = inner
+            .index(&cable.inner)
+            .and_then(|index| index.ok_or(Errno::ENODEV))
+            .doing(|| format!("find {} in {name}", cable.inner))?;
         self.netlink
             .up(&inner, index)
             .doing(|| format!("bring up {}", cable.inner))?;
@@ -289,32 +288,29 @@ impl Network {
                 netns,
                 alias,
                 cable,
-            } => match self.cable_present(netns, alias, cable)? {
-                Presence::Absent => Ok(()),
-                Presence::Foreign(what) => left_alone(what),
-                Presence::Ours => self.remove_cable(netns, alias, cable, wait),
+            } => match self.find_cable(netns, alias, cable)? {
+                Cabled::Nothing => Ok(()),
+                Cabled::Foreign(what) => left_alone(what),
+                Cabled::Ours(link) => self.remove_cable(netns, link, wait),
             },
             Step::Helper { netns } => self.end_helper(netns),
             _ => Ok(()),
         }
     }
 
-    fn remove_cable(&mut self, netns: &str, alias: &str, cable: &Cable, wait: bool) -> Result<()> {
+    /// Takes away a cable of ours by its host end.
+    fn remove_cable(&mut self, netns: &str, link: Link, wait: bool) -> Result<()> {
         let host = self.netlink.host()?;
-        let found = self.netlink.link(&host, &cable.host);
-        let Some(link) = found.doing(|| format!("look for the link {}", cable.host))? else {
-            return Ok(());
-        };
         if !wait && self.ends_in(netns, &link)? {
             let name = format!("gone{}", link.index);
             if self.netlink.discard(&host, link.index, &name).is_ok() {
-                self.discarded.push((link.index, alias.to_owned()));
+                self.discarded.push((link.index, link.alias));
                 return Ok(());
             }
         }
         match self.netlink.delete(&host, link.index) {
             Ok(()) | Err(Errno::ENODEV) => Ok(()),
-            Err(errno) => Err(Error::sys(format!("delete the link {}", cable.host), errno)),
+            Err(errno) => Err(Error::sys(format!("delete the link {}", link.name), errno)),
         }
     }
 

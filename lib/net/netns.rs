@@ -143,8 +143,8 @@ fn share() -> Result<()> {
 /// Takes back what [`share`] made, when no namespace needs it any more. The directory stays, empty,
 /// as iproute2 leaves it: others may be waiting for its lock.
 fn unshare_dir() {
-    let is_empty = std::fs::read_dir(DIR).is_ok_and(|mut entries| entries.next().is_none());
-    if is_empty && crate::state::is_marked_shared() {
+    let is_empty = || std::fs::read_dir(DIR).is_ok_and(|mut entries| entries.next().is_none());
+    if crate::state::is_marked_shared() && is_empty() {
         // Lazily: we hold its lock by a descriptor in it.
         let _ = umount2(DIR, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         crate::state::mark_shared(false);

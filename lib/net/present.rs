@@ -10,6 +10,16 @@ use crate::root::mountinfo;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
+/// What bears the name of a cable's host end.
+pub(super) enum Cabled {
+    /// Nothing.
+    Nothing,
+    /// The cable.
+    Ours(Link),
+    /// What it is, in words.
+    Foreign(String),
+}
+
 impl Network {
     /// Is what `step` makes there? `frozen`: our plan says that it is to be, so a bare name is
     /// ours; without, only what is whole and exact.
@@ -83,8 +93,7 @@ impl Network {
         namespace: &OwnedFd,
         mark: &Mark,
     ) -> Result<bool> {
-        let now = mountinfo::mark(&netns::path(name));
-        if now.is_some_and(|now| now.unique != 0 && now.unique == mark.unique) {
+        if mountinfo::is_marked(&netns::path(name), mark) {
             return Ok(true);
         }
         let Some((inode, cookie)) = mark.netns else {
@@ -132,25 +141,30 @@ impl Network {
         )))
     }
 
-    pub(super) fn cable_present(
-        &mut self,
-        netns: &str,
-        alias: &str,
-        cable: &Cable,
-    ) -> Result<Presence> {
+    fn cable_present(&mut self, netns: &str, alias: &str, cable: &Cable) -> Result<Presence> {
+        Ok(match self.find_cable(netns, alias, cable)? {
+            Cabled::Nothing => Presence::Absent,
+            Cabled::Ours(_) => Presence::Ours,
+            Cabled::Foreign(what) => Presence::Foreign(what),
+        })
+    }
+
+    /// What bears the name of a cable's host end.
+    pub(super) fn find_cable(&mut self, netns: &str, alias: &str, cable: &Cable) -> Result<Cabled> {
         let host = self.netlink.host()?;
-        let found = self
-            .netlink
-            .link(&host, &cable.host)
-            .doing(|| format!("look for the link {}", cable.host))?;
-        let Some(link) = found else {
-            return Ok(Presence::Absent);
+        let doing = || format!("look for the link {}", cable.host);
+        // Mostly there is none, and that is told for less.
+        if host.index(&cable.host).doing(doing)?.is_none() {
+            return Ok(Cabled::Nothing);
+        }
+        let Some(link) = self.netlink.link(&host, &cable.host).doing(doing)? else {
+            return Ok(Cabled::Nothing);
         };
         let ours = link.kind == "veth"
             && (link.alias == alias
                 || (link.alias.is_empty() && self.is_peer(netns, cable, &link)?));
         if ours {
-            return Ok(Presence::Ours);
+            return Ok(Cabled::Ours(link));
         }
         let kind = if link.kind.is_empty() {
             "device"
@@ -161,7 +175,7 @@ impl Network {
             "" => String::new(),
             alias => format!(" (alias {})", shown(alias)),
         };
-        Ok(Presence::Foreign(format!(
+        Ok(Cabled::Foreign(format!(
             "a link {} exists already: {kind}{alias}",
             cable.host
         )))

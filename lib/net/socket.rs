@@ -5,17 +5,17 @@
 
 use crate::error::{Errno, IntoErrno};
 use nix::sys::socket::sockopt::ReceiveTimeout;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket};
 use nix::sys::time::TimeVal;
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NLMSG_DONE,
     NLMSG_ERROR, NetlinkBuffer, NetlinkMessage,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rustix::buffer::spare_capacity;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::cell::{Cell, RefCell};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// The kernel answers at once, or after what holds its lock: an RCU barrier, a driver. Seconds.
 const PATIENCE: i64 = 30;
@@ -49,13 +49,25 @@ impl Socket {
         Ok(Self {
             fd,
             sequence: Cell::new(0),
-            room: RefCell::new(vec![0; DATAGRAM]),
+            room: RefCell::new(Vec::with_capacity(DATAGRAM)),
         })
     }
 
     /// The cookie of its namespace, which no other gets again; 0 before Linux 5.14.
     pub fn cookie(&self) -> u64 {
         crate::sys::netns_cookie(&self.fd).unwrap_or(0)
+    }
+
+    /// The number of the link `name`; none if there is none. Asked by ioctl, which any socket takes
+    /// (`netdevice(7)`) and which costs a tenth of a message.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn index(&self, name: &str) -> Result<Option<u32>, Errno> {
+        match crate::sys::link_index(&self.fd, name) {
+            Err(Errno::ENODEV) => Ok(None),
+            other => other.map(Some),
+        }
     }
 
     /// Asks for something to be done.
@@ -104,16 +116,20 @@ impl Socket {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        again(|| send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty()))?;
+        again(|| send(&self.fd, &bytes, SendFlags::empty()))?;
         let mut room = self.room.borrow_mut();
         let mut torn = false;
         loop {
             // Its true length, also if there is not that much room.
-            let length = again(|| recv(self.fd.as_raw_fd(), &mut room, MsgFlags::MSG_TRUNC))
-                .map_err(|errno| match errno {
-                    Errno::EAGAIN => Errno::ETIMEDOUT,
-                    other => other,
-                })?;
+            let length = again(|| {
+                room.clear();
+                let (_, length) = recv(&self.fd, spare_capacity(&mut room), RecvFlags::TRUNC)?;
+                Ok(length)
+            })
+            .map_err(|errno| match errno {
+                Errno::EAGAIN => Errno::ETIMEDOUT,
+                other => other,
+            })?;
             let mut rest = room.get(..length).ok_or(Errno::EMSGSIZE)?;
             while !rest.is_empty() {
                 let answer = NetlinkBuffer::new_checked(rest).map_err(|_| Errno::EBADMSG)?;
@@ -147,10 +163,10 @@ fn result(payload: &[u8]) -> Result<(), Errno> {
     }
 }
 
-fn again(mut call: impl FnMut() -> nix::Result<usize>) -> Result<usize, Errno> {
+fn again(mut call: impl FnMut() -> rustix::io::Result<usize>) -> Result<usize, Errno> {
     loop {
         match call() {
-            Err(Errno::EINTR) => {}
+            Err(rustix::io::Errno::INTR) => {}
             other => return other.map_err(IntoErrno::into_errno),
         }
     }

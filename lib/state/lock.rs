@@ -138,7 +138,6 @@ impl State {
                 "hosts",
                 "resolv.conf",
                 "hostname",
-                "lock",
                 "root.new",
                 "net.new",
                 "init.new",
@@ -147,20 +146,26 @@ impl State {
                 "helper.new",
                 "cgroup.new",
             ];
-            for file in files {
+            let there = std::fs::read_dir(&self.dir).into_iter().flatten();
+            let ours = there.flatten().map(|entry| entry.file_name());
+            for file in ours.filter(|name| files.iter().any(|file| name == file)) {
                 let _ = std::fs::remove_file(self.dir.join(file));
             }
+            // Last: whoever comes after that begins anew.
+            let _ = std::fs::remove_file(self.dir.join("lock"));
             for dir in [&self.dir, Path::new(CLAIMS)] {
                 // Not empty: it still serves somebody.
                 let _ = std::fs::remove_dir(dir);
             }
-            let left = std::fs::read_dir(RUN).into_iter().flatten().flatten();
-            let left: Vec<PathBuf> = left.map(|entry| entry.path()).collect();
-            if left == [Path::new(SHARED)] {
-                // Somebody else's namespace keeps the mount: from now on it is iproute2's.
-                mark_shared(false);
+            if std::fs::remove_dir(RUN).is_err() && Path::new(SHARED).exists() {
+                let left = std::fs::read_dir(RUN).into_iter().flatten().flatten();
+                let left: Vec<PathBuf> = left.take(2).map(|entry| entry.path()).collect();
+                if left == [Path::new(SHARED)] {
+                    // Somebody else's namespace keeps the mount: from now on it is iproute2's.
+                    mark_shared(false);
+                    let _ = std::fs::remove_dir(RUN);
+                }
             }
-            let _ = std::fs::remove_dir(RUN);
         }
         self.begin(false);
         // Nobody holds it any more.

@@ -130,8 +130,14 @@ impl Subhost {
             self.warn_if_changed(config);
         }
         // What is up is what the frozen plans say.
-        let mut config = config.clone();
-        config.root.live.clone_from(&root.plan.live);
+        let moved;
+        let mut config = config;
+        if config.root.live != root.plan.live {
+            let mut as_frozen = config.clone();
+            as_frozen.root.live.clone_from(&root.plan.live);
+            moved = as_frozen;
+            config = &moved;
+        }
         let network = self.network(&net.plan)?;
         let order = Order {
             main,
@@ -143,7 +149,7 @@ impl Subhost {
             wiring,
             ids: root.plan.ids,
         };
-        boot::boot(&config, &self.state, network.as_ref(), order)
+        boot::boot(config, &self.state, network.as_ref(), order)
     }
 
     fn network(&self, plan: &Plan) -> Result<Option<OwnedFd>> {

@@ -48,6 +48,9 @@ impl Lasting {
     /// # Errors
     /// What is still in use, and by whom.
     pub(super) fn wait(&self, end_holders: bool) -> Result<()> {
+        if self.copies.is_empty() && self.backing.is_empty() {
+            return Ok(());
+        }
         let mut held = self.settle();
         if end_holders && !held.is_empty() {
             end_processes(&held);

@@ -210,13 +210,16 @@ impl Subhost {
     /// # Errors
     /// `NoSubhost`; its state cannot be read.
     pub fn must_exist(&self) -> Result<()> {
+        if self.tree.join(self.name.as_str()).join("config").exists() {
+            return Ok(());
+        }
         let up = self.running()?.is_some()
             || self.state.plan(Half::Root)?.is_some()
             || self.state.plan(Half::Net)?.is_some();
-        if up || self.tree.join(self.name.as_str()).join("config").exists() {
-            return Ok(());
+        match up {
+            true => Ok(()),
+            false => self.config().map(drop),
         }
-        self.config().map(drop)
     }
 
     /// What it is at the moment, asked of the kernel.

@@ -39,3 +39,30 @@ pub fn received(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel made it for us with SCM_RIGHTS; nobody else has the number.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
+
+/// Opens /dev/null as each of 0, 1 and 2 that is closed.
+pub fn open_standard() {
+    let mut fds = [0, 1, 2].map(|fd| nix::libc::pollfd {
+        fd,
+        events: 0,
+        revents: 0,
+    });
+    // SAFETY: an array of three, which the kernel fills; then a constant path, opened as the lowest
+    // number that is free. Not to be had, it stays closed, as it was.
+    unsafe {
+        if nix::libc::poll(fds.as_mut_ptr(), 3, 0) <= 0 {
+            return;
+        }
+        for fd in fds {
+            if fd.revents & nix::libc::POLLNVAL != 0 {
+                nix::libc::open(c"/dev/null".as_ptr(), nix::libc::O_RDWR);
+            }
+        }
+    }
+}
+
+/// SIGPIPE is ignored: writing says EPIPE.
+pub fn ignore_broken_pipes() {
+    // SAFETY: SIG_IGN is no function that could run.
+    unsafe { nix::libc::signal(nix::libc::SIGPIPE, nix::libc::SIG_IGN) };
+}

@@ -25,6 +25,40 @@ pub fn netns_cookie(socket: impl AsFd) -> Result<u64, Errno> {
     Errno::result(rc).map(|_| cookie)
 }
 
+/// The number of the link `name` in the network namespace of `socket` (`netdevice(7)`, SIOCGIFINDEX).
+///
+/// # Errors
+/// ENODEV if there is none; EINVAL for what can be no name.
+pub fn link_index(socket: impl AsFd, name: &str) -> Result<u32, Errno> {
+    /// `struct ifreq`: name, and a union of 24 bytes.
+    #[repr(C)]
+    struct Request {
+        name: [u8; nix::libc::IFNAMSIZ],
+        index: i32,
+        rest: [u8; 20],
+    }
+    let mut request = Request {
+        name: [0; nix::libc::IFNAMSIZ],
+        index: 0,
+        rest: [0; 20],
+    };
+    // The last byte stays NUL.
+    let room = request.name.get_mut(..name.len()).ok_or(Errno::EINVAL)?;
+    if name.len() == nix::libc::IFNAMSIZ {
+        return Err(Errno::EINVAL);
+    }
+    room.copy_from_slice(name.as_bytes());
+    // SAFETY: the kernel reads the name, which ends with a NUL, and writes the index.
+    let rc = unsafe {
+        nix::libc::ioctl(
+            socket.as_fd().as_raw_fd(),
+            nix::libc::SIOCGIFINDEX as _,
+            &raw mut request,
+        )
+    };
+    Errno::result(rc).map(|_| request.index.cast_unsigned())
+}
+
 /// The user namespace that owns a namespace (`ioctl_ns(2)`, NS_GET_USERNS).
 ///
 /// # Errors

@@ -1,5 +1,4 @@
 //! subhost-check(8).
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    subhost::cli::main::<subhost::cli::CheckTool>()
-}
+subhost::program!(subhost::cli::main::<subhost::cli::CheckTool>);

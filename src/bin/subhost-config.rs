@@ -1,5 +1,4 @@
 //! subhost-config(8).
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    subhost::cli::main::<subhost::cli::ConfigTool>()
-}
+subhost::program!(subhost::cli::main::<subhost::cli::ConfigTool>);

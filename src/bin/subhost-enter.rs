@@ -1,5 +1,4 @@
 //! subhost-enter(8).
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    subhost::cli::main::<subhost::cli::EnterTool>()
-}
+subhost::program!(subhost::cli::main::<subhost::cli::EnterTool>);

@@ -1,5 +1,4 @@
 //! subhost-info(8).
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    subhost::cli::main::<subhost::cli::InfoTool>()
-}
+subhost::program!(subhost::cli::main::<subhost::cli::InfoTool>);

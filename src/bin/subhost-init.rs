@@ -1,5 +1,4 @@
 //! subhost-init(8): PID 1 inside.
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    subhost::init::main()
-}
+subhost::program!(subhost::init::main);

@@ -1,5 +1,4 @@
 //! subhost-limit(8).
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    subhost::cli::main::<subhost::cli::LimitTool>()
-}
+subhost::program!(subhost::cli::main::<subhost::cli::LimitTool>);

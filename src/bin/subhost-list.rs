@@ -1,5 +1,4 @@
 //! subhost-list(8).
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    subhost::cli::main::<subhost::cli::ListTool>()
-}
+subhost::program!(subhost::cli::main::<subhost::cli::ListTool>);

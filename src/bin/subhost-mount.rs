@@ -1,5 +1,4 @@
 //! subhost-mount(8).
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    subhost::cli::main::<subhost::cli::MountTool>()
-}
+subhost::program!(subhost::cli::main::<subhost::cli::MountTool>);

@@ -1,5 +1,4 @@
 //! subhost-net(8).
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    subhost::cli::main::<subhost::cli::NetTool>()
-}
+subhost::program!(subhost::cli::main::<subhost::cli::NetTool>);

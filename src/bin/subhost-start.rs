@@ -1,5 +1,4 @@
 //! subhost-start(8).
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    subhost::cli::main::<subhost::cli::StartTool>()
-}
+subhost::program!(subhost::cli::main::<subhost::cli::StartTool>);

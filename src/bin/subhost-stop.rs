@@ -1,5 +1,4 @@
 //! subhost-stop(8).
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    subhost::cli::main::<subhost::cli::StopTool>()
-}
+subhost::program!(subhost::cli::main::<subhost::cli::StopTool>);

@@ -61,22 +61,28 @@ impl Checker<'_> {
         for (key, default) in keys::KEYS {
             self.default_to(key, default);
         }
-        let raw = keys::raw(&texts(&self.settings))?;
+        let mut raw = keys::raw(&texts(&self.settings))?;
         let image = self.image(&raw)?;
         let (upper, work) = match &image {
             Some(_) => ("mnt/root", "mnt/work"),
             None => ("root", "work"),
         };
-        self.default_to("UPPER", upper);
-        self.default_to("WORK", work);
-        self.default_to("HOSTNAME", self.name.as_str());
-        self.default_to("LINK", self.name.as_str());
         let timeout = if raw.init.is_empty() { "30s" } else { "90s" };
-        self.default_to("STOP_TIMEOUT", timeout);
-        if let Some(image) = &image {
-            self.default_to("IMAGE", &image.file.to_string_lossy());
+        let file = image.as_ref().map(|image| image.file.to_string_lossy());
+        let name = self.name.as_str();
+        for (key, value, default) in [
+            ("UPPER", &mut raw.upper, upper),
+            ("WORK", &mut raw.work, work),
+            ("HOSTNAME", &mut raw.hostname, name),
+            ("LINK", &mut raw.link, name),
+            ("STOP_TIMEOUT", &mut raw.stop_timeout, timeout),
+            ("IMAGE", &mut raw.image, file.as_deref().unwrap_or_default()),
+        ] {
+            self.default_to(key, default);
+            if value.is_empty() {
+                default.clone_into(value);
+            }
         }
-        let raw = keys::raw(&texts(&self.settings))?;
         Ok(Config {
             root: self.root(&raw, image)?,
             net: self.net(&raw)?,
