@@ -28,6 +28,7 @@
 //! | [`boot`], [`init`], [`enter`] | the parent's half of a boot; PID 1; joining |
 //! | [`login`], [`confine`], [`terminal`] | a process as a login has it; its rights; terminals |
 //! | [`subhost`] | the verbs, made of all these |
+//! | [`kept`] | a mount namespace with nothing in it, for hosts with many subhosts |
 //! | [`cgroup`], [`spawn`] | cgroups and limits; a child that begins in its cgroups |
 //! | [`ids`], [`userns`] | ranges of ids for user namespaces; making, finding and entering these |
 //! | [`report`], [`holders`], [`proc`] | what is there, and who holds it |
@@ -96,6 +97,7 @@ pub mod holders;
 pub mod hooks;
 pub mod ids;
 pub mod init;
+pub mod kept;
 pub mod log;
 pub mod login;
 pub mod lsm;

@@ -14,6 +14,7 @@ use crate::confine::devices::Device;
 use crate::error::{Doing, Errno, Error, Exit, Result};
 use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send, sockets};
 use crate::init::usual_stop;
+use crate::kept;
 use crate::login::{PATH, Program};
 use crate::proc::{self, Identity};
 use crate::spawn::Child;
@@ -143,6 +144,10 @@ fn boot_in(
         None => Some(open_log(config)?),
         Some(_) => None,
     };
+    // Without it the boot takes longer.
+    if let Err(error) = kept::prepare() {
+        crate::cli::tell(Some(&config.name), || error.to_string());
+    }
     let last = state.for_init()?;
     let (socket, theirs) = sockets("PID 1")?;
     let child = spawn(&theirs, log.as_ref(), group, order.ids.is_some())?;

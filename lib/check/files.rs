@@ -154,6 +154,7 @@ pub(super) fn unfinished(world: &World) -> Vec<Debris> {
 /// Removes what holds nothing any more. A command that is about to put something there makes it
 /// again.
 pub(super) fn tidy_run() {
+    crate::kept::release();
     for dir in [CLAIMS, RUN] {
         // Not empty: it still serves somebody.
         let _ = std::fs::remove_dir(dir);

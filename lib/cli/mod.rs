@@ -132,8 +132,11 @@ pub trait Tool: Parser {
     fn run(self) -> Result<u8>;
 }
 
+/// What a tool does with its command line, its name first; gives the status.
+type Main = fn(Vec<OsString>) -> u8;
+
 /// The tools by their names, less what all names begin with.
-const TOOLS: [(&str, fn(Vec<OsString>) -> u8); 10] = [
+const TOOLS: [(&str, Main); 10] = [
     ("check", with::<CheckTool>),
     ("config", with::<ConfigTool>),
     ("enter", with::<EnterTool>),

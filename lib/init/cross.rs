@@ -1,15 +1,13 @@
 //! Into a user namespace, for the process that will be PID 1 there. What only root of the host can
 //! make is made before: from then on it is nobody here.
 
-use super::spec::{Cross, Report, Spec, receive, send};
+use super::spec::{Cross, Report, receive, send};
 use super::tree::{self, World};
 use super::{nodes, pick};
-use crate::error::{Doing, Errno, Error, Result, shown};
+use crate::error::{Doing, Result};
 use crate::{login, sys, terminal, userns};
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
-use rustix::mount::{OpenTreeFlags, open_tree};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// Comes back as PID 1 of a pid namespace in the user namespace, with what was made; none if the tool
 /// is gone. The process that called it tells the tool and ends.
@@ -31,7 +29,7 @@ pub fn cross(socket: &OwnedFd) -> Result<Option<World>> {
     };
     let (picked, unmapped) = pick::pick_up(&spec, Some(&userns))?;
     let world = World {
-        live: live(&spec)?,
+        live: pick::live(&spec)?,
         sys: tree::sysfs()?,
         dev: nodes::devices(base, &spec.devices)?,
         picked,
@@ -48,23 +46,4 @@ pub fn cross(socket: &OwnedFd) -> Result<Option<World>> {
     };
     let told = send(socket, &Report::Born { pid, unmapped }, &[]);
     sys::exit(i32::from(told.is_err()));
-}
-
-/// A copy of the root with all below it. The mounts of a mount namespace of another user namespace
-/// hold together: it could not be picked up there.
-fn live(spec: &Spec) -> Result<OwnedFd> {
-    let doing = || format!("make {} the root", shown(&spec.live));
-    let root = tree::directory(&spec.live).doing(doing)?;
-    let told = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::empty()).doing(doing)?;
-    if !told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
-        let error = Error::sys(doing(), Errno::EINVAL);
-        return Err(error.hint("nothing is mounted there any more"));
-    }
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    let copy = open_tree(root.as_fd(), "", flags).doing(doing)?;
-    sys::mount_setattr_tree(&copy, sys::NODEV, nix::libc::MS_SLAVE).doing(doing)?;
-    Ok(copy)
 }

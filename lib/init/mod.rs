@@ -11,7 +11,7 @@ mod nodes;
 mod pick;
 mod reaper;
 pub mod spec;
-mod tree;
+pub(crate) mod tree;
 
 use crate::config::signal_number;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};

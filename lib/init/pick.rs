@@ -1,11 +1,12 @@
 //! What of the host is to appear inside, picked up before the root is changed.
 
 use super::spec::Spec;
-use crate::error::{Doing, Errno, IntoErrno, Result, shown};
+use super::tree::directory;
+use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::sys;
-use rustix::fs::CWD;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::mount::{OpenTreeFlags, open_tree};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// What was picked up on the host, with where it goes.
@@ -63,6 +64,24 @@ pub fn pick_up(spec: &Spec, userns: Option<&OwnedFd>) -> Result<(Vec<Picked>, Ve
         });
     }
     Ok((picked, unmapped))
+}
+
+/// A copy of the root with all below it.
+///
+/// # Errors
+/// Nothing is mounted there; the failed call.
+pub fn live(spec: &Spec) -> Result<OwnedFd> {
+    let doing = || format!("make {} the root", shown(&spec.live));
+    let root = directory(&spec.live).doing(doing)?;
+    let told = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::empty()).doing(doing)?;
+    if !told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        let error = Error::sys(doing(), Errno::EINVAL);
+        return Err(error.hint("nothing is mounted there any more"));
+    }
+    let flags = COPY | OpenTreeFlags::AT_EMPTY_PATH;
+    let copy = open_tree(root.as_fd(), "", flags).doing(doing)?;
+    sys::mount_setattr_tree(&copy, sys::NODEV, nix::libc::MS_SLAVE).doing(doing)?;
+    Ok(copy)
 }
 
 const COPY: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE

@@ -7,10 +7,10 @@
 use super::dev::{self, Nodes};
 use super::masks::{Kernel, Masks};
 use super::nodes;
-use super::pick::{Picked, clone_of, pick_up};
+use super::pick::{self, Picked, clone_of, pick_up};
 use super::spec::Spec;
 use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
-use crate::sys;
+use crate::kept;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
@@ -43,47 +43,34 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>, world: Option<World>) ->
     if let Some(network) = network {
         setns(network, CloneFlags::CLONE_NEWNET).doing(|| "join the network namespace")?;
     }
-    // The cgroup that we are in becomes the root of its namespace.
-    unshare(
-        CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWCGROUP,
-    )
-    .doing(|| "make namespaces")?;
-    // Our caller may be in a chroot; the mount namespace's own root is what is to be changed, as
-    // joining a mount namespace leads there. Joining the one that one is in does, too.
-    let namespace = File::open("/proc/self/ns/mnt").doing(|| "open our mount namespace")?;
-    let called_in = directory(Path::new("/")).doing(|| "open our root")?;
-    to_true_root(&namespace)?;
-    // Slave, not private: a private copy would pin what the host unmounts. All of it: what stayed
-    // shared would be unmounted on the host when we let go of it.
-    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
-    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
-        .doing(|| "make our mounts slaves of the host's")?;
-    let (picked, kernel, nodes) = match world {
-        Some(world) => {
-            let (dev, sys) = (world.dev, world.sys);
-            // In a user namespace there is one to be had only where all of it is to be seen already.
-            let proc = procfs()?;
-            let here = directory(Path::new("/")).doing(|| "open our root")?;
-            attach(&world.live, &here).doing(|| format!("mount {}", shown(&spec.live)))?;
-            pivot(&world.live).doing(|| format!("make {} the root", shown(&spec.live)))?;
-            (world.picked, Kernel { proc, sys, dev }, None)
-        }
+    // The tree is hostile, and so is no path of it: what there is of the host is picked up before the
+    // root is changed, by the paths as our caller sees them.
+    let (world, proc, nodes) = match world {
+        // In a user namespace there is a /proc to be had only where all of it is to be seen already.
+        Some(world) => (world, None, None),
         None => {
-            // The paths that we were given are those of our caller.
-            nix::unistd::fchdir(&called_in)
-                .and_then(|()| nix::unistd::chroot("."))
-                .doing(|| "return to our caller's root")?;
             let (picked, _) = pick_up(spec, None)?;
-            let (kernel, nodes) = kernel(spec)?;
-            change_root(&spec.live, &namespace)?;
-            (picked, kernel, nodes)
+            let live = pick::live(spec)?;
+            let (Kernel { proc, sys, dev }, nodes) = kernel(spec)?;
+            let world = World {
+                live,
+                sys,
+                dev,
+                picked,
+            };
+            (world, Some(proc), nodes)
         }
     };
-    // The host's root must not be among our descriptors any more: /proc/self/fd leads there.
-    drop((called_in, namespace));
+    new_namespaces(proc.is_some())?;
+    let proc = match proc {
+        Some(proc) => proc,
+        None => procfs()?,
+    };
+    change_root(&world.live).doing(|| format!("make {} the root", shown(&spec.live)))?;
+    let World {
+        sys, dev, picked, ..
+    } = world;
+    let kernel = Kernel { proc, sys, dev };
     nix::unistd::sethostname(&spec.hostname)
         .doing(|| format!("set the host name {}", spec.hostname))?;
     kernel_file_systems(&kernel, nodes)?;
@@ -136,32 +123,45 @@ const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 const SAFE: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
-pub(super) fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags, Mode::empty())
 }
 
-fn to_true_root(namespace: &File) -> Result<()> {
-    setns(namespace, CloneFlags::CLONE_NEWNS).doing(|| "go to the root of our mount namespace")
+/// Mount, UTS, IPC and cgroup namespaces of our own; the cgroup that we are in becomes the root of the
+/// last. By way of the kept mount namespace if `may` be: what is copied is then next to nothing.
+fn new_namespaces(may: bool) -> Result<()> {
+    let doing = || "make namespaces";
+    let all = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWCGROUP;
+    if let Some(kept) = may.then(kept::find).flatten()
+        && setns(&kept, CloneFlags::CLONE_NEWNS).is_ok()
+    {
+        return unshare(all).doing(doing);
+    }
+    unshare(all).doing(doing)?;
+    // Our caller may be in a chroot; the mount namespace's own root is what is to be changed, as
+    // joining a mount namespace leads there. Joining the one that one is in does, too.
+    let namespace = File::open("/proc/self/ns/mnt").doing(|| "open our mount namespace")?;
+    setns(&namespace, CloneFlags::CLONE_NEWNS).doing(|| "go to the root of our mount namespace")?;
+    // Slave, not private: a private copy would pin what the host unmounts. All of it: what stayed
+    // shared would be unmounted on the host when we let go of it.
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .doing(|| "make our mounts slaves of the host's")
+}
+
+fn change_root(live: &OwnedFd) -> std::result::Result<(), Errno> {
+    let here = directory(Path::new("/")).map_err(IntoErrno::into_errno)?;
+    attach(live, &here)?;
+    pivot(live)
 }
 
 /// pivot_root onto itself and detach what was the root (`pivot_root(2)`, notes): with a mere
 /// chroot, `nsenter -t 1 -m` inside would be on the host.
-fn change_root(live: &Path, namespace: &File) -> Result<()> {
-    let doing = || format!("make {} the root", shown(live));
-    let root = directory(live).doing(doing)?;
-    sys::mount_setattr_tree(&root, sys::NODEV, 0).map_err(|errno| {
-        let error = Error::sys(doing(), errno);
-        match errno {
-            Errno::EINVAL => error.hint("nothing is mounted there any more"),
-            _ => error,
-        }
-    })?;
-    to_true_root(namespace)?;
-    pivot(&root).doing(doing)
-}
-
-fn pivot(root: &OwnedFd) -> std::result::Result<(), Errno> {
+pub(crate) fn pivot(root: &OwnedFd) -> std::result::Result<(), Errno> {
     nix::unistd::fchdir(root)?;
     nix::unistd::pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;
@@ -232,7 +232,7 @@ fn kernel_file_systems(kernel: &Kernel, nodes: Option<Nodes>) -> Result<()> {
 }
 
 /// A file system that is mounted nowhere yet.
-pub(super) fn detached(
+pub(crate) fn detached(
     fstype: &str,
     options: &[(&str, &str)],
     attributes: MountAttrFlags,
@@ -264,7 +264,7 @@ fn resolve(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
     .map_err(IntoErrno::into_errno)
 }
 
-pub(super) fn attach(mount: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Errno> {
+pub(crate) fn attach(mount: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", target, "", flags).map_err(IntoErrno::into_errno)
 }

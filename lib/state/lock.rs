@@ -157,6 +157,7 @@ impl State {
                 // Not empty: it still serves somebody.
                 let _ = std::fs::remove_dir(dir);
             }
+            crate::kept::release();
             if std::fs::remove_dir(RUN).is_err() && Path::new(SHARED).exists() {
                 let left = std::fs::read_dir(RUN).into_iter().flatten().flatten();
                 let left: Vec<PathBuf> = left.take(2).map(|entry| entry.path()).collect();

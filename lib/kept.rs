@@ -1,0 +1,162 @@
+//! A mount namespace with nothing in it, kept for all boots of a host with many subhosts.
+//!
+//! A process that wants a mount namespace of its own gets a copy of the one that it is in, and the
+//! kernel takes the longer for that the more is mounted there: with a thousand subhosts up ten
+//! milliseconds, and as many to let go of it again. PID 1 first joins the kept one, which has one mount,
+//! and takes its root along as a detached tree.
+//!
+//! It is kept by binding its file (`namespaces(7)`) on a file of a private mount in /run/subhost; on a
+//! shared one it could be in sight of itself. So whoever is in a mount namespace that was made later does
+//! not see it there, and goes without: nothing depends on it.
+
+use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
+use crate::init::tree::{attach, detached, directory, pivot};
+use crate::state::RUN;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
+use rustix::mount::MountAttrFlags;
+use std::fs::{DirBuilder, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::mpsc;
+
+/// The private mount.
+pub const DIR: &str = "/run/subhost/.mnt";
+const FILE: &str = "/run/subhost/.mnt/ns";
+/// How many directories are in /run/subhost before it pays: to make it costs what ten boots save. The
+/// claims have one as well.
+const MANY: u64 = 16;
+/// NSFS_MAGIC of `statfs(2)`.
+const NSFS: i64 = 0x6e73_6673;
+
+/// The kept namespace; none if there is none, or it is not in sight.
+pub fn find() -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let fd = openat(CWD, FILE, flags, Mode::empty()).ok()?;
+    let system = rustix::fs::fstatfs(&fd).ok()?;
+    (system.f_type as i64 == NSFS).then_some(fd)
+}
+
+/// Makes it where there are many subhosts and it is not there.
+///
+/// # Errors
+/// It could not be made: a boot does without.
+pub fn prepare() -> Result<()> {
+    if directories() < MANY || Path::new(FILE).exists() || crate::proc::in_user_namespace() {
+        return Ok(());
+    }
+    let Some(_lock) = lock()? else {
+        return Ok(()); // Another is at it.
+    };
+    if Path::new(FILE).exists() {
+        return Ok(());
+    }
+    let made = make();
+    if made.is_err() {
+        remove();
+    }
+    made
+}
+
+/// Removes it when no subhost is up any more.
+pub fn release() {
+    // As long as there are directories of subhosts; of what is not a tmpfs their number is not told.
+    if directories() > 4 || !Path::new(DIR).exists() {
+        return;
+    }
+    if let Ok(Some(_lock)) = lock() {
+        let entries = std::fs::read_dir(RUN).into_iter().flatten().flatten();
+        let mut names = entries.map(|entry| entry.file_name());
+        if names.all(|name| name.to_string_lossy().starts_with('.')) {
+            remove();
+        }
+    }
+}
+
+/// The directories in /run/subhost, as a tmpfs counts them.
+fn directories() -> u64 {
+    std::fs::metadata(RUN).map_or(0, |meta| meta.nlink())
+}
+
+/// For those who make and remove it; none if somebody else has it.
+fn lock() -> Result<Option<File>> {
+    let dir = File::open(RUN).doing(|| format!("open {RUN}"))?;
+    match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        other => other.doing(|| format!("lock {RUN}")).map(|()| Some(dir)),
+    }
+}
+
+fn make() -> Result<()> {
+    match DirBuilder::new().mode(0o700).create(DIR) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(e).doing(|| format!("make the directory {DIR}"));
+        }
+        _ => {}
+    }
+    let none = None::<&str>;
+    mount(Some(DIR), DIR, none, MsFlags::MS_BIND, none)
+        .and_then(|()| mount(none, DIR, none, MsFlags::MS_PRIVATE, none))
+        .doing(|| format!("make {DIR} a private mount"))?;
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(FILE)
+        .doing(|| format!("make the file {FILE}"))?;
+    let doing = || "make a mount namespace to keep";
+    // The thread that makes it stays in it until its file is bound.
+    let (tell, told) = mpsc::channel();
+    let (bound, wait) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let work = move || {
+            let made = empty().map(|()| nix::unistd::gettid());
+            let _ = tell.send(made);
+            let _ = wait.recv();
+        };
+        let thread = std::thread::Builder::new().spawn_scoped(scope, work);
+        thread.doing(|| "start a thread")?;
+        let thread = told
+            .recv()
+            .unwrap_or(Err(Error::sys(doing(), Errno::EIO)))?;
+        let namespace = format!("/proc/self/task/{thread}/ns/mnt");
+        let kept = mount(Some(&*namespace), FILE, none, MsFlags::MS_BIND, none);
+        drop(bound);
+        kept.doing(|| format!("keep a mount namespace by {}", shown(FILE)))
+    })
+}
+
+/// Takes the calling thread, and nobody else, into a mount namespace with a tmpfs that holds nothing.
+fn empty() -> Result<()> {
+    let doing = || "make a mount namespace";
+    unshare(CloneFlags::CLONE_NEWNS).doing(doing)?;
+    // Our caller may be in a chroot.
+    let namespace = File::open("/proc/thread-self/ns/mnt").doing(doing)?;
+    setns(&namespace, CloneFlags::CLONE_NEWNS).doing(doing)?;
+    let none = None::<&str>;
+    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(none, "/", none, slave, none).doing(doing)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let options = [("mode", "0500"), ("size", "4k"), ("nr_inodes", "1")];
+    let nothing = detached("tmpfs", &options, attributes)?;
+    let here = directory(Path::new("/")).doing(doing)?;
+    attach(&nothing, &here)
+        .and_then(|()| pivot(&nothing))
+        .map_err(IntoErrno::into_errno)
+        .doing(doing)
+}
+
+fn remove() {
+    for at in [FILE, DIR] {
+        // What is not mounted is none.
+        let _ = umount2(at, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+    }
+    let _ = std::fs::remove_file(FILE);
+    let _ = std::fs::remove_dir(DIR);
+}
