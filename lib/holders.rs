@@ -4,7 +4,7 @@
 use crate::error::shown;
 use crate::proc;
 use crate::root::mountinfo::{Mount, Table};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A process that holds something.
@@ -74,6 +74,19 @@ fn held_path(dir: &Path, at: &Path) -> Option<&'static str> {
     None
 }
 
+/// The kernel's threads, which are in no namespace but the first; as far as the kernel tells them by the
+/// children of kthreadd, which is its pid 2 where pids are those of the host.
+fn kernel_threads() -> BTreeSet<i32> {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let is_kernels = proc::Stat::of(2).is_some_and(|stat| stat.flags & PF_KTHREAD != 0);
+    let children = match is_kernels {
+        true => std::fs::read_to_string("/proc/2/task/2/children").unwrap_or_default(),
+        false => String::new(),
+    };
+    let pids = children.split_ascii_whitespace();
+    pids.filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// Processes in the network namespace whose nsfs inode is `inode`.
 pub fn of_netns(inode: u64) -> Vec<Holder> {
     // The link's text, which costs half of following it.
@@ -81,7 +94,9 @@ pub fn of_netns(inode: u64) -> Vec<Holder> {
     let is_in = |pid: &i32| {
         std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|is| is == namespace)
     };
+    let kernel = kernel_threads();
     pids()
+        .filter(|pid| !kernel.contains(pid))
         .filter(is_in)
         .map(|pid| Holder {
             pid,

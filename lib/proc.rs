@@ -18,6 +18,8 @@ pub struct Stat {
     pub resident: u64,
     /// It is on its way out (PF_EXITING of include/linux/sched.h).
     pub exiting: bool,
+    /// PF_EXITING and its like.
+    pub flags: u64,
 }
 
 impl Stat {
@@ -51,6 +53,7 @@ impl Stat {
             start: number(19)?,
             resident: number(21)?,
             exiting: number(6)? & 0x4 != 0,
+            flags: number(6)?,
         })
     }
 }
@@ -174,7 +177,8 @@ mod tests {
                 cpu: 10,
                 start: 99,
                 resident: 12,
-                exiting: false
+                exiting: false,
+                flags: 0,
             }
         );
         assert_eq!(Stat::parse("7 (x"), None);

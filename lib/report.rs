@@ -2,7 +2,7 @@
 //! and from it a row for each. Changes nothing, and works while others change things.
 
 use crate::cgroup::Usage;
-use crate::config::{Config, Name};
+use crate::config::Name;
 use crate::confine::weakened;
 use crate::error::{Exit, Result};
 use crate::holders::pids;
@@ -13,8 +13,10 @@ use crate::root::mountinfo::Mounts;
 use crate::state::{self, Last};
 use crate::subhost::{Status, Subhost};
 use serde::Serialize;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Clock ticks in a second (`sysconf(_SC_CLK_TCK)`), the same on all architectures of today.
@@ -92,11 +94,25 @@ struct Sum {
     processes: u64,
 }
 
+/// How much of a row is filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Without what takes the settings to tell where something is up, what went through cables, and
+    /// limits and what is counted against them.
+    Short,
+    /// All.
+    Whole,
+}
+
+/// So many are looked at side by side.
+const SIDE_BY_SIDE: usize = 64;
+
 /// All rows: of `names`, or of every subhost of `tree` that has a config or is up.
 ///
 /// # Errors
 /// The kernel could not be asked, or $SUBHOST cannot be read.
-pub fn rows(tree: &Path, names: Option<&[Name]>) -> Result<Vec<Row>> {
+pub fn rows(tree: &Path, names: Option<&[Name]>, look: Look) -> Result<Vec<Row>> {
+    let given = names.is_some();
     let all = match names {
         Some(names) => names.to_vec(),
         None => {
@@ -107,25 +123,59 @@ pub fn rows(tree: &Path, names: Option<&[Name]>) -> Result<Vec<Row>> {
             all
         }
     };
+    let links = Arc::new(Network::new().host_links(look == Look::Whole)?);
+    let some = |names: &[Name]| some(tree, names, given, &links, look);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let each = all.len().div_ceil(threads).max(SIDE_BY_SIDE);
+    let (first, rest) = all.split_at(each.min(all.len()));
+    let mut rows = std::thread::scope(|scope| {
+        let spawn = |names| std::thread::Builder::new().spawn_scoped(scope, move || some(names));
+        // Where there can be no thread, and where one is enough, it is done here.
+        let others = rest
+            .chunks(each)
+            .map(|names| spawn(names).map_err(|_| names));
+        let others: Vec<_> = others.collect();
+        let mut rows = some(first);
+        for other in others {
+            match other {
+                Ok(thread) => match thread.join() {
+                    Ok(more) => rows.extend(more),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                },
+                Err(names) => rows.extend(some(names)),
+            }
+        }
+        rows
+    });
+    usage(&mut rows);
+    Ok(rows)
+}
+
+/// The rows of some of them. `given`: by name, not because they are there.
+fn some(
+    tree: &Path,
+    names: &[Name],
+    given: bool,
+    links: &Arc<BTreeMap<String, Link>>,
+    look: Look,
+) -> Vec<Row> {
     let table = Mounts::later();
-    let mut network = Network::new();
-    let links = network.host_links()?;
+    let mut network = Network::with_links(links.clone());
     let mut rows = Vec::new();
-    for name in &all {
+    for name in names {
         let subhost = Subhost::new(tree, name, &[]);
+        subhost.state().look();
         // State of another $SUBHOST's subhost is no row of ours, unless it was asked for.
         let foreign = [Half::Root, Half::Net].iter().any(|half| {
             subhost
                 .frozen(*half)
                 .is_err_and(|e| e.exit == Exit::Invalid)
         });
-        let ours = tree.join(name.as_str()).join("config").exists();
-        if names.is_some() || ours || !foreign {
-            rows.push(row(&subhost, &table, &mut network, &links));
+        if given || !foreign || tree.join(name.as_str()).join("config").exists() {
+            rows.push(row(&subhost, &table, &mut network, links, look));
         }
     }
-    usage(&mut rows);
-    Ok(rows)
+    rows
 }
 
 fn row(
@@ -133,10 +183,13 @@ fn row(
     table: &Mounts,
     network: &mut Network,
     links: &BTreeMap<String, Link>,
+    look: Look,
 ) -> Row {
-    let config = subhost.config();
+    let whole = look == Look::Whole;
+    let read = OnceCell::new();
+    let config = || read.get_or_init(|| subhost.config());
     let (status, problem) = match settled(subhost, table, network) {
-        Ok(Status::Stopped) => match &config {
+        Ok(Status::Stopped) => match config() {
             Err(error) if error.exit == Exit::Invalid => ("invalid", Some(error.to_string())),
             _ => ("stopped", None),
         },
@@ -149,7 +202,13 @@ fn row(
     let running = subhost.running().ok().flatten();
     let init = running.as_ref().map(|running| &running.init);
     let any_up = root.is_some() || net.is_some();
-    let addresses = addresses(net.as_ref(), config.as_ref().ok());
+    let addresses = match &net {
+        Some(plan) => addresses(&plan.steps),
+        None => match config() {
+            Ok(config) => addresses(&crate::net::steps(config, None)),
+            Err(_) => Vec::new(),
+        },
+    };
     let group = subhost.state().cgroups().unwrap_or_default();
     Row {
         name: subhost.name().to_string(),
@@ -163,10 +222,13 @@ fn row(
         processes: None,
         kind: match &root {
             Some(plan) => Some(plan.kind.clone()),
-            None => config.as_ref().ok().map(|config| config.kind().to_owned()),
+            None => config()
+                .as_ref()
+                .ok()
+                .map(|config| config.kind().to_owned()),
         },
         last: subhost.state().last(),
-        changed: match any_up {
+        changed: match any_up && whole {
             true => subhost.changed().ok().map(|halves| !halves.is_empty()),
             false => None,
         },
@@ -179,8 +241,12 @@ fn row(
             .or(net.as_ref())
             .and_then(|plan| plan.ids)
             .map(|base| (base, base + (crate::ids::COUNT - 1))),
-        usage: group.usage(),
-        limits: match init.is_some() {
+        usage: match (whole, init) {
+            (true, _) => group.usage(),
+            (false, Some(_)) => group.used(),
+            (false, None) => Usage::default(),
+        },
+        limits: match init.is_some() && whole {
             true => group.settings,
             false => BTreeMap::new(),
         },
@@ -193,7 +259,10 @@ fn row(
                 .map_or(String::new(), |tty| format!(" on {tty}"));
             Some(format!("{} pid {pid}{tty}", init.by.tool))
         }),
-        weakened: config.as_ref().map(weakened).unwrap_or_default(),
+        weakened: match whole {
+            true => config().as_ref().map(weakened).unwrap_or_default(),
+            false => Vec::new(),
+        },
     }
 }
 
@@ -203,7 +272,9 @@ fn settled(subhost: &Subhost, table: &Mounts, network: &mut Network) -> Result<S
     let end = Instant::now() + SETTLING;
     while let Ok(Status::Broken(_)) = status {
         let at_work = subhost.state().at_work();
-        status = subhost.status_with(&Mounts::later(), network);
+        subhost.state().look();
+        // All anew, the links too.
+        status = subhost.status_with(&Mounts::later(), &mut Network::new());
         match at_work {
             None => return status,
             Some(who) if Instant::now() > end => {
@@ -218,16 +289,7 @@ fn settled(subhost: &Subhost, table: &Mounts, network: &mut Network) -> Result<S
     status
 }
 
-fn addresses(plan: Option<&Plan>, config: Option<&Config>) -> Vec<String> {
-    let planned;
-    let steps = match (plan, config) {
-        (Some(plan), _) => &plan.steps,
-        (None, Some(config)) => {
-            planned = crate::net::steps(config, None);
-            &planned
-        }
-        (None, None) => return Vec::new(),
-    };
+fn addresses(steps: &[Step]) -> Vec<String> {
     let of = |step: &Step| match step {
         Step::Cable { cable, .. } => {
             let addresses = cable.addresses.iter();

@@ -46,6 +46,27 @@ impl Group {
     }
 }
 
+impl Group {
+    /// CPU time and memory alone.
+    pub fn used(&self) -> Usage {
+        let mut usage = Usage::default();
+        for dir in &self.dirs {
+            let text = |file| read(&dir.path.join(file));
+            match dir.is_v2() {
+                true => {
+                    usage.cpu = field(&text("cpu.stat"), "usage_usec");
+                    usage.memory = number(&text("memory.current"));
+                }
+                false if dir.v1.iter().any(|one| one == "memory") => {
+                    usage.memory = number(&text("memory.usage_in_bytes"));
+                }
+                false => {}
+            }
+        }
+        usage
+    }
+}
+
 impl Usage {
     fn unified(&mut self, dir: &Dir) {
         let text = |file| read(&dir.path.join(file));

@@ -163,7 +163,7 @@ impl World {
         let state = state::names();
         names.extend(state.iter().cloned());
         let mut network = Network::new();
-        let links = network.host_links()?.into_values().collect();
+        let links = network.host_links(false)?.into_values().collect();
         let owners = state.iter().map(|name| (name.clone(), Owner::of(name)));
         let table = Table::read()?;
         let mut world = Self {

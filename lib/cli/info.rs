@@ -5,7 +5,7 @@ use super::{Common, Tool, print};
 use crate::cgroup::Usage;
 use crate::config::Name;
 use crate::error::{Exit, Result, shown};
-use crate::report::{Row, bytes, last, rows, span};
+use crate::report::{Look, Row, bytes, last, rows, span};
 use clap::Parser;
 
 /// Tell all about subhosts
@@ -57,7 +57,7 @@ impl Tool for InfoTool {
                     error.exit as u8
                 }
                 Ok(name) => {
-                    let found = rows(&tree, Some(&[name]))?;
+                    let found = rows(&tree, Some(&[name]), Look::Whole)?;
                     let running = found.iter().all(|row| row.pid.is_some());
                     all.extend(found);
                     if running { 0 } else { Exit::NotRunning as u8 }

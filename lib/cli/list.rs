@@ -3,7 +3,7 @@
 use super::{Common, Tool, print};
 use crate::config::Name;
 use crate::error::{Error, Exit, Result, shown};
-use crate::report::{Row, bytes, last, rows, span};
+use crate::report::{Look, Row, bytes, last, rows, span};
 use clap::Parser;
 
 /// Columns, by the names of `-o`.
@@ -102,9 +102,13 @@ impl Tool for ListTool {
                 }
             }
         }
+        let look = match self.json || self.output.iter().any(|name| name == "changed") {
+            true => Look::Whole,
+            false => Look::Short,
+        };
         let rows = match self.names.is_empty() {
-            true => rows(&tree, None)?,
-            false => rows(&tree, Some(&names))?,
+            true => rows(&tree, None, look)?,
+            false => rows(&tree, Some(&names), look)?,
         };
         if self.json {
             print(&json(&rows)?)?;

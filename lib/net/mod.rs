@@ -22,6 +22,8 @@ use socket::Socket;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The steps that make a subhost's network. `ids`: the first id of its user namespace.
 pub fn steps(config: &Config, ids: Option<u32>) -> Vec<Step> {
@@ -59,6 +61,8 @@ pub struct Network {
     netlink: Netlink,
     /// The numbers of bridges that we have looked at.
     bridges: BTreeMap<String, u32>,
+    /// All links of the host, for those who look at many subhosts.
+    links: Option<Arc<BTreeMap<String, Link>>>,
     /// Host ends that lost their names, with their aliases.
     discarded: Vec<(u32, String)>,
 }
@@ -67,6 +71,14 @@ impl Network {
     /// Opens nothing yet: a subhost whose network is the host's needs nothing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same for one who only looks: what [`Network::host_links`] gave is not asked for again.
+    pub fn with_links(links: Arc<BTreeMap<String, Link>>) -> Self {
+        Self {
+            links: Some(links),
+            ..Self::default()
+        }
     }
 
     /// What must hold before anything is touched: bridges exist and are bridges.
@@ -196,8 +208,18 @@ impl Network {
         let namespace = netns::open(name)?;
         let host = self.netlink.host()?;
         let add = |this: &Self| {
-            this.netlink
-                .add_cable(&host, cable, bridge, namespace.as_fd())
+            // Ports of subhosts that have been stopped are the bridge's until the kernel takes them away.
+            let mut waits = [2u64, 5, 10, 20, 50, 100, 200, 500].iter();
+            loop {
+                let netlink = &this.netlink;
+                match netlink.add_cable(&host, cable, bridge, namespace.as_fd()) {
+                    Err(Errno::EXFULL) if waits.len() > 0 => {
+                        let wait = waits.next().copied().unwrap_or_default();
+                        std::thread::sleep(Duration::from_millis(wait));
+                    }
+                    other => return other,
+                }
+            }
         };
         add(self)
             .or_else(|errno| match errno {
@@ -208,6 +230,7 @@ impl Network {
                 let error = Error::sys(format!("make the cable {}", cable.host), errno);
                 match errno {
                     Errno::EOPNOTSUPP => error.hint("this kernel has no veth (CONFIG_VETH)"),
+                    Errno::EXFULL => error.hint("a bridge has at most 1024 ports"),
                     _ => error,
                 }
             })?;
@@ -229,7 +252,7 @@ impl Network {
         let Some(index) = peer.and_then(|inner| inner.peer) else {
             return Ok(false);
         };
-        let links = self.netlink.links(&host)?;
+        let links = self.netlink.links(&host, false)?;
         let ours = |link: &&Link| link.index == index && link.alias == alias;
         match links.iter().find(ours) {
             Some(link) => self.netlink.delete(&host, link.index).map(|()| true),
@@ -240,7 +263,7 @@ impl Network {
     fn configure(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
         let host = self.netlink.host()?;
         self.netlink
-            .set_alias(&host, &cable.host, alias)
+            .set_alias(&host, &cable.host, alias, cable.bridge.is_some())
             .doing(|| format!("mark the link {}", cable.host))?;
         let inner = self.handle(name)?;
         let index = inner
@@ -336,13 +359,13 @@ impl Network {
         Ok(link.peer_netns.is_some() && id.unwrap_or(None) == link.peer_netns)
     }
 
-    /// All links of the host by name, for lists.
+    /// All links of the host by name, for lists; with what went through them, or without.
     ///
     /// # Errors
     /// The kernel could not be asked.
-    pub fn host_links(&mut self) -> Result<BTreeMap<String, Link>> {
+    pub fn host_links(&mut self, bytes: bool) -> Result<BTreeMap<String, Link>> {
         let host = self.netlink.host()?;
-        let links = self.netlink.links(&host).doing(|| "list links")?;
+        let links = self.netlink.links(&host, bytes).doing(|| "list links")?;
         Ok(links
             .into_iter()
             .map(|link| (link.name.clone(), link))

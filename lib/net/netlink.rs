@@ -9,7 +9,8 @@ use crate::error::{Doing, Errno, Result};
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkExtentMask,
+    LinkMessage,
 };
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
@@ -78,10 +79,12 @@ impl Netlink {
         one(socket, message, None)
     }
 
-    /// All links.
-    pub fn links(&self, socket: &Socket) -> Answer<Vec<Link>> {
+    /// All links, with what went through them or without.
+    pub fn links(&self, socket: &Socket, bytes: bool) -> Answer<Vec<Link>> {
         dump(|all: &mut Vec<Link>| {
-            let ask = RouteNetlinkMessage::GetLink(LinkMessage::default());
+            let mut message = LinkMessage::default();
+            message.attributes.extend((!bytes).then(without_statistics));
+            let ask = RouteNetlinkMessage::GetLink(message);
             socket.dump(ask, |_, message| all.extend(Link::parse(message)))
         })
     }
@@ -148,9 +151,25 @@ impl Netlink {
         socket.order(RouteNetlinkMessage::NewLink(message), MAKE)
     }
 
-    /// Marks a link; not possible in the message that makes it.
-    pub fn set_alias(&self, socket: &Socket, name: &str, alias: &str) -> Answer<()> {
-        set(socket, LinkUnspec::new_with_name(name).alias(alias).build())
+    /// Marks a link; not possible in the message that makes it. With `bare` it makes itself no IPv6
+    /// address: what is a bridge's port has none of its own to be reached by, and of each there would be
+    /// routes, which the kernel looks through whenever any link of the host changes.
+    pub fn set_alias(&self, socket: &Socket, name: &str, alias: &str, bare: bool) -> Answer<()> {
+        let message = || LinkUnspec::new_with_name(name).alias(alias).build();
+        if bare {
+            let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+            let mut message = message();
+            let family = AfSpecUnspec::Inet6(vec![none]);
+            message
+                .attributes
+                .push(LinkAttribute::AfSpecUnspec(vec![family]));
+            match set(socket, message) {
+                // A kernel without IPv6.
+                Err(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP) => {}
+                other => return other,
+            }
+        }
+        set(socket, message())
     }
 
     /// Brings a link up.
@@ -158,16 +177,19 @@ impl Netlink {
         set(socket, LinkUnspec::new_with_index(index).up().build())
     }
 
-    /// Takes a link down and off its bridge and gives it another name, so that its own is free at
-    /// once. Down first: before Linux 6.2 a link that is up cannot be renamed.
+    /// Takes a link down, so that nothing passes it any more, and gives it another name, so that its own
+    /// is free at once. Off its bridge the kernel takes it when it takes it away: that costs the more, the
+    /// more ports the bridge has.
     pub fn discard(&self, socket: &Socket, index: u32, name: &str) -> Answer<()> {
-        let down = LinkUnspec::new_with_index(index)
-            .down()
-            .nocontroller()
-            .build();
-        set(socket, down)?;
-        let renamed = LinkUnspec::new_with_index(index).name(name).build();
-        set(socket, renamed)
+        let link = || LinkUnspec::new_with_index(index);
+        match set(socket, link().name(name).down().build()) {
+            // Before Linux 6.2 one that is up cannot be renamed.
+            Err(Errno::EBUSY) => {
+                set(socket, link().down().build())?;
+                set(socket, link().name(name).build())
+            }
+            other => other,
+        }
     }
 
     /// Deletes a link, and with a veth its peer; waits for the kernel.
@@ -255,9 +277,8 @@ fn one(
     mut message: LinkMessage,
     name: Option<LinkAttribute>,
 ) -> Answer<Option<Link>> {
-    let small = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
     message.attributes.extend(name);
-    message.attributes.push(small);
+    message.attributes.push(without_statistics());
     let mut found = None;
     let told = socket.get(RouteNetlinkMessage::GetLink(message), |_, message| {
         found = Some(Link::parse(message));
@@ -268,6 +289,11 @@ fn one(
         (Ok(()), Some(Some(link))) => Ok(Some(link)),
         (Ok(()), _) => Err(Errno::EBADMSG),
     }
+}
+
+/// Most of what the kernel tells of a link.
+fn without_statistics() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }
 
 /// Changes a link that is there.

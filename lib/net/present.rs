@@ -51,6 +51,9 @@ impl Network {
         all: &[Step],
         frozen: bool,
     ) -> Result<Presence> {
+        if mark.is_some_and(|mark| mountinfo::is_marked(&netns::path(name), mark)) {
+            return Ok(Presence::Ours);
+        }
         let namespace = match netns::find(name)? {
             Found::Nothing => return Ok(Presence::Absent),
             // A kill between making the file and mounting the namespace on it.
@@ -113,7 +116,7 @@ impl Network {
         all: &[Step],
     ) -> Result<Presence> {
         let socket = self.netlink.inner(name, namespace)?;
-        let links = self.netlink.links(&socket).doing(|| "list links")?;
+        let links = self.netlink.links(&socket, false).doing(|| "list links")?;
         let (mut planned, mut ours) = (vec!["lo"], false);
         for step in all {
             if let Step::Cable {
@@ -151,13 +154,7 @@ impl Network {
 
     /// What bears the name of a cable's host end.
     pub(super) fn find_cable(&mut self, netns: &str, alias: &str, cable: &Cable) -> Result<Cabled> {
-        let host = self.netlink.host()?;
-        let doing = || format!("look for the link {}", cable.host);
-        // Mostly there is none, and that is told for less.
-        if host.index(&cable.host).doing(doing)?.is_none() {
-            return Ok(Cabled::Nothing);
-        }
-        let Some(link) = self.netlink.link(&host, &cable.host).doing(doing)? else {
+        let Some(link) = self.host_end(cable)? else {
             return Ok(Cabled::Nothing);
         };
         let ours = link.kind == "veth"
@@ -179,6 +176,19 @@ impl Network {
             "a link {} exists already: {kind}{alias}",
             cable.host
         )))
+    }
+
+    fn host_end(&mut self, cable: &Cable) -> Result<Option<Link>> {
+        if let Some(links) = &self.links {
+            return Ok(links.get(&cable.host).cloned());
+        }
+        let host = self.netlink.host()?;
+        let doing = || format!("look for the link {}", cable.host);
+        // Mostly there is none, and that is told for less.
+        match host.index(&cable.host).doing(doing)? {
+            None => Ok(None),
+            Some(_) => self.netlink.link(&host, &cable.host).doing(doing),
+        }
     }
 
     /// Is the inner end of `cable` the peer of `host`?

@@ -32,6 +32,9 @@ pub fn up(step: &Step) -> Vec<String> {
                 format!("ip link set {host} alias {}", quote(alias)),
             ];
             if let Some(bridge) = &cable.bridge {
+                lines.push(format!(
+                    "[ ! -e /proc/sys/net/ipv6 ] || ip link set {host} addrgenmode none"
+                ));
                 lines.push(format!("ip link set {host} master {}", quote(bridge)));
             }
             lines.push(format!("ip link set {host} up"));

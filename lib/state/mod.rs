@@ -41,10 +41,10 @@ pub struct State {
 }
 
 /// What has been read or written since we took the lock: until we let go of it nobody else changes it,
-/// so it need not be read again.
+/// so it need not be read again. Or since a [`State::look`], which is to be of one moment.
 #[derive(Debug, Default)]
 struct Known {
-    locked: bool,
+    keeps: bool,
     /// Of root and network.
     plans: [Option<Option<Plan>>; 2],
     init: Option<Option<Init>>,
@@ -181,12 +181,17 @@ impl State {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on the lock is ours or not; what was known before counts no more.
-    fn begin(&self, locked: bool) {
+    /// From now on what is read is kept or not; what was known before counts no more.
+    fn begin(&self, keeps: bool) {
         *self.known() = Known {
-            locked,
+            keeps,
             ..Known::default()
         };
+    }
+
+    /// For those who only look: from now on nothing is read twice.
+    pub fn look(&self) {
+        self.begin(true);
     }
 
     /// Its directory.
@@ -216,7 +221,7 @@ impl State {
 
     fn keep_plan(&self, half: Half, plan: Option<&Plan>) {
         let mut known = self.known();
-        if known.locked {
+        if known.keeps {
             known.plans[half as usize] = Some(plan.cloned());
         }
     }
@@ -313,7 +318,7 @@ impl State {
 
     fn keep_init(&self, init: Option<&Init>) {
         let mut known = self.known();
-        if known.locked {
+        if known.keeps {
             known.init = Some(init.cloned());
         }
     }
