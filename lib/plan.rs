@@ -196,7 +196,8 @@ pub struct Plan {
     pub hooks: BTreeMap<Phase, Vec<String>>,
     /// How long each may take.
     pub hook_timeout: Duration,
-    /// The environment that hooks get.
+    /// The environment that hooks get; empty if there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hook_env: BTreeMap<String, String>,
 }
 

@@ -229,7 +229,7 @@ fn rests_of_killed_commands_in_run() {
         repairs(s, &before);
         s.host(
             "mkdir -p /run/subhost/w; cp was/init /run/subhost/w
-             sed 's/\"boot\": \"[^\"]*\"/\"boot\": \"earlier\"/' was/root.plan >/run/subhost/w/root.plan",
+             sed 's/\"boot\":\"[^\"]*\"/\"boot\": \"earlier\"/' was/root.plan >/run/subhost/w/root.plan",
         );
         has(left(s, "state")["why"].as_str().unwrap(), &["earlier boot"]);
         repairs(s, &before);

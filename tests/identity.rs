@@ -28,7 +28,7 @@ fn a_subhost_that_was_moved_while_it_was_up_is_found() {
             s.tool("subhost-start w").silent();
             if !lasting {
                 // As before Linux 6.8, which has no ids for good.
-                s.host("sed -i 's/\"unique\": [0-9]*/\"unique\": 0/' /run/subhost/w/root.plan");
+                s.host("sed -i 's/\"unique\":[0-9]*/\"unique\":0/' /run/subhost/w/root.plan");
             }
             s.host("mv opt/w opt/moved");
             assert_eq!(s.state("w"), "running");

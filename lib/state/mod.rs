@@ -521,17 +521,34 @@ pub fn tty_of(pid: i32) -> Option<String> {
 /// # Errors
 /// It cannot be read: what it says is not known then.
 fn read(file: &Path) -> Result<Option<String>> {
-    let mut text = Vec::with_capacity(8192);
+    let mut text = Vec::new();
     let open = File::options()
         .read(true)
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(file);
-    match open.and_then(|open| open.take(MAX).read_to_end(&mut text)) {
+    match open.and_then(|open| read_all(open, &mut text)) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         other => other
             .doing(|| format!("read {}", file.display()))
             // What is no text is damaged: who reads it says so.
             .map(|_| Some(String::from_utf8_lossy(&text).into_owned())),
+    }
+}
+
+/// Mostly one read is enough: a file of a tmpfs gives less than it is asked for only at its end.
+fn read_all(mut open: File, text: &mut Vec<u8>) -> std::io::Result<usize> {
+    const USUAL: usize = 4096;
+    text.resize(USUAL, 0);
+    let first = loop {
+        match open.read(text) {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    text.truncate(first);
+    match first < USUAL {
+        true => Ok(first),
+        false => open.take(MAX).read_to_end(text).map(|more| first + more),
     }
 }
 

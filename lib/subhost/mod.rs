@@ -210,16 +210,25 @@ impl Subhost {
     /// # Errors
     /// `NoSubhost`; its state cannot be read.
     pub fn must_exist(&self) -> Result<()> {
-        if self.tree.join(self.name.as_str()).join("config").exists() {
-            return Ok(());
-        }
         let up = self.running()?.is_some()
             || self.state.plan(Half::Root)?.is_some()
             || self.state.plan(Half::Net)?.is_some();
-        match up {
+        match up || self.has_config() {
             true => Ok(()),
             false => self.config().map(drop),
         }
+    }
+
+    /// The same for those who will look at its state under the lock: there is something of it.
+    pub(super) fn must_be_known(&self) -> Result<()> {
+        match self.has_config() || self.state.dir().exists() {
+            true => Ok(()),
+            false => self.config().map(drop),
+        }
+    }
+
+    fn has_config(&self) -> bool {
+        self.tree.join(self.name.as_str()).join("config").exists()
     }
 
     /// What it is at the moment, asked of the kernel.
@@ -356,13 +365,16 @@ fn plan(config: &Config, half: Half, state: &State, ids: Option<u32>) -> Result<
         Half::Net => (config.settings["NET"].clone(), net::steps(config, ids)),
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut hook_env: BTreeMap<String, String> = config.settings.clone();
-    hook_env.extend([
-        ("NAME".to_owned(), config.name.to_string()),
-        ("SUBHOST".to_owned(), text(&config.tree)),
-        ("LIVE".to_owned(), text(&config.root.live)),
-        ("NETNS".to_owned(), text(&netns)),
-    ]);
+    let mut hook_env = BTreeMap::new();
+    if !config.hooks.is_empty() {
+        hook_env.clone_from(&config.settings);
+        hook_env.extend([
+            ("NAME".to_owned(), config.name.to_string()),
+            ("SUBHOST".to_owned(), text(&config.tree)),
+            ("LIVE".to_owned(), text(&config.root.live)),
+            ("NETNS".to_owned(), text(&netns)),
+        ]);
+    }
     Ok(Plan {
         format: FORMAT,
         boot: boot_id()?.to_owned(),

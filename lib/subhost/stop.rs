@@ -18,7 +18,7 @@ impl Subhost {
     /// # Errors
     /// What is left, and who holds it.
     pub fn stop(&self, how: StopHow) -> Result<()> {
-        self.must_exist()?;
+        self.must_be_known()?;
         self.locked(|| self.stop_locked(how))
     }
 
