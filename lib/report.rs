@@ -1,7 +1,7 @@
 //! What is to be told about subhosts: one look at the mount table, the links and the processes,
 //! and from it a row for each. Changes nothing, and works while others change things.
 
-use crate::cgroup::Usage;
+use crate::cgroup::{Group, Usage};
 use crate::config::Name;
 use crate::confine::weakened;
 use crate::error::{Exit, Result};
@@ -10,13 +10,12 @@ use crate::net::{Link, Network};
 use crate::plan::{Half, Plan, Step};
 use crate::proc::{self, Stat};
 use crate::root::mountinfo::Mounts;
-use crate::state::{self, Last};
+use crate::state::{self, Last, Running};
 use crate::subhost::{Status, Subhost};
 use serde::Serialize;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Clock ticks in a second (`sysconf(_SC_CLK_TCK)`), the same on all architectures of today.
@@ -115,15 +114,12 @@ pub fn rows(tree: &Path, names: Option<&[Name]>, look: Look) -> Result<Vec<Row>>
     let given = names.is_some();
     let all = match names {
         Some(names) => names.to_vec(),
-        None => {
-            let mut all = crate::config::names(tree)?;
-            all.extend(state::names());
-            all.sort();
-            all.dedup();
-            all
-        }
+        None => crate::config::names_and(tree, state::names())?,
     };
-    let links = Arc::new(Network::new().host_links(look == Look::Whole)?);
+    let links = match look {
+        Look::Whole => Network::new().host_links(true)?,
+        Look::Short => BTreeMap::new(),
+    };
     let some = |names: &[Name]| some(tree, names, given, &links, look);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let each = all.len().div_ceil(threads).max(SIDE_BY_SIDE);
@@ -156,11 +152,11 @@ fn some(
     tree: &Path,
     names: &[Name],
     given: bool,
-    links: &Arc<BTreeMap<String, Link>>,
+    links: &BTreeMap<String, Link>,
     look: Look,
 ) -> Vec<Row> {
     let table = Mounts::later();
-    let mut network = Network::with_links(links.clone());
+    let mut network = Network::new();
     let mut rows = Vec::new();
     for name in names {
         let subhost = Subhost::new(tree, name, &[]);
@@ -188,7 +184,8 @@ fn row(
     let whole = look == Look::Whole;
     let read = OnceCell::new();
     let config = || read.get_or_init(|| subhost.config());
-    let (status, problem) = match settled(subhost, table, network) {
+    let running = subhost.running();
+    let (status, problem) = match settled(subhost, &running, table, network) {
         Ok(Status::Stopped) => match config() {
             Err(error) if error.exit == Exit::Invalid => ("invalid", Some(error.to_string())),
             _ => ("stopped", None),
@@ -199,7 +196,7 @@ fn row(
     };
     let frozen = |half| subhost.frozen(half).ok().flatten();
     let (root, net) = (frozen(Half::Root), frozen(Half::Net));
-    let running = subhost.running().ok().flatten();
+    let running = running.ok().flatten();
     let init = running.as_ref().map(|running| &running.init);
     let any_up = root.is_some() || net.is_some();
     let addresses = match &net {
@@ -209,8 +206,14 @@ fn row(
             Err(_) => Vec::new(),
         },
     };
-    let group = subhost.state().cgroups().unwrap_or_default();
-    Row {
+    let members = running
+        .as_ref()
+        .and_then(|_| subhost.state().cgroups().ok()?.members());
+    let group = match whole || running.is_some() {
+        true => subhost.state().cgroups().unwrap_or_default(),
+        false => Group::default(),
+    };
+    let mut row = Row {
         name: subhost.name().to_string(),
         state: status.to_owned(),
         pid: init.map(|init| init.identity.pid),
@@ -263,12 +266,26 @@ fn row(
             true => config().as_ref().map(weakened).unwrap_or_default(),
             false => Vec::new(),
         },
+    };
+    if let Some(members) = members {
+        let mut sum = Sum::default();
+        members.into_iter().for_each(|pid| sum.add(pid));
+        row.used(sum);
     }
+    row
 }
 
 /// Its status; half built by a command that is at work on it, it is looked at again.
-fn settled(subhost: &Subhost, table: &Mounts, network: &mut Network) -> Result<Status> {
-    let mut status = subhost.status_with(table, network);
+fn settled(
+    subhost: &Subhost,
+    running: &Result<Option<Running>>,
+    table: &Mounts,
+    network: &mut Network,
+) -> Result<Status> {
+    let mut status = match running {
+        Ok(Some(_)) => subhost.status_running(),
+        _ => subhost.status_with(table, network),
+    };
     let end = Instant::now() + SETTLING;
     while let Ok(Status::Broken(_)) = status {
         let at_work = subhost.state().at_work();
@@ -327,38 +344,51 @@ fn mounts(plan: &Plan) -> Vec<PathBuf> {
     plan.steps.iter().filter_map(of).collect()
 }
 
-/// Fills in what the processes use: one pass over /proc for all rows.
+impl Sum {
+    fn add(&mut self, pid: i32) {
+        if let Some(stat) = Stat::of(pid) {
+            self.memory += stat.resident * rustix::param::page_size() as u64;
+            self.cpu += stat.cpu;
+            self.processes += 1;
+        }
+    }
+}
+
+impl Row {
+    /// What its processes use, as far as nothing else tells.
+    fn used(&mut self, sum: Sum) {
+        self.memory = Some(self.usage.memory.unwrap_or(sum.memory));
+        let counted = self.usage.cpu.map(|micros| micros as f64 / 1e6);
+        self.cpu = Some(counted.unwrap_or(sum.cpu as f64 / TICKS as f64));
+        self.processes = Some(sum.processes);
+    }
+}
+
+/// Fills in what the processes use where no cgroup tells which they are: one pass over /proc for all
+/// rows.
 fn usage(rows: &mut [Row]) {
     let mut by_namespace: BTreeMap<u64, Sum> = BTreeMap::new();
     let mut namespaces = Vec::new();
     for row in rows.iter() {
         // PID 1's own namespace, not the one for its children.
-        let namespace = row.pid.and_then(|pid| proc::namespace(pid, "pid"));
+        let unknown = row.pid.filter(|_| row.processes.is_none());
+        let namespace = unknown.and_then(|pid| proc::namespace(pid, "pid"));
         namespaces.push(namespace);
         by_namespace.extend(namespace.map(|namespace| (namespace, Sum::default())));
     }
     if by_namespace.is_empty() {
         return;
     }
-    let page = rustix::param::page_size() as u64;
     for pid in pids() {
-        let Some(sum) = proc::namespace(pid, "pid").and_then(|id| by_namespace.get_mut(&id)) else {
-            continue;
-        };
-        if let Some(stat) = Stat::of(pid) {
-            sum.memory += stat.resident * page;
-            sum.cpu += stat.cpu;
-            sum.processes += 1;
+        let namespace = proc::namespace(pid, "pid");
+        if let Some(sum) = namespace.and_then(|id| by_namespace.get_mut(&id)) {
+            sum.add(pid);
         }
     }
     for (row, namespace) in rows.iter_mut().zip(namespaces) {
-        let Some(sum) = namespace.and_then(|namespace| by_namespace.get(&namespace)) else {
-            continue;
-        };
-        row.memory = Some(row.usage.memory.unwrap_or(sum.memory));
-        let counted = row.usage.cpu.map(|micros| micros as f64 / 1e6);
-        row.cpu = Some(counted.unwrap_or(sum.cpu as f64 / TICKS as f64));
-        row.processes = Some(sum.processes);
+        if let Some(sum) = namespace.and_then(|namespace| by_namespace.get(&namespace)) {
+            row.used(*sum);
+        }
     }
 }
 

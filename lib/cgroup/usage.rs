@@ -47,6 +47,14 @@ impl Group {
 }
 
 impl Group {
+    /// The processes in them; none if that is not known, as where an init of the tree's own divides what
+    /// it has.
+    pub fn members(&self) -> Option<Vec<i32>> {
+        let dir = self.dirs.first().filter(|_| !self.divided)?;
+        let text = std::fs::read_to_string(dir.path.join("cgroup.procs")).ok()?;
+        Some(text.lines().filter_map(|pid| pid.parse().ok()).collect())
+    }
+
     /// CPU time and memory alone.
     pub fn used(&self) -> Usage {
         let mut usage = Usage::default();

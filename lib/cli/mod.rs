@@ -24,11 +24,13 @@ pub use start::StartTool;
 pub use stop::StopTool;
 
 use crate::config::Name;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Doing, Error, Exit, Result};
 use crate::subhost::Subhost;
+use crate::sys;
 use clap::{Args, CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI8, Ordering};
@@ -114,6 +116,72 @@ impl Common {
             }
         }
         Ok(first)
+    }
+}
+
+/// So many are done one after the other before it pays to do them side by side.
+const FEW: usize = 4;
+
+impl Common {
+    /// As [`Common::each`], side by side where there are many: by processes of our own, each of which
+    /// does its share one after the other. More than there are processors, as a stop mostly waits.
+    ///
+    /// # Errors
+    /// $SUBHOST cannot be told; there can be no more processes.
+    pub fn all(&self, names: &[String], work: impl Fn(&Subhost) -> Result<u8>) -> Result<u8> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = (processors * 4).min(names.len() / FEW);
+        if workers < 2 {
+            return self.each(names, work);
+        }
+        let us = rustix::process::getpid();
+        let mut shares = Vec::new();
+        for share in names.chunks(names.len().div_ceil(workers)) {
+            match sys::fork_as_ever(0) {
+                Ok(Some((_, pidfd))) => shares.push((share, Ok(pidfd))),
+                // What cannot be done beside us is done by us.
+                Err(errno) => shares.push((share, Err(errno))),
+                Ok(None) => {
+                    // Whoever ends us ends them, each after what it is at.
+                    let end = rustix::process::Signal::TERM;
+                    let _ = rustix::process::set_parent_process_death_signal(Some(end));
+                    if rustix::process::getppid() != Some(us) {
+                        sys::exit(Exit::Failed as i32);
+                    }
+                    let status = self.each(share, &work).unwrap_or_else(|error| {
+                        report(None, &error);
+                        error.exit as u8
+                    });
+                    sys::exit(i32::from(status));
+                }
+            }
+        }
+        let mut first = 0;
+        for (share, child) in shares {
+            let status = match child {
+                Err(_) => self.each(share, &work)?,
+                Ok(pidfd) => ended(&pidfd)?,
+            };
+            if first == 0 {
+                first = status;
+            }
+        }
+        Ok(first)
+    }
+}
+
+/// Waits for a child of ours; its status as a shell has it.
+fn ended(pidfd: &OwnedFd) -> Result<u8> {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    loop {
+        match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(Some(status)) => {
+                let killed = || status.terminating_signal().unwrap_or_default() + 128;
+                return Ok(status.exit_status().unwrap_or_else(killed) as u8);
+            }
+            other => return other.doing(|| "wait for a share of the work").map(|_| 0),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Common, Tool};
 use crate::config::{self, Config};
 use crate::error::{Error, Exit, Result};
-use crate::subhost::StartHow;
+use crate::subhost::{StartHow, Subhost};
 use crate::terminal::{Wiring, Wish};
 use clap::Parser;
 
@@ -76,9 +76,12 @@ impl Tool for StartTool {
             (_, true) => all(&self.common)?,
             _ => self.names.clone(),
         };
-        let status = self
-            .common
-            .each(&names, |subhost| subhost.start(how, None))?;
+        let start = |subhost: &Subhost| subhost.start(how, None);
+        let status = match self.all || self.auto.is_some() {
+            true => self.common.all(&names, start)?,
+            // In the order in which they are named.
+            false => self.common.each(&names, start)?,
+        };
         Ok(if status == 0 { broken } else { status })
     }
 }

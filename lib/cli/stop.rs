@@ -5,7 +5,7 @@ use crate::config;
 use crate::error::Result;
 use crate::plan::Half;
 use crate::state;
-use crate::subhost::StopHow;
+use crate::subhost::{StopHow, Subhost};
 use clap::Parser;
 
 /// Stop subhosts
@@ -82,13 +82,18 @@ impl Tool for StopTool {
             true => &[],
             false => &[Half::Net, Half::Root],
         };
-        self.common.each(&names, |subhost| {
+        let stop = |subhost: &Subhost| {
             match self.dry_run {
                 true => print(&subhost.script_down(halves, true)?)?,
                 false => subhost.stop(how)?,
             }
             Ok(0)
-        })
+        };
+        match self.all && !self.dry_run {
+            true => self.common.all(&names, stop),
+            // In the order in which they are named.
+            false => self.common.each(&names, stop),
+        }
     }
 }
 
@@ -99,7 +104,7 @@ impl StopTool {
         let tree = self.common.tree()?;
         let mut names = config::names(&tree)?;
         names.extend(state::names().into_iter().filter(|name| {
-            let subhost = crate::subhost::Subhost::new(&tree, name, &[]);
+            let subhost = Subhost::new(&tree, name, &[]);
             // Another $SUBHOST's are not ours to stop.
             [Half::Root, Half::Net]
                 .iter()

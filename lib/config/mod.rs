@@ -301,6 +301,15 @@ pub fn tree(option: Option<&Path>) -> Result<PathBuf> {
 /// # Errors
 /// `tree` cannot be read.
 pub fn names(tree: &Path) -> Result<Vec<Name>> {
+    names_and(tree, Vec::new())
+}
+
+/// The same and those that are known already, which are not looked at. Sorted, each once.
+///
+/// # Errors
+/// The same.
+pub fn names_and(tree: &Path, mut known: Vec<Name>) -> Result<Vec<Name>> {
+    known.sort();
     let entries = match std::fs::read_dir(tree) {
         Ok(entries) => entries,
         Err(e) => return Err(e).doing(|| format!("read {}", shown(tree))),
@@ -308,8 +317,11 @@ pub fn names(tree: &Path) -> Result<Vec<Name>> {
     let mut names: Vec<Name> = entries
         .filter_map(std::result::Result::ok)
         .filter_map(|entry| Name::new(entry.file_name().to_str()?).ok())
+        .filter(|name| known.binary_search(name).is_err())
         .filter(|name| tree.join(name.as_str()).join("config").exists())
         .collect();
+    names.append(&mut known);
     names.sort();
+    names.dedup();
     Ok(names)
 }

@@ -22,7 +22,6 @@ use socket::Socket;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The steps that make a subhost's network. `ids`: the first id of its user namespace.
@@ -61,8 +60,6 @@ pub struct Network {
     netlink: Netlink,
     /// The numbers of bridges that we have looked at.
     bridges: BTreeMap<String, u32>,
-    /// All links of the host, for those who look at many subhosts.
-    links: Option<Arc<BTreeMap<String, Link>>>,
     /// Host ends that lost their names, with their aliases.
     discarded: Vec<(u32, String)>,
 }
@@ -71,14 +68,6 @@ impl Network {
     /// Opens nothing yet: a subhost whose network is the host's needs nothing.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// The same for one who only looks: what [`Network::host_links`] gave is not asked for again.
-    pub fn with_links(links: Arc<BTreeMap<String, Link>>) -> Self {
-        Self {
-            links: Some(links),
-            ..Self::default()
-        }
     }
 
     /// What must hold before anything is touched: bridges exist and are bridges.
@@ -359,7 +348,8 @@ impl Network {
         Ok(link.peer_netns.is_some() && id.unwrap_or(None) == link.peer_netns)
     }
 
-    /// All links of the host by name, for lists; with what went through them, or without.
+    /// All links of the host by name, with what went through them or without. With a thousand subhosts the
+    /// kernel takes longer to tell them than a list does for all else.
     ///
     /// # Errors
     /// The kernel could not be asked.

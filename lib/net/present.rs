@@ -1,7 +1,7 @@
 //! Is what a step makes there, and is it ours?
 
 use super::Network;
-use super::link::Link;
+use super::link::{Link, host_mac};
 use super::netns::{self, Found};
 use crate::config::{Cable, Cidr};
 use crate::error::{Doing, Result, shown};
@@ -29,6 +29,11 @@ impl Network {
     pub fn present(&mut self, planned: Planned, all: &[Step], frozen: bool) -> Result<Presence> {
         match planned.step {
             Step::Netns { name, .. } => self.netns_present(name, planned.mark, all, frozen),
+            Step::Cable {
+                netns,
+                alias,
+                cable,
+            } if frozen => self.cable_still_present(netns, alias, cable),
             Step::Cable {
                 netns,
                 alias,
@@ -152,6 +157,17 @@ impl Network {
         })
     }
 
+    /// Is a cable that was made still there? Its address, which no other has, tells for a tenth of what a
+    /// look at the link costs; where that was changed, the link does.
+    fn cable_still_present(&mut self, netns: &str, alias: &str, cable: &Cable) -> Result<Presence> {
+        let host = self.netlink.host()?;
+        match host.address(&cable.host) {
+            Ok(None) => Ok(Presence::Absent),
+            Ok(Some(address)) if address == host_mac(cable.mac) => Ok(Presence::Ours),
+            _ => self.cable_present(netns, alias, cable),
+        }
+    }
+
     /// What bears the name of a cable's host end.
     pub(super) fn find_cable(&mut self, netns: &str, alias: &str, cable: &Cable) -> Result<Cabled> {
         let Some(link) = self.host_end(cable)? else {
@@ -179,9 +195,6 @@ impl Network {
     }
 
     fn host_end(&mut self, cable: &Cable) -> Result<Option<Link>> {
-        if let Some(links) = &self.links {
-            return Ok(links.get(&cable.host).cloned());
-        }
         let host = self.netlink.host()?;
         let doing = || format!("look for the link {}", cable.host);
         // Mostly there is none, and that is told for less.

@@ -3,6 +3,7 @@
 //!
 //! It blocks: the kernel answers in the call that asks, so there is nothing to do meanwhile.
 
+use crate::config::Mac;
 use crate::error::{Errno, IntoErrno};
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket};
@@ -67,6 +68,17 @@ impl Socket {
         match crate::sys::link_index(&self.fd, name) {
             Err(Errno::ENODEV) => Ok(None),
             other => other.map(Some),
+        }
+    }
+
+    /// The address of the link `name`, asked in the same way; none if there is no such link.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn address(&self, name: &str) -> Result<Option<Mac>, Errno> {
+        match crate::sys::link_address(&self.fd, name) {
+            Err(Errno::ENODEV) => Ok(None),
+            other => other.map(|address| Some(Mac(address))),
         }
     }
 

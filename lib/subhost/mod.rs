@@ -245,10 +245,7 @@ impl Subhost {
     /// State or kernel cannot be read.
     pub fn status_with(&self, mounts: &Mounts, network: &mut Network) -> Result<Status> {
         if self.running()?.is_some() {
-            return Ok(match self.state.cgroups()?.is_frozen() {
-                true => Status::Frozen,
-                false => Status::Running,
-            });
+            return self.status_running();
         }
         let mut up = false;
         for half in [Half::Root, Half::Net] {
@@ -274,6 +271,17 @@ impl Subhost {
             Status::Hibernating
         } else {
             Status::Stopped
+        })
+    }
+
+    /// Of one that runs.
+    ///
+    /// # Errors
+    /// Its state cannot be read.
+    pub fn status_running(&self) -> Result<Status> {
+        Ok(match self.state.cgroups()?.is_frozen() {
+            true => Status::Frozen,
+            false => Status::Running,
         })
     }
 

@@ -25,38 +25,46 @@ pub fn netns_cookie(socket: impl AsFd) -> Result<u64, Errno> {
     Errno::result(rc).map(|_| cookie)
 }
 
-/// The number of the link `name` in the network namespace of `socket` (`netdevice(7)`, SIOCGIFINDEX).
+/// `struct ifreq` of `netdevice(7)`: a name, and a union of 24 bytes.
+#[repr(C)]
+struct LinkRequest {
+    name: [u8; nix::libc::IFNAMSIZ],
+    answer: [u8; 24],
+}
+
+/// Asks for something of the link `name` in the network namespace of `socket`.
+fn ask_link(socket: impl AsFd, request: nix::libc::c_ulong, name: &str) -> Result<[u8; 24], Errno> {
+    let mut asked = LinkRequest {
+        name: [0; nix::libc::IFNAMSIZ],
+        answer: [0; 24],
+    };
+    // The last byte stays NUL.
+    if name.len() >= nix::libc::IFNAMSIZ {
+        return Err(Errno::EINVAL);
+    }
+    asked.name[..name.len()].copy_from_slice(name.as_bytes());
+    // SAFETY: the kernel reads the name, which ends with a NUL, and writes no more than the union.
+    let rc = unsafe { nix::libc::ioctl(socket.as_fd().as_raw_fd(), request as _, &raw mut asked) };
+    Errno::result(rc).map(|_| asked.answer)
+}
+
+/// The number of a link (SIOCGIFINDEX).
 ///
 /// # Errors
 /// ENODEV if there is none; EINVAL for what can be no name.
 pub fn link_index(socket: impl AsFd, name: &str) -> Result<u32, Errno> {
-    /// `struct ifreq`: name, and a union of 24 bytes.
-    #[repr(C)]
-    struct Request {
-        name: [u8; nix::libc::IFNAMSIZ],
-        index: i32,
-        rest: [u8; 20],
-    }
-    let mut request = Request {
-        name: [0; nix::libc::IFNAMSIZ],
-        index: 0,
-        rest: [0; 20],
-    };
-    // The last byte stays NUL.
-    let room = request.name.get_mut(..name.len()).ok_or(Errno::EINVAL)?;
-    if name.len() == nix::libc::IFNAMSIZ {
-        return Err(Errno::EINVAL);
-    }
-    room.copy_from_slice(name.as_bytes());
-    // SAFETY: the kernel reads the name, which ends with a NUL, and writes the index.
-    let rc = unsafe {
-        nix::libc::ioctl(
-            socket.as_fd().as_raw_fd(),
-            nix::libc::SIOCGIFINDEX as _,
-            &raw mut request,
-        )
-    };
-    Errno::result(rc).map(|_| request.index.cast_unsigned())
+    let [a, b, c, d, ..] = ask_link(socket, nix::libc::SIOCGIFINDEX, name)?;
+    Ok(u32::from_ne_bytes([a, b, c, d]))
+}
+
+/// The address of a link (SIOCGIFHWADDR).
+///
+/// # Errors
+/// As [`link_index`].
+pub fn link_address(socket: impl AsFd, name: &str) -> Result<[u8; 6], Errno> {
+    // A struct sockaddr: two bytes of a family come first.
+    let [_, _, a, b, c, d, e, f, ..] = ask_link(socket, nix::libc::SIOCGIFHWADDR, name)?;
+    Ok([a, b, c, d, e, f])
 }
 
 /// The user namespace that owns a namespace (`ioctl_ns(2)`, NS_GET_USERNS).
