@@ -33,7 +33,7 @@ impl Stat {
     /// # Errors
     /// ESRCH if it is gone; the failed call.
     fn read(pid: i32) -> Result<Self, Errno> {
-        let text = std::fs::read(format!("/proc/{pid}/stat"));
+        let text = text(format!("/proc/{pid}/stat"));
         match text.map_err(IntoErrno::into_errno) {
             Err(Errno::ENOENT) => Err(Errno::ESRCH),
             Err(errno) => Err(errno),
@@ -92,6 +92,22 @@ impl Identity {
             Ok((now, pidfd)) => Ok((now == *self && !has_ended(&pidfd)).then_some(pidfd)),
         }
     }
+}
+
+/// A small file of the kernel's, which gives all that it has to one read of a page.
+///
+/// # Errors
+/// The failed call.
+pub fn text(path: impl AsRef<std::path::Path>) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut text = vec![0; 4096];
+    let mut file = std::fs::File::open(path)?;
+    let mut length = file.read(&mut text)?;
+    if length == text.len() {
+        length += file.read_to_end(&mut text)?;
+    }
+    text.truncate(length);
+    Ok(text)
 }
 
 /// `pidfd_open(2)`.

@@ -13,7 +13,8 @@ use std::time::Duration;
 const ASIDE: &str = "subhost-tools";
 
 pub(super) fn read(file: &Path) -> String {
-    std::fs::read_to_string(file).unwrap_or_default()
+    let text = proc::text(file).unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Writes to a file that is there; cgroup file systems make none.

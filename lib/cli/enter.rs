@@ -72,6 +72,7 @@ pub(super) fn foreground(exit: Exit) -> u8 {
 
 impl Tool for EnterTool {
     const OWN: Exit = Exit::Own;
+    const EXECUTES_INSIDE: bool = true;
 
     fn common(&self) -> &Common {
         &self.common

@@ -190,6 +190,9 @@ pub trait Tool: Parser {
     /// The status of usage errors and of failures that are not the subhost's.
     const OWN: Exit = Exit::Usage;
 
+    /// It executes programs of a tree itself.
+    const EXECUTES_INSIDE: bool = false;
+
     /// What is common to all.
     fn common(&self) -> &Common;
 
@@ -263,6 +266,13 @@ fn with<T: Tool + CommandFactory>(args: Vec<OsString>) -> u8 {
     crate::rootless::adopt_mark();
     // What our caller left open is not for hooks and not for the inside.
     let _ = crate::sys::cloexec_from(3);
+    if T::EXECUTES_INSIDE && nix::unistd::geteuid().is_root() {
+        // Before anything else is done, which would be done twice.
+        if let Err(error) = crate::boot::out_of_reach() {
+            report(None, &error);
+            return T::OWN as u8;
+        }
+    }
     let tool = match T::try_parse_from(args) {
         Ok(tool) => tool,
         Err(error) => {

@@ -12,7 +12,7 @@ use crate::confine::Rights;
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::lsm::Label;
 use crate::plan::{Half, Plan};
-use crate::proc::Identity;
+use crate::proc::{self, Identity};
 pub(crate) use claims::CLAIMS;
 pub use lock::Lock;
 use serde::{Deserialize, Serialize};
@@ -138,9 +138,9 @@ pub fn boot_id() -> Result<&'static str> {
     if let Some(id) = ID.get() {
         return Ok(id);
     }
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let id = proc::text("/proc/sys/kernel/random/boot_id");
     let id = id.doing(|| "read the boot id")?;
-    Ok(ID.get_or_init(|| id.trim().to_owned()))
+    Ok(ID.get_or_init(|| String::from_utf8_lossy(&id).trim().to_owned()))
 }
 
 /// The names of all subhosts that have state. Sorted.
