@@ -9,7 +9,7 @@ SBIN = $(DESTDIR)$(PREFIX)/sbin
 SHARE = $(DESTDIR)$(PREFIX)/share
 
 TOOLS = subhost-mount subhost-net subhost-enter subhost-start subhost-stop \
-	subhost-list subhost-info subhost-limit subhost-config subhost-check subhost-init
+	subhost-list subhost-info subhost-limit subhost-config subhost-check
 # crt-static needs an explicit target, or proc-macros would not build.
 TARGET = $$($(CARGO) -vV | sed -n 's/^host: //p')
 BUILT = target/$$($(CARGO) -vV | sed -n 's/^host: //p')/release
@@ -18,9 +18,12 @@ BUILT = target/$$($(CARGO) -vV | sed -n 's/^host: //p')/release
 
 all: build
 
-# Static tools: they start in half the time, and PID 1 needs no loader.
+# Static tools: they start in half the time, and PID 1 needs no loader. One program is all tools, by the name
+# that it is called by; PID 1 is one of its own, and small.
 build:
-	RUSTFLAGS="$${RUSTFLAGS-} -C target-feature=+crt-static" $(CARGO) build --release --locked --target $(TARGET)
+	RUSTFLAGS="$${RUSTFLAGS-} -C target-feature=+crt-static" $(CARGO) build --release --locked --target $(TARGET) \
+		--bin subhost --bin subhost-init
+	for tool in $(TOOLS); do ln -f $(BUILT)/subhost $(BUILT)/$$tool || exit 1; done
 
 # cargo where sudo's PATH does not have it.
 ENV = eval "$$(sh contrib/setup.sh env)" &&
@@ -62,9 +65,16 @@ demo: setup
 	$(ENV) $(MAKE) build
 	$(ENV) sh contrib/demo.sh "$$PWD/$(BUILT)"
 
+# Side by side with what else makes containers, and with bare system calls: docs/bench.md.
 bench: setup-check
+	sh contrib/setup.sh bench
 	$(ENV) $(MAKE) build
-	$(ENV) bash benches/cold-cycle.sh "$$PWD/$(BUILT)"
+	mkdir -p target/bench
+	$(ENV) $(CARGO) run --quiet --locked --example defaults >target/bench/defaults.h
+	cc -O2 -static -Itarget/bench -o target/bench/raw-cycle benches/raw-cycle.c
+	[ -e target/bench/minbase/bin/true ] || debootstrap --variant=minbase stable target/bench/minbase || rm -rf target/bench/minbase
+	tree=$$PWD/target/bench/minbase; [ -e "$$tree/bin/true" ] || tree=; \
+		$(ENV) BENCH_TREE=$$tree python3 benches/bench.py --out docs "$$PWD/$(BUILT)" target/bench/raw-cycle
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
@@ -75,7 +85,8 @@ pages:
 
 install:
 	install -d $(SBIN) $(SHARE)/man/man5 $(SHARE)/man/man7 $(SHARE)/man/man8
-	for tool in $(TOOLS); do install -m 755 $(BUILT)/$$tool $(SBIN)/ || exit 1; done
+	install -m 755 $(BUILT)/subhost $(BUILT)/subhost-init $(SBIN)/
+	for tool in $(TOOLS); do ln -f $(SBIN)/subhost $(SBIN)/$$tool || exit 1; done
 	install -m 644 man/*.5 $(SHARE)/man/man5/
 	install -m 644 man/*.7 $(SHARE)/man/man7/
 	install -m 644 man/*.8 $(SHARE)/man/man8/
@@ -87,7 +98,7 @@ install:
 	cp -R README.md CHANGELOG.md docs subhosts.example contrib $(SHARE)/doc/subhost/
 
 uninstall:
-	for tool in $(TOOLS); do rm -f $(SBIN)/$$tool; done
+	for tool in subhost subhost-init $(TOOLS); do rm -f $(SBIN)/$$tool; done
 	rm -f $(SHARE)/man/man5/subhost.config.5 $(SHARE)/man/man7/subhost.7 $(SHARE)/man/man8/subhost-*.8
 	rm -f $(SHARE)/bash-completion/completions/subhost-* $(SHARE)/zsh/site-functions/_subhost-* $(SHARE)/fish/vendor_completions.d/subhost-*.fish
 	rm -rf $(SHARE)/doc/subhost

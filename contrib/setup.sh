@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building ("build"), testing ("check"), testing on another kernel ("vm"), the attacks side by
-# side ("attacks") or Debian's services ("services") need on Debian and its kin; on others it says what is
+# side ("attacks"), Debian's services ("services") or the benchmark ("bench") need on Debian and its kin; on others it says what is
 # missing. "env" prints assignments for eval, with which cargo is found under sudo.
 set -eu
 
@@ -31,7 +31,8 @@ check) packages='gcc libc6-dev libclang-dev iproute2 busybox-static dash bash st
 vm) packages='qemu-system-x86 python3-venv kmod jq bsdutils apparmor checkpolicy' ;;
 attacks) packages='gcc libc6-dev busybox-static e2fsprogs systemd-container crun bubblewrap' ;;
 services) packages='debootstrap openssh-client curl python3' ;;
-*) echo "usage: setup.sh build|check|vm|attacks|services|env" >&2; exit 2 ;;
+bench) packages='debootstrap python3 lxc systemd-container podman crun bubblewrap iperf3' ;;
+*) echo "usage: setup.sh build|check|vm|attacks|services|bench|env" >&2; exit 2 ;;
 esac
 
 missing=

@@ -9,7 +9,7 @@
 //! shared one it could be in sight of itself. So whoever is in a mount namespace that was made later does
 //! not see it there, and goes without: nothing depends on it.
 
-use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
+use crate::error::{Doing, Errno, Error, IntoErrno, Result};
 use crate::init::tree::{attach, detached, directory, pivot};
 use crate::state::RUN;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -107,14 +107,35 @@ fn make() -> Result<()> {
         .mode(0o600)
         .open(FILE)
         .doing(|| format!("make the file {FILE}"))?;
+    // A namespace can only be bound in one that is older, by their numbers; and Linux 6.18 gives numbers
+    // out by processors, so that a younger one may have the lower. On the processor where ours was made
+    // it has not.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut tries = 0..processors.min(nix::sched::CpuSet::count());
+    loop {
+        match keep_one(tries.next()) {
+            Err(error) if error.errno == Some(Errno::EINVAL) && !tries.is_empty() => {}
+            other => return other,
+        }
+    }
+}
+
+/// Keeps a namespace that a thread makes, on the processor that is named.
+fn keep_one(processor: Option<usize>) -> Result<()> {
     let doing = || "make a mount namespace to keep";
-    // The thread that makes it stays in it until its file is bound.
+    // The thread stays in it until its file is bound.
     let (tell, told) = mpsc::channel();
     let (bound, wait) = mpsc::channel::<()>();
-    std::thread::scope(|scope| {
+    std::thread::scope(move |scope| {
+        // However this ends, the thread is let go.
+        let bound = bound;
         let work = move || {
-            let made = empty().map(|()| nix::unistd::gettid());
-            let _ = tell.send(made);
+            let mut only = nix::sched::CpuSet::new();
+            if processor.is_some_and(|processor| only.set(processor).is_ok()) {
+                // Where it may not be, it is where it is.
+                let _ = nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &only);
+            }
+            let _ = tell.send(empty().map(|()| nix::unistd::gettid()));
             let _ = wait.recv();
         };
         let thread = std::thread::Builder::new().spawn_scoped(scope, work);
@@ -123,9 +144,10 @@ fn make() -> Result<()> {
             .recv()
             .unwrap_or(Err(Error::sys(doing(), Errno::EIO)))?;
         let namespace = format!("/proc/self/task/{thread}/ns/mnt");
+        let none = None::<&str>;
         let kept = mount(Some(&*namespace), FILE, none, MsFlags::MS_BIND, none);
         drop(bound);
-        kept.doing(|| format!("keep a mount namespace by {}", shown(FILE)))
+        kept.doing(|| format!("keep a mount namespace by {FILE}"))
     })
 }
 

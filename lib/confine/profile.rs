@@ -119,10 +119,9 @@ impl Profile {
     /// # Errors
     /// `Invalid` if the kernel would not take one, as it is too long.
     pub fn compile(&self) -> Result<Vec<Program>> {
-        let mut calls: BTreeMap<u32, Vec<&Rule>> = BTreeMap::new();
-        for rule in &self.rules {
-            calls.entry(rule.call).or_default().push(rule);
-        }
+        let mut calls: Vec<&Rule> = self.rules.iter().collect();
+        // Of one call in the order in which they are listed.
+        calls.sort_by_key(|rule| rule.call);
         // What becomes of every number, in ranges: from here on.
         let mut ranges: Vec<(u32, Leaf)> = Vec::new();
         let mut from_here = |number: u32, leaf: Leaf| {
@@ -132,20 +131,27 @@ impl Profile {
         };
         let known = Sysno::last().id().cast_unsigned();
         let mut actions = BTreeSet::new();
-        for number in 0..=known {
-            let rules = calls.get(&number).map_or(&[][..], Vec::as_slice);
+        let mut next = 0;
+        for rules in of_each(&calls) {
+            let number = rules[0].call;
+            if next < number {
+                from_here(next, Leaf::Always(self.default));
+            }
+            next = number + 1;
             let always = rules.iter().filter(|rule| rule.conditions.is_empty());
             from_here(
                 number,
                 match always.map(|rule| rule.action).max() {
                     Some(action) => Leaf::Always(action),
-                    None if rules.is_empty() => Leaf::Always(self.default),
                     None if self.default == Action::Allow => Leaf::Always(Action::Allow),
                     None => Leaf::Compare(block(number, rules, Action::Allow, self.default)?),
                 },
             );
             let some = rules.iter().filter(|rule| !rule.conditions.is_empty());
             actions.extend(some.map(|rule| rule.action));
+        }
+        if next <= known {
+            from_here(next, Leaf::Always(self.default));
         }
         // Newer ones than we know, if only listed ones are allowed, and those of x32, a second entry
         // to the same calls, are not there: a C library then takes others.
@@ -159,13 +165,11 @@ impl Profile {
         actions.remove(&Action::Allow);
         for action in actions {
             let mut others = Program::new();
-            for (number, rules) in &calls {
-                let of_it = |rule: &&&Rule| rule.action == action && !rule.conditions.is_empty();
-                let of_it: Vec<&Rule> = rules.iter().filter(of_it).copied().collect();
-                if !of_it.is_empty() {
-                    let block = block(*number, &of_it, action, Action::Allow)?;
-                    others.extend(if_equal(*number, block));
-                }
+            let of_it = |rule: &&&Rule| rule.action == action && !rule.conditions.is_empty();
+            let of_it: Vec<&Rule> = calls.iter().filter(of_it).copied().collect();
+            for rules in of_each(&of_it) {
+                let block = block(rules[0].call, rules, action, Action::Allow)?;
+                others.extend(if_equal(rules[0].call, block));
             }
             others.push(step(RETURN, Action::Allow.value(), 0, 0));
             programs.push(beginning(others));
@@ -176,6 +180,11 @@ impl Profile {
             false => Err(too_long("it is too long for the kernel")),
         }
     }
+}
+
+/// Those of each call together, of rules that are sorted by it.
+fn of_each<'a>(rules: &'a [&'a Rule]) -> impl Iterator<Item = &'a [&'a Rule]> {
+    rules.chunk_by(|one, other| one.call == other.call)
 }
 
 /// What becomes of the numbers of a range.
