@@ -35,7 +35,7 @@
 //! | [`rootless`] | the world of an ordinary user, in which he is root |
 //! | [`check`] | what the host can do, and what is left that nobody owns |
 //! | [`cli`], [`error`] | command lines, messages, statuses |
-//! | [`program`] | what comes before a tool |
+//! | [`mod@program`] | what comes before a tool |
 //! | [`sys`] | the only `unsafe` |
 //!
 //! # A config and its plan

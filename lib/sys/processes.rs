@@ -12,7 +12,7 @@ pub fn before_exec(
     command: &mut Command,
     f: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static,
 ) {
-    // SAFETY: no other thread exists that could hold a lock across the fork (net's runtime is
+    // SAFETY: no other thread exists that could hold a lock across the fork (those of a list are
     // dropped before anything is booted, entered or hooked).
     unsafe { command.pre_exec(f) };
 }
