@@ -77,8 +77,7 @@ fn held_path(dir: &Path, at: &Path) -> Option<&'static str> {
 /// The kernel's threads, which are in no namespace but the first; as far as the kernel tells them by the
 /// children of kthreadd, which is its pid 2 where pids are those of the host.
 fn kernel_threads() -> BTreeSet<i32> {
-    const PF_KTHREAD: u64 = 0x0020_0000;
-    let is_kernels = proc::Stat::of(2).is_some_and(|stat| stat.flags & PF_KTHREAD != 0);
+    let is_kernels = proc::Stat::of(2).is_some_and(|stat| stat.kernel);
     let children = match is_kernels {
         true => std::fs::read_to_string("/proc/2/task/2/children").unwrap_or_default(),
         false => String::new(),

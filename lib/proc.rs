@@ -18,8 +18,8 @@ pub struct Stat {
     pub resident: u64,
     /// It is on its way out (PF_EXITING of include/linux/sched.h).
     pub exiting: bool,
-    /// PF_EXITING and its like.
-    pub flags: u64,
+    /// It is one of the kernel's own threads (PF_KTHREAD).
+    pub kernel: bool,
 }
 
 impl Stat {
@@ -53,7 +53,7 @@ impl Stat {
             start: number(19)?,
             resident: number(21)?,
             exiting: number(6)? & 0x4 != 0,
-            flags: number(6)?,
+            kernel: number(6)? & 0x0020_0000 != 0,
         })
     }
 }
@@ -194,7 +194,7 @@ mod tests {
                 start: 99,
                 resident: 12,
                 exiting: false,
-                flags: 0,
+                kernel: false,
             }
         );
         assert_eq!(Stat::parse("7 (x"), None);

@@ -141,7 +141,7 @@ impl Exec {
         Ok(())
     }
 
-    /// All that execve(2) gets: in the child no memory is to be had.
+    /// All that execve(2) gets, before there is a child: what that allocates nobody frees.
     fn ready(&self) -> Result<Ready, Errno> {
         let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::EINVAL);
         let env = self.env.iter();
@@ -184,7 +184,7 @@ impl Ready {
         let mut worst = Errno::ENOENT;
         for (path, script) in self.paths.iter().zip(&self.scripts) {
             match sys::exec(path, &self.args, &self.env) {
-                Errno::ENOEXEC => return sys::exec(&script[0].clone(), script, &self.env),
+                Errno::ENOEXEC => return sys::exec(&script[0], script, &self.env),
                 Errno::ENOENT | Errno::ENOTDIR if self.paths.len() > 1 => {}
                 Errno::EACCES if self.paths.len() > 1 => worst = Errno::EACCES,
                 errno => return errno,

@@ -618,3 +618,13 @@ fn a_signal_to_enter_reaches_the_command() {
         assert_eq!((out.code, out.text()), (9, "got".to_owned()), "{out}");
     });
 }
+
+/// As root in a container that may mount nothing.
+#[test]
+fn help_needs_no_rights() {
+    sandbox(|s| {
+        let without = |line: &str| s.sh(&format!("exec setpriv --bounding-set=-sys_admin {line}"));
+        has(&without("subhost-enter --help").ok().stdout, &["Usage:"]);
+        without("subhost-enter w").fails(125, &["out of reach"]);
+    });
+}

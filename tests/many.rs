@@ -136,11 +136,12 @@ fn all_are_done_side_by_side() {
                 .count(),
             1
         );
-        let states = s.host(&format!(
+        let list = format!(
             "{}/subhost-list -S {} -o name,state",
             tools_dir(),
             s.subhost.display()
-        ));
+        );
+        let states = s.host(&list);
         let running = states
             .lines()
             .filter(|line| line.ends_with(" running"))
@@ -150,17 +151,24 @@ fn all_are_done_side_by_side() {
         // Already so is a success, but for those that cannot be.
         s.tool("subhost-stop -q --all --sync").ok();
         s.same(&before);
-        // Whoever is told to end ends those that do its work.
-        let mut start = s.tool("subhost-start -q --all").start();
-        std::thread::sleep(Duration::from_millis(20));
-        s.host(&format!("kill -TERM {}", start.pid()));
-        assert!(
-            !start.runs() || {
-                start.kill();
-                true
-            }
+        // Whoever is told to end ends those that do its work, each after what it is at.
+        s.host(
+            "printf '#!/bin/sh\nsleep 0.4\n' >hook; chmod 755 hook
+             echo PRENET=$PWD/hook >opt/defaults",
         );
+        let mut start = s.tool("subhost-start -q --all").start();
+        std::thread::sleep(Duration::from_millis(200));
+        s.host(&format!("kill -TERM {}", start.pid()));
+        eventually("it ends", || !start.runs());
         start.wait();
+        eventually("its shares end", || {
+            s.test("! pgrep -f '[s]ubhost-start -q --all'")
+        });
+        let states = s.host(&list);
+        let running = states.lines().filter(|line| line.ends_with(" running"));
+        let running = running.count();
+        assert!((1..MANY - 1).contains(&running), "{states}");
+        s.host("rm opt/defaults");
         s.tool("subhost-stop -q --all --sync").ok();
         s.same(&before);
     });

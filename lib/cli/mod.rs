@@ -267,11 +267,9 @@ fn with<T: Tool + CommandFactory>(args: Vec<OsString>) -> u8 {
     // What our caller left open is not for hooks and not for the inside.
     let _ = crate::sys::cloexec_from(3);
     if T::EXECUTES_INSIDE && nix::unistd::geteuid().is_root() {
-        // Before anything else is done, which would be done twice.
-        if let Err(error) = crate::boot::out_of_reach() {
-            report(None, &error);
-            return T::OWN as u8;
-        }
+        // Before anything else is done, which would be done twice. Where it fails it is tried again when
+        // it must not: help needs no rights.
+        let _ = crate::boot::out_of_reach();
     }
     let tool = match T::try_parse_from(args) {
         Ok(tool) => tool,

@@ -43,8 +43,8 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>, world: Option<World>) ->
     if let Some(network) = network {
         setns(network, CloneFlags::CLONE_NEWNET).doing(|| "join the network namespace")?;
     }
-    // The tree is hostile, and so is no path of it: what there is of the host is picked up before the
-    // root is changed, by the paths as our caller sees them.
+    // What there is of the host is picked up before the root is changed, by the paths as our caller sees
+    // them; no path of the tree is resolved before.
     let (world, proc, nodes) = match world {
         // In a user namespace there is a /proc to be had only where all of it is to be seen already.
         Some(world) => (world, None, None),
