@@ -16,14 +16,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rights = config.rights(false);
     let confinement = rights.prepare()?;
     let mut text = format!("static const uint64_t kept = {:#x};\n", rights.caps);
-    for (name, program) in ["arguments", "numbers"].iter().zip(confinement.programs()) {
-        writeln!(text, "static const struct sock_filter {name}[] = {{")?;
-        for step in program {
-            let (code, jt, jf, k) = (step.code, step.jt, step.jf, step.k);
-            writeln!(text, "{{ {code:#x}, {jt}, {jf}, {k:#x} }},")?;
-        }
-        text += "};\n";
+    text += "static const struct sock_filter calls[] = {\n";
+    for step in confinement.program().into_iter().flatten() {
+        let (code, jt, jf, k) = (step.code, step.jt, step.jf, step.k);
+        writeln!(text, "{{ {code:#x}, {jt}, {jf}, {k:#x} }},")?;
     }
+    text += "};\n";
     text += "static const struct bpf_insn devices[] = {\n";
     for step in device_program(&config) {
         let (to, from) = (step.registers & 15, step.registers >> 4);

@@ -223,16 +223,14 @@ static void bind_file(const char *path, const char *text, int *detached) {
 /* --- PID 1 --------------------------------------------------------------------------------------- */
 
 static void confine(void) {
-    struct sock_fprog first = { COUNT(arguments), (struct sock_filter *)arguments };
-    struct sock_fprog second = { COUNT(numbers), (struct sock_filter *)numbers };
+    struct sock_fprog filter = { COUNT(calls), (struct sock_filter *)calls };
     struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
     struct __user_cap_data_struct data[2];
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     for (int cap = 0; cap < 64; cap++)
         if (!(kept >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
             break;
-    must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &first), "seccomp");
-    must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &second), "seccomp");
+    must(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter), "seccomp");
     must(syscall(SYS_capget, &header, data), "capget");
     data[0].effective = data[0].permitted &= (uint32_t)kept;
     data[1].effective = data[1].permitted &= (uint32_t)(kept >> 32);

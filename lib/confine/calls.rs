@@ -176,12 +176,12 @@ const NEW_OR_TIME: u64 = NEW | 0x80;
 /// question which one it is. No READ_IMPLIES_EXEC, no ADDR_NO_RANDOMIZE.
 const PERSONALITIES: [u32; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 /// Sockets of these families. Others load modules that nobody audits.
-const FAMILIES: [i32; 5] = [
-    libc::AF_UNIX,
-    libc::AF_INET,
-    libc::AF_INET6,
-    libc::AF_NETLINK,
-    libc::AF_PACKET,
+const FAMILIES: [u32; 5] = [
+    libc::AF_UNIX as u32,
+    libc::AF_INET as u32,
+    libc::AF_INET6 as u32,
+    libc::AF_NETLINK as u32,
+    libc::AF_PACKET as u32,
 ];
 /// ioctls that put input into terminals (CVE-2017-5226, CVE-2023-28100).
 const INPUT: [u32; 2] = [libc::TIOCSTI as u32, 0x541c];
@@ -225,13 +225,23 @@ pub fn profile(kept: Cap, strict: bool) -> Profile {
         // Its flags are in memory, where no filter sees them. C libraries then take clone.
         add(S::clone3, Action::Errno(libc::ENOSYS as u16), &[]);
     }
-    for value in PERSONALITIES {
+    // Of one call the strictest rule counts: what is refused is none of these.
+    let mut only = |call: S, among: &[u32], refused| {
+        let none = among.iter().map(|one| int(0, Compare::NotEqual, *one));
         add(
-            S::personality,
-            Action::Allow,
-            &[int(0, Compare::Equal, value)],
+            call,
+            Action::Errno(refused as u16),
+            &none.collect::<Vec<_>>(),
         );
-    }
+        add(call, Action::Allow, &[]);
+    };
+    only(S::personality, &PERSONALITIES, libc::EPERM);
+    let families = match strict {
+        true => &FAMILIES[..4],
+        false => &FAMILIES[..],
+    };
+    // What a kernel without them says.
+    only(S::socket, families, libc::EAFNOSUPPORT);
     let attributes = ATTRIBUTES.iter();
     let attributes = attributes.filter(|_| !kept.contains(Cap::LINUX_IMMUTABLE));
     let discipline = strict.then_some(&DISCIPLINE);
@@ -242,21 +252,6 @@ pub fn profile(kept: Cap, strict: bool) -> Profile {
         .map(|request| int(1, Compare::NotEqual, *request))
         .collect();
     add(S::ioctl, Action::Allow, &not);
-    let families = if strict {
-        &FAMILIES[..4]
-    } else {
-        &FAMILIES[..]
-    };
-    let family = |family: &i32, compare| int(0, compare, family.cast_unsigned());
-    for one in families {
-        add(S::socket, Action::Allow, &[family(one, Compare::Equal)]);
-    }
-    let none: Vec<_> = families
-        .iter()
-        .map(|one| family(one, Compare::NotEqual))
-        .collect();
-    // What a kernel without them says.
-    add(S::socket, Action::Errno(libc::EAFNOSUPPORT as u16), &none);
     Profile {
         default: Action::Errno(libc::EPERM as u16),
         rules,

@@ -76,7 +76,7 @@ impl Filter {
 pub struct Confinement {
     kept: CapabilitySet,
     no_new_privs: bool,
-    programs: Vec<Program>,
+    program: Option<Program>,
 }
 
 impl Rights {
@@ -111,30 +111,30 @@ impl Rights {
         }
     }
 
-    /// Makes the programs.
+    /// Makes the program.
     ///
     /// # Errors
     /// `Invalid`: the profile is too long for the kernel.
     pub fn prepare(&self) -> Result<Confinement> {
         let kept = CapabilitySet::from_bits_retain(self.caps);
         let strict = self.seccomp == Seccomp::Strict;
-        let programs = match &self.seccomp {
-            Seccomp::Off => Vec::new(),
-            Seccomp::Own(profile) => profile.compile()?,
-            Seccomp::Default | Seccomp::Strict => calls::profile(kept, strict).compile()?,
+        let program = match &self.seccomp {
+            Seccomp::Off => None,
+            Seccomp::Own(profile) => Some(profile.compile()?),
+            Seccomp::Default | Seccomp::Strict => Some(calls::profile(kept, strict).compile()?),
         };
         Ok(Confinement {
             kept,
             no_new_privs: self.no_new_privs,
-            programs,
+            program,
         })
     }
 }
 
 impl Confinement {
-    /// The filters, in the order in which the kernel gets them.
-    pub fn programs(&self) -> &[Program] {
-        &self.programs
+    /// The filter, if there is one.
+    pub fn program(&self) -> Option<&Program> {
+        self.program.as_ref()
     }
 
     /// Gives up all else, for good and for all that we start.
@@ -160,7 +160,7 @@ impl Confinement {
             rustix::thread::set_no_new_privs(true).doing(|| "give up new privileges")?;
         }
         // As long as we are capable: who is not would have to give up new privileges.
-        for program in &self.programs {
+        if let Some(program) = &self.program {
             sys::filter_calls(program).doing(|| "filter system calls")?;
         }
         let sets = CapabilitySets {

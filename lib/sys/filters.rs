@@ -3,23 +3,16 @@
 use crate::error::Errno;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// `seccomp(2)`, SECCOMP_SET_MODE_FILTER, for us and all that we start. seccompiler's own way would set
-/// no_new_privs first.
+/// `seccomp(2)`, SECCOMP_SET_MODE_FILTER, for us and all that we start; sets no no_new_privs.
 ///
 /// # Errors
 /// EACCES without CAP_SYS_ADMIN and no_new_privs; EINVAL without CONFIG_SECCOMP_FILTER.
-pub fn filter_calls(program: &[seccompiler::sock_filter]) -> Result<(), Errno> {
-    /// `struct sock_fprog` of include/uapi/linux/filter.h.
-    #[repr(C)]
-    struct Fprog {
-        len: u16,
-        filter: *const seccompiler::sock_filter,
-    }
-    let len = u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
-    let filter = program.as_ptr();
-    let fprog = Fprog { len, filter };
-    // SAFETY: the kernel reads `len` instructions of the layout of struct sock_filter, which live
-    // across the call.
+pub fn filter_calls(program: &[nix::libc::sock_filter]) -> Result<(), Errno> {
+    let fprog = nix::libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel reads `len` instructions, which live across the call.
     let rc = unsafe {
         nix::libc::syscall(
             nix::libc::SYS_seccomp,

@@ -42,8 +42,8 @@ impl Checker<'_> {
         let rules = Rules::of(&read, &kernel.release().to_string_lossy());
         let wrong = |why| self.bad("SECCOMP", format!("{}: {why}", file.display()));
         let rules = rules.map_err(wrong)?;
-        let programs = rules.profile(CapabilitySet::all()).compile();
-        programs.map_err(|e| wrong(e.to_string()))?;
+        let program = rules.profile(CapabilitySet::all()).compile();
+        program.map_err(|e| wrong(e.to_string()))?;
         Ok(Filter::File(file, rules))
     }
 
