@@ -1,16 +1,21 @@
 //! Joining a running subhost: one pidfd, one setns with all namespaces, and the command as a child
 //! in the subhost's pid namespace, which ends with it.
 
-use crate::cgroup::{Entry, Who};
+use crate::boot;
+use crate::cgroup::{Entry, Group, Who};
 use crate::config::Name;
+use crate::confine::Seccomp;
 use crate::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::login::{Program, cannot_run};
+use crate::lsm::Labelling;
 use crate::spawn;
-use crate::state::{Running, State};
+use crate::state::{Init, Running};
 use crate::terminal::{self, Signals, Terminal, Wiring};
+use crate::trampoline::Trampoline;
 use crate::{proc, sys, userns};
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Mode, OFlags};
+use rustix::thread::CapabilitySet;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,6 +40,9 @@ pub struct Join {
     pub wiring: Wiring,
     /// Says nothing about joining or booting.
     pub quiet: bool,
+    /// Our own program may be executed anew, from its beginning, where the command is not to be run without
+    /// [`boot::out_of_reach`]; else that is an error.
+    pub anew: bool,
 }
 
 impl Join {
@@ -62,11 +70,12 @@ pub enum Joined {
     TooLate,
 }
 
-/// Runs a command in a running subhost; gives its status as a shell would.
+/// Runs a command in a running subhost, whose cgroups these are; gives its status as a shell would.
 ///
 /// # Errors
 /// `Own`, `CannotRun`, `NotFound`.
-pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
+pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Result<Joined> {
+    let trampoline = trampoline(&running.init, join.anew).map_err(own)?;
     let signals = Signals::new().map_err(own)?;
     if join.wiring.interactive() && !join.quiet {
         eprintln!("{name}: joined (pid {})", running.init.identity.pid);
@@ -80,10 +89,11 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
         rights: running.init.rights.clone(),
         labels: running.init.labels.clone(),
     };
-    let home = Home::new().map_err(own)?;
     let split = Split::of(running);
+    let home = Home::new(split.in_world).map_err(own)?;
+    let labels = Labelling::by(&program.labels).map_err(own)?;
     // Opened while their directories are to be seen.
-    let entry = match State::of(name).cgroups().map_err(own)?.entry(Who::Joining) {
+    let entry = match cgroups.entry(Who::Joining) {
         Err(error) if error.errno == Some(Errno::ENOENT) && is_ending(running) => {
             return Ok(Joined::TooLate);
         }
@@ -93,19 +103,20 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
         Some(Err(error)) if error.errno == Some(Errno::ENOENT) => return Ok(Joined::TooLate),
         ids => ids.transpose().map_err(own)?,
     };
-    if !become_member(running, split.ours).map_err(own)? {
+    if !become_member(running).map_err(own)? {
         return Ok(Joined::TooLate);
     }
     let way = Way {
         entry: &entry,
-        proc: &home.proc,
+        labels,
         ids: own_ids.as_ref(),
         left: split.childs,
+        trampoline,
     };
-    let spawned = spawn_inside(&program, join, running, &way);
+    let spawned = spawn_inside(&program, join, running, way);
     // Out again: what we hold would keep the subhost's network and mounts from going when it ends.
     home.go().map_err(own)?;
-    let (terminal, child) = match spawned {
+    let (terminal, child, command) = match spawned {
         // No process can be made in a pid namespace whose PID 1 ends, nor in a cgroup that is gone.
         Err(error) if error.errno.is_some_and(is_too_late) && is_ending(running) => {
             return match split.in_world {
@@ -130,27 +141,51 @@ pub fn join(name: &Name, running: &Running, join: &Join) -> Result<Joined> {
     );
     carried.map_err(own)?;
     let status = child.wait().doing(|| "wait for the command inside");
-    status.map(code).map(Joined::Ended).map_err(own)
+    let status = status.map_err(own)?;
+    match child.failure() {
+        Some(errno) => Err(cannot_run(&command, errno)),
+        None => Ok(Joined::Ended(code(status))),
+    }
 }
 
-/// What a fork says when it is too late.
+/// By what the command is executed; none where we are out of reach ourselves, and have to be. Those who may
+/// look into all processes see us before it, a file's filter may not let it work, and what a security module
+/// does at the next execution is meant for the command.
+fn trampoline(init: &Init, anew: bool) -> Result<Option<Trampoline>> {
+    let sees_all = init.ids.is_none() && init.rights.has(CapabilitySet::SYS_PTRACE);
+    let is_usual =
+        !sees_all && init.labels.is_empty() && !matches!(init.rights.seccomp, Seccomp::Own(_));
+    if let (true, Ok(trampoline)) = (is_usual, Trampoline::new()) {
+        return Ok(Some(trampoline));
+    }
+    if !anew && !boot::is_out_of_reach()? {
+        return Err(
+            Error::new(Exit::Own, "those inside could get at our program")
+                .hint("who enters by the library calls boot::out_of_reach first"),
+        );
+    }
+    boot::out_of_reach().map(|()| None)
+}
+
+/// What a fork, or joining a namespace, says when it is too late.
 fn is_too_late(errno: Errno) -> bool {
-    [Errno::ENOMEM, Errno::ENODEV, Errno::ENOENT].contains(&errno)
+    [Errno::ENOMEM, Errno::ENODEV, Errno::ENOENT, Errno::ESRCH].contains(&errno)
 }
 
-/// The terminal if there is one, and the command.
-type Spawned = (Option<Terminal>, spawn::Child);
+/// The terminal if there is one, the command, and what it is called.
+type Spawned = (Option<Terminal>, spawn::Child, String);
 
 /// What leads inside.
 struct Way<'a> {
     entry: &'a Entry,
-    proc: &'a OwnedFd,
+    labels: Labelling,
     ids: Option<&'a OwnIds>,
     /// The namespaces that the command joins by itself.
     left: CloneFlags,
+    trampoline: Option<Trampoline>,
 }
 
-fn spawn_inside(program: &Program, join: &Join, running: &Running, way: &Way) -> Result<Spawned> {
+fn spawn_inside(program: &Program, join: &Join, running: &Running, way: Way) -> Result<Spawned> {
     let terminal = match join.wiring.any() {
         true => Some(terminal::pair().map_err(own)?),
         false => None,
@@ -164,14 +199,17 @@ fn spawn_inside(program: &Program, join: &Join, running: &Running, way: &Way) ->
     let slave = terminal.as_ref().map(|terminal| &terminal.slave);
     let userns = way.ids.map(|ids| &ids.userns);
     let confinement = Rc::new(program.rights.prepare().map_err(own)?);
-    let command = program
-        .command(slave, join.wiring.slaves, way.proc, confinement, userns)
+    let mut command = program
+        .command(slave, join.wiring.slaves, way.labels, confinement, userns)
         .map_err(own)?;
     let name = command.program().to_owned();
+    if let Some(trampoline) = way.trampoline {
+        command.through(trampoline);
+    }
     let joins = || setns(&running.pidfd, way.left);
     let child = command.spawn(CloneFlags::empty(), way.entry, joins);
     let child = child.map_err(|errno| cannot_run(&name, errno))?;
-    Ok((terminal, child))
+    Ok((terminal, child, name))
 }
 
 /// The user namespace of a subhost. Our child enters it, we do not: there is no way back.
@@ -191,39 +229,32 @@ impl OwnIds {
     }
 }
 
-/// Who joins which namespaces.
+/// The namespaces that the command joins by itself. We join only that of mounts, for the subhost's files,
+/// and that of processes, which our children are to be in.
 struct Split {
     /// We are in a user namespace, from which nobody can return to those of the host.
     in_world: bool,
-    ours: CloneFlags,
     childs: CloneFlags,
 }
 
 impl Split {
+    const OURS: CloneFlags = CloneFlags::CLONE_NEWNS.union(CloneFlags::CLONE_NEWPID);
+
     fn of(running: &Running) -> Self {
-        let usual = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
-        let others = CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
-        let network = CloneFlags::CLONE_NEWNET;
-        // Once it is in the cgroup namespace, the kernel may let nobody in from outside of it
-        // (nsdelegate).
-        let last = CloneFlags::CLONE_NEWCGROUP;
-        if !proc::in_user_namespace() {
-            return Self {
-                in_world: false,
-                ours: usual | others | network,
-                childs: last,
-            };
-        }
+        let in_world = proc::in_user_namespace();
         let of = |pid| proc::namespace(pid, "net");
-        let is_hosts = of(running.init.identity.pid) == of(std::process::id() as i32);
-        let network = match is_hosts {
+        let is_hosts = || of(running.init.identity.pid) == of(std::process::id() as i32);
+        let network = match in_world && is_hosts() {
             true => CloneFlags::empty(),
-            false => network,
+            false => CloneFlags::CLONE_NEWNET,
         };
+        // Once it is in the cgroup namespace, the kernel may let nobody in from outside of it
+        // (nsdelegate): the child is in its cgroup before.
+        let others =
+            CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWCGROUP;
         Self {
-            in_world: true,
-            ours: usual,
-            childs: others | network | last,
+            in_world,
+            childs: others | network,
         }
     }
 }
@@ -233,16 +264,15 @@ impl Split {
 struct Home {
     namespaces: Vec<File>,
     root: OwnedFd,
-    proc: OwnedFd,
 }
 
 impl Home {
-    fn new() -> Result<Self> {
+    fn new(in_world: bool) -> Result<Self> {
         let open = |kind: &str| File::open(format!("/proc/self/ns/{kind}"));
-        // Those of the host cannot be returned to from a user's world: we stay in them there.
-        let kinds: &[&str] = match proc::in_user_namespace() {
+        // Our children's cannot be returned to from a user's world: there it stays as it is.
+        let kinds: &[&str] = match in_world {
             true => &["mnt"],
-            false => &["mnt", "net", "uts", "ipc", "pid"],
+            false => &["mnt", "pid"],
         };
         let namespaces = kinds
             .iter()
@@ -252,12 +282,7 @@ impl Home {
             .doing(|| "open our own namespaces")?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open("/", flags, Mode::empty()).doing(|| "open our root")?;
-        let proc = crate::lsm::proc()?;
-        Ok(Self {
-            namespaces,
-            root,
-            proc,
-        })
+        Ok(Self { namespaces, root })
     }
 
     fn go(&self) -> Result<()> {
@@ -279,13 +304,13 @@ fn merged(
         .collect()
 }
 
-/// Joins all namespaces of a subhost but that of cgroups. Our children are in its pid namespace; we
-/// ourselves are not, and cannot be seen from inside. False if it has just ended.
-fn become_member(running: &Running, all: CloneFlags) -> Result<bool> {
+/// Joins what we have to of a subhost. Our children are in its pid namespace; we ourselves are not, and
+/// cannot be seen from inside. False if it has just ended.
+fn become_member(running: &Running) -> Result<bool> {
     // Until exec, our child is a copy of us: nobody inside may look into it (CVE-2016-9962).
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .doing(|| "hide our memory")?;
-    match setns(&running.pidfd, all) {
+    match setns(&running.pidfd, Split::OURS) {
         Err(Errno::ESRCH) => Ok(false),
         other => other.doing(|| "join the namespaces").map(|()| true),
     }
@@ -323,7 +348,7 @@ fn code(status: ExitStatus) -> u8 {
 /// It cannot be run; `TimedOut`.
 pub fn aside(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Result<u8> {
     let stderr = std::io::stderr().as_fd().try_clone_to_owned();
-    let child = Command::new(crate::boot::sibling("subhost-enter")?)
+    let child = Command::new(boot::sibling("subhost-enter")?)
         .args(["-j", "-T", "-q", "-S"])
         .arg(tree)
         .args([name.as_str(), "--"])

@@ -64,9 +64,10 @@
 //! # Up and down
 //!
 //! Needs root; [`boot::tools_in`] says where `subhost-init` is, if it lies neither beside the program
-//! nor in `/usr/local/sbin`. The process should have one thread. One that enters subhosts calls
+//! nor in `/usr/local/sbin`. The process should have one thread. One that enters subhosts whose
+//! settings leave them CAP_SYS_PTRACE, have a filter of their own or a label calls
 //! [`boot::out_of_reach`] first thing, or what runs inside could get hold of its program
-//! (CVE-2019-5736).
+//! (CVE-2019-5736): to enter them is an error else.
 //!
 //! ```
 //! use std::path::Path;
@@ -113,4 +114,5 @@ pub mod state;
 pub mod subhost;
 pub mod sys;
 pub mod terminal;
+mod trampoline;
 pub mod userns;

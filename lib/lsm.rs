@@ -71,12 +71,8 @@ impl Label {
         }
     }
 
-    /// What this thread executes next is confined. `proc` is a procfs that nobody inside could have
-    /// put there (CVE-2019-19921).
-    ///
-    /// # Errors
-    /// The errno of the write.
-    pub fn on_exec(&self, proc: impl AsFd) -> std::result::Result<(), Errno> {
+    /// `proc` is a procfs that nobody inside could have put there (CVE-2019-19921).
+    fn on_exec(&self, proc: impl AsFd) -> std::result::Result<(), Errno> {
         let (files, text): (&[&str], String) = match self {
             // The first since Linux 5.8, for AppArmor alone.
             Label::AppArmor(profile) => (
@@ -107,11 +103,39 @@ fn is_loaded(loaded: &str, profile: &str) -> bool {
     judged || loaded.lines().any(|line| name(line) == Some(true))
 }
 
-/// Opens /proc as it is now, to be used when it may no longer be trusted.
-///
-/// # Errors
-/// It cannot be opened, or is none.
-pub fn proc() -> Result<OwnedFd> {
+/// Labels, and the /proc by which they are taken on, opened while it could be trusted.
+#[derive(Debug)]
+pub struct Labelling {
+    labels: Vec<Label>,
+    proc: Option<OwnedFd>,
+}
+
+impl Labelling {
+    /// To be made while nobody inside could have put a /proc of his own there.
+    ///
+    /// # Errors
+    /// /proc cannot be opened, or is none.
+    pub fn by(labels: &[Label]) -> Result<Self> {
+        let proc = (!labels.is_empty()).then(proc).transpose()?;
+        Ok(Self {
+            labels: labels.to_vec(),
+            proc,
+        })
+    }
+
+    /// What this thread executes next is confined.
+    ///
+    /// # Errors
+    /// The label that cannot be taken on, and why.
+    pub fn on_exec(&self) -> std::result::Result<(), (&Label, Errno)> {
+        self.labels.iter().try_for_each(|label| {
+            let proc = self.proc.as_ref().ok_or((label, Errno::ENOENT))?;
+            label.on_exec(proc).map_err(|errno| (label, errno))
+        })
+    }
+}
+
+fn proc() -> Result<OwnedFd> {
     const PROC_SUPER_MAGIC: i64 = 0x9fa0;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let proc = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open /proc")?;

@@ -86,10 +86,20 @@ impl Identity {
     /// # Errors
     /// That cannot be told. It is not to be taken for dead then.
     pub fn alive(&self) -> Result<Option<OwnedFd>, Errno> {
-        match Self::of(self.pid) {
+        let is_it = |pidfd: &OwnedFd| -> Result<bool, Errno> {
+            match inode(pidfd)? {
+                0 => Ok(Stat::read(self.pid)?.start == self.start && self.inode == 0),
+                // No other process has it until the host boots anew.
+                inode => Ok(inode == self.inode),
+            }
+        };
+        let alive = open(self.pid).and_then(|pidfd| {
+            let is_alive = is_it(&pidfd)? && !has_ended(&pidfd);
+            Ok(is_alive.then_some(pidfd))
+        });
+        match alive {
             Err(Errno::ESRCH) => Ok(None),
-            Err(errno) => Err(errno),
-            Ok((now, pidfd)) => Ok((now == *self && !has_ended(&pidfd)).then_some(pidfd)),
+            other => other,
         }
     }
 }

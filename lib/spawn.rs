@@ -9,6 +9,7 @@
 use crate::cgroup::Entry;
 use crate::error::{Errno, IntoErrno};
 use crate::sys;
+use crate::trampoline::Trampoline;
 use nix::sched::CloneFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -25,6 +26,7 @@ use std::process::ExitStatus;
 pub struct Child {
     pid: i32,
     pidfd: OwnedFd,
+    through: Option<Trampoline>,
 }
 
 /// What is done in the child before all else is executed.
@@ -38,6 +40,7 @@ pub struct Exec {
     env: BTreeMap<String, String>,
     stdio: [Option<OwnedFd>; 3],
     before: Option<Preparation>,
+    through: Option<Trampoline>,
 }
 
 impl Exec {
@@ -50,6 +53,7 @@ impl Exec {
             env: BTreeMap::new(),
             stdio: [None, None, None],
             before: None,
+            through: None,
         }
     }
 
@@ -83,11 +87,17 @@ impl Exec {
         self.before = Some(Box::new(work));
     }
 
+    /// By what the child executes it, so that it never is what we are.
+    pub fn through(&mut self, trampoline: Trampoline) {
+        self.through = Some(trampoline);
+    }
+
     /// Starts it in a child with new namespaces (`flags`) and in the cgroups of `entry`; `first` is run
     /// in it before all else. `first` and what was given to [`Exec::before`] run in our memory.
     ///
     /// # Errors
-    /// The child could not be made or enter its cgroups, or the program cannot be run.
+    /// The child could not be made or enter its cgroups, or the program cannot be run: what goes through a
+    /// trampoline says this when it has ended, by [`Child::failure`].
     pub fn spawn(
         mut self,
         flags: CloneFlags,
@@ -95,6 +105,9 @@ impl Exec {
         first: impl FnOnce() -> Result<(), Errno>,
     ) -> Result<Child, Errno> {
         let ready = self.ready()?;
+        if let Some(trampoline) = &self.through {
+            trampoline.write(&ready.paths)?;
+        }
         let into = entry.unified.as_ref().map(AsFd::as_fd);
         let mut first = Some(first);
         let mut failed = Errno::UnknownErrno;
@@ -108,7 +121,10 @@ impl Exec {
                 self.before.as_mut().map_or(Ok(()), |before| before())
             };
             failed = match prepare() {
-                Ok(()) => ready.execute(),
+                Ok(()) => match &self.through {
+                    Some(trampoline) => trampoline.execute(&ready.args, &ready.env),
+                    None => ready.execute(),
+                },
                 Err(errno) => errno,
             };
         };
@@ -118,7 +134,11 @@ impl Exec {
             other => other,
         };
         let (pid, pidfd) = made?;
-        let child = Child { pid, pidfd };
+        let child = Child {
+            pid,
+            pidfd,
+            through: self.through,
+        };
         match failed {
             Errno::UnknownErrno => Ok(child),
             failed => {
@@ -201,7 +221,11 @@ impl Child {
     /// It is gone.
     pub fn adopt(pid: i32) -> Result<Self, Errno> {
         let pidfd = crate::proc::open(pid)?;
-        Ok(Self { pid, pidfd })
+        Ok(Self {
+            pid,
+            pidfd,
+            through: None,
+        })
     }
 
     /// Its pid.
@@ -212,6 +236,11 @@ impl Child {
     /// A descriptor for it.
     pub fn pidfd(&self) -> &OwnedFd {
         &self.pidfd
+    }
+
+    /// Why its program could not be executed, once it has ended.
+    pub fn failure(&self) -> Option<Errno> {
+        self.through.as_ref().and_then(Trampoline::failure)
     }
 
     /// Kills it and waits for its end.

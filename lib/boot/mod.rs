@@ -6,7 +6,7 @@ mod cross;
 mod program;
 mod texts;
 
-pub use program::{out_of_reach, sibling, tools_in};
+pub use program::{is_out_of_reach, out_of_reach, sibling, tools_in};
 
 use crate::cgroup::{self, Entry, Group, Who};
 use crate::config::{Config, Layer, Net, Stop};

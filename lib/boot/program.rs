@@ -50,11 +50,8 @@ fn own_program() -> Result<PathBuf> {
     }
 }
 
-/// One of our programs by a mount that nobody can write through.
-///
-/// A program inside may be a link to /proc/self/exe, or have that in its first line: what is about
-/// to execute it then executes itself, and is in the hands of whoever is root inside
-/// (CVE-2019-5736). They could write to the host's own file, but not by this mount, which is no
+/// One of our programs by a mount that nobody can write through: those inside who get hold of it
+/// (lib/trampoline.rs says how) could write to the host's own file, but not by this mount, which is no
 /// part of any namespace.
 fn unwritable(program: &Path) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -64,29 +61,39 @@ fn unwritable(program: &Path) -> Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Has [`out_of_reach`] been done?
+///
+/// # Errors
+/// There is no /proc.
+pub fn is_out_of_reach() -> Result<bool> {
+    let us = std::env::current_exe().doing(|| "tell where our own program is")?;
+    Ok(us.parent().is_none())
+}
+
 /// Executes our own program anew in such a way that those inside cannot get hold of it, unless this
-/// has been done. For tools that execute programs of a tree themselves; before they do anything.
+/// has been done. For what executes programs of a tree itself; before it does anything.
 ///
 /// # Errors
 /// The failed call.
 pub fn out_of_reach() -> Result<()> {
-    let us = std::env::current_exe().doing(|| "tell where our own program is")?;
-    if us.parent().is_none() {
+    if is_out_of_reach()? {
         // It would be called by the number of a descriptor.
         let name = CString::new(crate::cli::program()).unwrap_or_default();
         let _ = rustix::thread::set_name(&name);
         return Ok(());
     }
+    let us = own_program()?;
     let fd = unwritable(&us)?;
     let text = |text: &OsStr| CString::new(text.as_bytes()).unwrap_or_default();
-    let args = std::iter::once(text(us.as_os_str()));
-    let args: Vec<_> = args
-        .chain(std::env::args_os().skip(1).map(|arg| text(&arg)))
-        .collect();
+    let args = std::env::args_os().skip(1).map(|arg| text(&arg));
+    let args: Vec<_> = std::iter::once(text(us.as_os_str())).chain(args).collect();
+    let args: Vec<_> = args.iter().map(CString::as_c_str).collect();
     let mark = crate::rootless::mark()?.map(|mark| text(mark.as_ref()));
+    let env = std::env::vars_os().map(|(key, value)| text(&[key, value].join(OsStr::new("="))));
+    let env: Vec<_> = env.chain(mark).collect();
     Err(Error::sys(
         format!("execute {}", shown(&us)),
-        sys::exec_fd(&fd, &args, mark),
+        sys::exec_fd(&fd, &args, &env),
     ))
 }
 

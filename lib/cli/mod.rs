@@ -190,9 +190,6 @@ pub trait Tool: Parser {
     /// The status of usage errors and of failures that are not the subhost's.
     const OWN: Exit = Exit::Usage;
 
-    /// It executes programs of a tree itself.
-    const EXECUTES_INSIDE: bool = false;
-
     /// What is common to all.
     fn common(&self) -> &Common;
 
@@ -266,11 +263,6 @@ fn with<T: Tool + CommandFactory>(args: Vec<OsString>) -> u8 {
     crate::rootless::adopt_mark();
     // What our caller left open is not for hooks and not for the inside.
     let _ = crate::sys::cloexec_from(3);
-    if T::EXECUTES_INSIDE && nix::unistd::geteuid().is_root() {
-        // Before anything else is done, which would be done twice. Where it fails it is tried again when
-        // it must not: help needs no rights.
-        let _ = crate::boot::out_of_reach();
-    }
     let tool = match T::try_parse_from(args) {
         Ok(tool) => tool,
         Err(error) => {

@@ -16,7 +16,8 @@ pub(crate) mod tree;
 use crate::config::signal_number;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::login::{Program, cannot_run, default_signals, null_instead};
-use crate::{lsm, sys, terminal};
+use crate::lsm::Labelling;
+use crate::{sys, terminal};
 use nix::sys::signal::Signal;
 use reaper::{Reaper, record};
 use spec::{Go, Main, Report, Spec, receive, send};
@@ -179,11 +180,12 @@ fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3])
     };
     let last_steps = || -> Result<()> {
         nix::unistd::setsid().doing(|| "lead a session")?;
-        let proc = lsm::proc()?;
-        for label in &program.labels {
-            let doing = || format!("confine by {}={}", label.key(), shown(label.as_str()));
-            label.on_exec(&proc).doing(doing)?;
-        }
+        Labelling::by(&program.labels)?
+            .on_exec()
+            .map_err(|(label, errno)| {
+                let doing = format!("confine by {}={}", label.key(), shown(label.as_str()));
+                Error::sys(doing, errno)
+            })?;
         confinement.enter()?;
         default_signals().doing(|| "reset signals")?;
         sys::cloexec_from(3).doing(|| "let go of descriptors")

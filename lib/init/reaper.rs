@@ -6,9 +6,10 @@ use crate::cgroup::Entry;
 use crate::error::{Doing, Errno, Error, Result};
 use crate::log::Log;
 use crate::login::cannot_run;
+use crate::lsm::Labelling;
 use crate::spawn::Exec;
 use crate::state::{Last, now};
-use crate::{lsm, sys};
+use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
@@ -76,8 +77,8 @@ impl<'a> Reaper<'a> {
                 true => confinement.clone(),
                 false => Rc::new(program.rights.prepare()?),
             };
-            let (slaves, proc) = (self.spec.slaves, lsm::proc()?);
-            let mut command = program.command(terminal.as_ref(), slaves, &proc, its, None)?;
+            let (slaves, labels) = (self.spec.slaves, Labelling::by(&program.labels)?);
+            let mut command = program.command(terminal.as_ref(), slaves, labels, its, None)?;
             if let Some(max) = self.spec.log_max {
                 self.output = Some(logged(&mut command, max)?);
             }

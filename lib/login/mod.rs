@@ -6,7 +6,7 @@ mod user;
 
 use crate::confine::{Confinement, Rights};
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
-use crate::lsm::Label;
+use crate::lsm::{Label, Labelling};
 use crate::spawn::Exec;
 use crate::sys;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -61,8 +61,8 @@ fn within(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
 
 impl Program {
     /// The command, ready to be spawned in the subhost whose root is our root. `terminal` replaces
-    /// those of 0, 1 and 2 that `slaves` names, and becomes the controlling terminal; `proc` is the
-    /// /proc by which it is confined, `confinement` what its rights were prepared to; in `userns` it
+    /// those of 0, 1 and 2 that `slaves` names, and becomes the controlling terminal; `labels`
+    /// and `confinement` are what its labels and rights were prepared to; in `userns` it
     /// becomes root first.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Program {
         &self,
         terminal: Option<&OwnedFd>,
         slaves: [bool; 3],
-        proc: &OwnedFd,
+        labels: Labelling,
         confinement: Rc<Confinement>,
         userns: Option<&OwnedFd>,
     ) -> Result<Exec> {
@@ -131,13 +131,11 @@ impl Program {
         }
         let tty = terminal.map(OwnedFd::try_clone).transpose();
         let tty = tty.doing(|| "duplicate the terminal")?;
-        let labels = self.labels.clone();
-        let proc = proc.try_clone().doing(|| "duplicate /proc")?;
         let userns = userns.map(OwnedFd::try_clone).transpose();
         let userns = userns.doing(|| "duplicate the user namespace")?;
         command.before(move || {
-            let labelled = labels.iter().try_for_each(|label| label.on_exec(&proc));
-            labelled.and_then(|()| fresh(tty.as_ref(), &user, &confinement, userns.as_ref()))
+            labels.on_exec().map_err(|(_, errno)| errno)?;
+            fresh(tty.as_ref(), &user, &confinement, userns.as_ref())
         });
         Ok(command)
     }

@@ -28,7 +28,7 @@ fn file(path: &str) -> Option<String> {
     if !meta.is_file() || meta.len() > MAX {
         return None;
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
     // No more than its size: the kernel's own files have none, and to read some of them has effects
     // (/proc/kmsg takes messages out of the host's log).
     file.take(meta.len()).read_to_end(&mut bytes).ok()?;

@@ -82,14 +82,13 @@ pub(crate) fn mark() -> Result<Option<String>> {
 /// Takes over the lock from the tool that we were before we executed ourselves. Before descriptors are
 /// closed.
 pub(crate) fn adopt_mark() {
-    let lock = std::env::var(MARK).ok().and_then(|text| text.parse().ok());
-    if !crate::proc::in_user_namespace() || !nix::unistd::geteuid().is_root() {
+    let Some(lock) = std::env::var(MARK).ok().and_then(|text| text.parse().ok()) else {
+        return;
+    };
+    if lock <= 2 || !crate::proc::in_user_namespace() || !nix::unistd::geteuid().is_root() {
         return;
     }
-    if let Some(lock) = lock
-        .filter(|fd: &i32| *fd > 2)
-        .and_then(|fd| sys::adopt(fd).ok())
-    {
+    if let Ok(lock) = sys::adopt(lock) {
         let _ = ENTERED.set(lock);
     }
 }

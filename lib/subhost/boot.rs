@@ -237,10 +237,11 @@ impl Subhost {
         let Some(running) = self.running_up()? else {
             return Ok(None);
         };
-        if self.state.cgroups()?.is_frozen() {
+        let cgroups = self.state.cgroups()?;
+        if cgroups.is_frozen() {
             return Err(limit::frozen(&self.name));
         }
-        match enter::join(&self.name, &running, join)? {
+        match enter::join(&self.name, &running, &cgroups, join)? {
             Joined::Ended(status) => Ok(Some(status)),
             Joined::TooLate => {
                 // Its PID 1 is on its way out: gone, it is like any that does not run.

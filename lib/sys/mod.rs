@@ -10,6 +10,7 @@ mod mounts;
 mod namespaces;
 mod processes;
 mod terminals;
+mod trampoline;
 
 pub use descriptors::*;
 pub use filters::*;
@@ -18,3 +19,4 @@ pub use mounts::*;
 pub use namespaces::*;
 pub use processes::*;
 pub use terminals::*;
+pub use trampoline::*;

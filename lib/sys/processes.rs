@@ -1,7 +1,7 @@
 //! Processes: made, executed, signalled, and what is known of them when they have ended.
 
 use crate::error::Errno;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -287,16 +287,10 @@ pub fn exec(program: &CString, args: &[CString], env: &[CString]) -> Errno {
     }
 }
 
-/// `execveat(2)` of the program at `fd` with our own environment and `more`, which returns only if it
-/// fails.
-pub fn exec_fd(fd: impl AsFd, args: &[CString], more: Option<CString>) -> Errno {
-    use std::os::unix::ffi::OsStrExt;
-    let env = std::env::vars_os().filter_map(|(key, value)| {
-        CString::new([key.as_bytes(), b"=", value.as_bytes()].concat()).ok()
-    });
-    let env: Vec<_> = env.chain(more).collect();
+/// `execveat(2)` of the program at `fd`, which returns only if it fails.
+pub fn exec_fd(fd: impl AsFd, args: &[&CStr], env: &[CString]) -> Errno {
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
-    match nix::unistd::execveat(fd, c"", args, &env, flags) {
+    match nix::unistd::execveat(fd, c"", args, env, flags) {
         Ok(never) => match never {},
         Err(errno) => errno,
     }

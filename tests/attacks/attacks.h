@@ -74,6 +74,7 @@ enum outcome links_of(int pid);
 enum outcome descriptors_of(int pid);
 enum outcome namespaces_of(int pid);
 enum outcome program_of(int pid);
+int foreign_program(int pid, char target[PATH_MAX]);
 enum outcome environment_of(int pid);
 enum outcome memory_of(int pid);
 enum outcome watch(void);

@@ -91,19 +91,37 @@ static enum outcome init_kill(void)
     return kill(1, 0) == 0 ? held("PID 1 takes no notice") : through("PID 1 is gone");
 }
 
-/* Programs that run here but do not lie here: they are the host's (CVE-2019-5736). */
+/* The program of a process, opened, if it does not lie here: then it is the host's. -1 if it does.
+ *
+ * Between the host's program and that of the inside, a process runs a bit of memory that nobody can change, has
+ * nothing of the host's and no more rights than what is run inside: it may be caught. */
+int foreign_program(int pid, char target[PATH_MAX])
+{
+    char path[64];
+    struct stat runs, lies;
+    snprintf(path, sizeof path, "/proc/%d/exe", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    long n = readlink(path, target, PATH_MAX - 1);
+    target[n < 0 ? 0 : n] = 0;
+    int seals = fcntl(fd, F_GET_SEALS), both = F_SEAL_WRITE | F_SEAL_SEAL;
+    int lies_here = fstat(fd, &runs) == 0 && stat(target, &lies) == 0 && lies.st_ino == runs.st_ino;
+    if (!lies_here && (seals < 0 || (seals & both) != both)) return fd;
+    close(fd);
+    return -1;
+}
+
+/* Programs that run here but do not lie here (CVE-2019-5736). */
 enum outcome program_of(int pid)
 {
     char path[64], target[PATH_MAX];
-    struct stat runs, lies;
-    snprintf(path, sizeof path, "/proc/%d/exe", pid);
-    long n = readlink(path, target, sizeof target - 1);
-    if (n < 0) return HELD;
-    target[n] = 0;
-    if (stat(path, &runs) < 0) return HELD;
-    if (stat(target, &lies) == 0 && lies.st_ino == runs.st_ino) return HELD;
-    if (open(path, O_WRONLY | O_CLOEXEC) >= 0 || errno == ETXTBSY) return through("may write %s of process %d", target, pid);
-    return HELD;
+    int fd = foreign_program(pid, target);
+    if (fd < 0) return HELD;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int is_through = open(path, O_WRONLY | O_CLOEXEC) >= 0 || errno == ETXTBSY;
+    close(fd);
+    return is_through ? through("may write %s of process %d", target, pid) : HELD;
 }
 
 static enum outcome programs(void) { return each_process(program_of); }

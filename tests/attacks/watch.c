@@ -7,17 +7,17 @@
 enum outcome memory_of(int pid)
 {
     char path[64], target[PATH_MAX];
-    struct stat runs, lies;
-    snprintf(path, sizeof path, "/proc/%d/exe", pid);
-    long n = readlink(path, target, sizeof target - 1);
-    if (n < 0) return HELD;
-    target[n] = 0;
-    if (stat(path, &runs) < 0 || (stat(target, &lies) == 0 && lies.st_ino == runs.st_ino)) return HELD;
+    struct stat runs, now;
+    int fd = foreign_program(pid, target);
+    if (fd < 0) return HELD;
+    fstat(fd, &runs);
+    close(fd);
     snprintf(path, sizeof path, "/proc/%d/mem", pid);
-    if (open(path, O_RDWR | O_CLOEXEC) < 0) return HELD;
+    int mem = open(path, O_RDWR | O_CLOEXEC);
+    if (mem < 0) return HELD;
+    close(mem);
     /* It may have become another in the meantime. */
     snprintf(path, sizeof path, "/proc/%d/exe", pid);
-    struct stat now;
     if (stat(path, &now) < 0 || now.st_ino != runs.st_ino) return HELD;
     return through("opened the memory of %s, process %d", target, pid);
 }
