@@ -238,7 +238,7 @@ fn row(
         problem,
         links: net.iter().flat_map(|plan| traffic(plan, links)).collect(),
         root: root.as_ref().map(|plan| plan.live.clone()),
-        mounts: root.iter().flat_map(mounts).collect(),
+        mounts: root.iter().flat_map(|plan| mounts(plan)).collect(),
         ids: root
             .as_ref()
             .or(net.as_ref())

@@ -14,6 +14,7 @@ use crate::state::{self, Init, RUN, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A process.
 pub(super) struct Process {
@@ -53,8 +54,8 @@ impl Place {
 /// What /run/subhost says of a name.
 #[derive(Default)]
 pub(super) struct Owner {
-    pub root: Option<Plan>,
-    pub net: Option<Plan>,
+    pub root: Option<Arc<Plan>>,
+    pub net: Option<Arc<Plan>>,
     pub init: Option<Init>,
     pub cgroups: Group,
     pub running: bool,

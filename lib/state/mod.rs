@@ -46,7 +46,7 @@ pub struct State {
 struct Known {
     keeps: bool,
     /// Of root and network.
-    plans: [Option<Option<Plan>>; 2],
+    plans: [Option<Option<Arc<Plan>>>; 2],
     init: Option<Option<Init>>,
 }
 
@@ -210,16 +210,16 @@ impl State {
     ///
     /// # Errors
     /// The file is damaged or of another version.
-    pub fn plan(&self, half: Half) -> Result<Option<Plan>> {
+    pub fn plan(&self, half: Half) -> Result<Option<Arc<Plan>>> {
         if let Some(plan) = &self.known().plans[half as usize] {
             return Ok(plan.clone());
         }
-        let plan = self.read_plan(half)?;
+        let plan = self.read_plan(half)?.map(Arc::new);
         self.keep_plan(half, plan.as_ref());
         Ok(plan)
     }
 
-    fn keep_plan(&self, half: Half, plan: Option<&Plan>) {
+    fn keep_plan(&self, half: Half, plan: Option<&Arc<Plan>>) {
         let mut known = self.known();
         if known.keeps {
             known.plans[half as usize] = Some(plan.cloned());
@@ -245,7 +245,7 @@ impl State {
     pub fn freeze(&self, plan: &Plan) -> Result<()> {
         self.known().plans[plan.half as usize] = None;
         self.write(&self.plan_file(plan.half), plan.to_text()?.as_bytes())?;
-        self.keep_plan(plan.half, Some(plan));
+        self.keep_plan(plan.half, Some(&Arc::new(plan.clone())));
         Ok(())
     }
 
@@ -528,10 +528,11 @@ fn read(file: &Path) -> Result<Option<String>> {
         .open(file);
     match open.and_then(|open| read_all(open, &mut text)) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        other => other
-            .doing(|| format!("read {}", file.display()))
-            // What is no text is damaged: who reads it says so.
-            .map(|_| Some(String::from_utf8_lossy(&text).into_owned())),
+        Err(e) => Err(e).doing(|| format!("read {}", file.display())),
+        // What is no text is damaged: who reads it says so.
+        Ok(_) => Ok(Some(String::from_utf8(text).unwrap_or_else(|e| {
+            String::from_utf8_lossy(e.as_bytes()).into_owned()
+        }))),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::plan::{Half, Plan, Planned, Presence, Step, apply, undo_all};
 use crate::root::{self, mountinfo::Mounts, mountinfo::Table};
 use std::cell::RefCell;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Subhost {
@@ -56,7 +57,8 @@ impl Subhost {
         let mounts = Mounts::later();
         let mut network = Network::new();
         match self.frozen(half)? {
-            Some(mut plan) if plan.made.is_some() || self.running()?.is_some() => {
+            Some(plan) if plan.made.is_some() || self.running()?.is_some() => {
+                let mut plan = Arc::unwrap_or_clone(plan);
                 let steps = self.presences(&plan, true, &mounts, &mut network)?;
                 refuse_foreign(&steps)?;
                 if self.act_all(&steps, &mut network)? > 0 {
@@ -264,7 +266,10 @@ impl Subhost {
         let plan = match frozen {
             Some(plan) => plan,
             None => match self.config() {
-                Ok(config) => self.found(&config, half, &Mounts::later(), &mut network)?,
+                Ok(config) => {
+                    let found = self.found(&config, half, &Mounts::later(), &mut network);
+                    found?.into()
+                }
                 Err(_) => return Ok(()),
             },
         };

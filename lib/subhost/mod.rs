@@ -17,6 +17,7 @@ use crate::root::{self, mountinfo::Mounts};
 use crate::state::{Lock, Running, State, boot_id};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long KILL may take: a process in an uninterruptible wait ends when its wait does.
@@ -144,7 +145,7 @@ impl Subhost {
     ///
     /// # Errors
     /// It cannot be read, or another $SUBHOST has a subhost of this name up.
-    pub fn frozen(&self, half: Half) -> Result<Option<Plan>> {
+    pub fn frozen(&self, half: Half) -> Result<Option<Arc<Plan>>> {
         let plan = self.state.plan(half)?;
         match &plan {
             Some(plan) if plan.tree != self.tree => Err(Error::new(

@@ -24,7 +24,7 @@ impl Subhost {
         let is_frozen = frozen.is_some();
         let plan = match frozen {
             Some(plan) => plan,
-            None => self.plan(half)?,
+            None => self.plan(half)?.into(),
         };
         let steps = self.presences(&plan, is_frozen, &mounts, &mut network)?;
         refuse_foreign(&steps)?;
@@ -77,7 +77,7 @@ impl Subhost {
                     .config()
                     .and_then(|config| self.found(&config, *half, &mounts, &mut network))
                 {
-                    Ok(plan) => (plan, false),
+                    Ok(plan) => (plan.into(), false),
                     Err(_) => continue,
                 },
             };
