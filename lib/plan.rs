@@ -130,6 +130,7 @@ pub struct Mark {
     pub root: (u64, u64),
     /// Of a network namespace: the inode that /proc/PID/ns/net shows, which a later one may get, and
     /// its cookie (SO_NETNS_COOKIE), which none gets again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<(u64, u64)>,
 }
 
@@ -193,10 +194,12 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<u32>,
     /// Programs on the host run along the way.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<Phase, Vec<String>>,
-    /// How long each may take.
+    /// How long each may take; nothing if there are none.
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
     pub hook_timeout: Duration,
-    /// The environment that hooks get; empty if there are none.
+    /// The environment that they get; empty if there are none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hook_env: BTreeMap<String, String>,
 }

@@ -10,12 +10,13 @@ use crate::net::{Link, Network};
 use crate::plan::{Half, Plan, Step};
 use crate::proc::{self, Stat};
 use crate::root::mountinfo::Mounts;
-use crate::state::{self, Last, Running};
+use crate::state::{self, Last};
 use crate::subhost::{Status, Subhost};
 use serde::Serialize;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Clock ticks in a second (`sysconf(_SC_CLK_TCK)`), the same on all architectures of today.
@@ -94,84 +95,82 @@ struct Sum {
 }
 
 /// How much of a row is filled in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Look {
-    /// Without what takes the settings to tell where something is up, what went through cables, and
+    /// Without what is told by the others.
+    Usual,
+    /// With the processes and their CPU time.
+    Counted,
+    /// With what takes the settings to tell where something is up, what went through cables, and
     /// limits and what is counted against them.
-    Short,
     /// All.
     Whole,
 }
 
-/// So many are looked at side by side.
+/// For fewer than so many there is no further thread.
 const SIDE_BY_SIDE: usize = 64;
+/// So many a thread takes at a time.
+const AT_ONCE: usize = 16;
 
 /// All rows: of `names`, or of every subhost of `tree` that has a config or is up.
 ///
 /// # Errors
 /// The kernel could not be asked, or $SUBHOST cannot be read.
 pub fn rows(tree: &Path, names: Option<&[Name]>, look: Look) -> Result<Vec<Row>> {
-    let given = names.is_some();
     let all = match names {
         Some(names) => names.to_vec(),
         None => crate::config::names_and(tree, state::names())?,
     };
     let links = match look {
         Look::Whole => Network::new().host_links(true)?,
-        Look::Short => BTreeMap::new(),
+        Look::Usual | Look::Counted => BTreeMap::new(),
     };
-    let some = |names: &[Name]| some(tree, names, given, &links, look);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let each = all.len().div_ceil(threads).max(SIDE_BY_SIDE);
-    let (first, rest) = all.split_at(each.min(all.len()));
-    let mut rows = std::thread::scope(|scope| {
-        let spawn = |names| std::thread::Builder::new().spawn_scoped(scope, move || some(names));
-        // Where there can be no thread, and where one is enough, it is done here.
-        let others = rest
-            .chunks(each)
-            .map(|names| spawn(names).map_err(|_| names));
-        let others: Vec<_> = others.collect();
-        let mut rows = some(first);
+    let threads = threads.min(all.len().div_ceil(SIDE_BY_SIDE));
+    // Each takes the next few until there are none: some take longer than others.
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (table, mut network) = (Mounts::later(), Network::new());
+        let mut one = |name: &Name| {
+            let subhost = Subhost::new(tree, name, &[]);
+            subhost.state().look();
+            let is_one = names.is_some() || is_of_this_tree(&subhost);
+            is_one.then(|| row(&subhost, &table, &mut network, &links, look))
+        };
+        let mut mine = Vec::new();
+        loop {
+            let begin = next.fetch_add(AT_ONCE, Ordering::Relaxed);
+            let Some(rest) = all.get(begin..).filter(|rest| !rest.is_empty()) else {
+                return mine;
+            };
+            let some = rest.iter().take(AT_ONCE);
+            mine.push((begin, some.filter_map(&mut one).collect::<Vec<Row>>()));
+        }
+    };
+    let mut parts = std::thread::scope(|scope| {
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work);
+        // Where there can be no thread it is done here.
+        let others: Vec<_> = (1..threads).map_while(|i| spawn(i).ok()).collect();
+        let mut parts = work();
         for other in others {
-            match other {
-                Ok(thread) => match thread.join() {
-                    Ok(more) => rows.extend(more),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                },
-                Err(names) => rows.extend(some(names)),
+            match other.join() {
+                Ok(more) => parts.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        rows
+        parts
     });
-    usage(&mut rows);
+    parts.sort_by_key(|(begin, _)| *begin);
+    let mut rows: Vec<Row> = parts.into_iter().flat_map(|(_, rows)| rows).collect();
+    usage(&mut rows, look);
     Ok(rows)
 }
 
-/// The rows of some of them. `given`: by name, not because they are there.
-fn some(
-    tree: &Path,
-    names: &[Name],
-    given: bool,
-    links: &BTreeMap<String, Link>,
-    look: Look,
-) -> Vec<Row> {
-    let table = Mounts::later();
-    let mut network = Network::new();
-    let mut rows = Vec::new();
-    for name in names {
-        let subhost = Subhost::new(tree, name, &[]);
-        subhost.state().look();
-        // State of another $SUBHOST's subhost is no row of ours, unless it was asked for.
-        let foreign = [Half::Root, Half::Net].iter().any(|half| {
-            subhost
-                .frozen(*half)
-                .is_err_and(|e| e.exit == Exit::Invalid)
-        });
-        if given || !foreign || tree.join(name.as_str()).join("config").exists() {
-            rows.push(row(&subhost, &table, &mut network, links, look));
-        }
-    }
-    rows
+/// State of another $SUBHOST's subhost is no row of ours, unless it was asked for.
+fn is_of_this_tree(subhost: &Subhost) -> bool {
+    let is_foreign = |half| matches!(subhost.frozen(half), Err(e) if e.exit == Exit::Invalid);
+    let foreign = [Half::Root, Half::Net].into_iter().any(is_foreign);
+    !foreign || subhost.has_config()
 }
 
 fn row(
@@ -185,7 +184,16 @@ fn row(
     let read = OnceCell::new();
     let config = || read.get_or_init(|| subhost.config());
     let running = subhost.running();
-    let (status, problem) = match settled(subhost, &running, table, network) {
+    let group = match whole || matches!(running, Ok(Some(_))) {
+        true => subhost.state().cgroups(),
+        false => Ok(Group::default()),
+    };
+    let status = match (&running, &group) {
+        (Ok(Some(_)), Ok(group)) => Ok(Status::running(group)),
+        _ => settled(subhost, table, network),
+    };
+    let group = group.unwrap_or_default();
+    let (status, problem) = match status {
         Ok(Status::Stopped) => match config() {
             Err(error) if error.exit == Exit::Invalid => ("invalid", Some(error.to_string())),
             _ => ("stopped", None),
@@ -205,13 +213,6 @@ fn row(
             Ok(config) => addresses(&crate::net::steps(config, None)),
             Err(_) => Vec::new(),
         },
-    };
-    let members = running
-        .as_ref()
-        .and_then(|_| subhost.state().cgroups().ok()?.members());
-    let group = match whole || running.is_some() {
-        true => subhost.state().cgroups().unwrap_or_default(),
-        false => Group::default(),
     };
     let mut row = Row {
         name: subhost.name().to_string(),
@@ -246,11 +247,11 @@ fn row(
             .map(|base| (base, base + (crate::ids::COUNT - 1))),
         usage: match (whole, init) {
             (true, _) => group.usage(),
-            (false, Some(_)) => group.used(),
+            (false, Some(_)) => group.used(look == Look::Counted),
             (false, None) => Usage::default(),
         },
         limits: match init.is_some() && whole {
-            true => group.settings,
+            true => group.settings.clone(),
             false => BTreeMap::new(),
         },
         booted_by: init.and_then(|init| {
@@ -267,25 +268,22 @@ fn row(
             false => Vec::new(),
         },
     };
-    if let Some(members) = members {
-        let mut sum = Sum::default();
-        members.into_iter().for_each(|pid| sum.add(pid));
-        row.used(sum);
+    if running.is_some() {
+        row.memory = row.usage.memory;
+        if (look > Look::Usual || row.memory.is_none())
+            && let Some(members) = group.members()
+        {
+            let mut sum = Sum::default();
+            members.into_iter().for_each(|pid| sum.add(pid));
+            row.used(sum);
+        }
     }
     row
 }
 
 /// Its status; half built by a command that is at work on it, it is looked at again.
-fn settled(
-    subhost: &Subhost,
-    running: &Result<Option<Running>>,
-    table: &Mounts,
-    network: &mut Network,
-) -> Result<Status> {
-    let mut status = match running {
-        Ok(Some(_)) => subhost.status_running(),
-        _ => subhost.status_with(table, network),
-    };
+fn settled(subhost: &Subhost, table: &Mounts, network: &mut Network) -> Result<Status> {
+    let mut status = subhost.status_with(table, network);
     let end = Instant::now() + SETTLING;
     while let Ok(Status::Broken(_)) = status {
         let at_work = subhost.state().at_work();
@@ -366,12 +364,13 @@ impl Row {
 
 /// Fills in what the processes use where no cgroup tells which they are: one pass over /proc for all
 /// rows.
-fn usage(rows: &mut [Row]) {
+fn usage(rows: &mut [Row], look: Look) {
     let mut by_namespace: BTreeMap<u64, Sum> = BTreeMap::new();
     let mut namespaces = Vec::new();
     for row in rows.iter() {
         // PID 1's own namespace, not the one for its children.
-        let unknown = row.pid.filter(|_| row.processes.is_none());
+        let is_known = row.processes.is_some() || (look == Look::Usual && row.memory.is_some());
+        let unknown = row.pid.filter(|_| !is_known);
         let namespace = unknown.and_then(|pid| proc::namespace(pid, "pid"));
         namespaces.push(namespace);
         by_namespace.extend(namespace.map(|namespace| (namespace, Sum::default())));

@@ -55,14 +55,16 @@ impl Group {
         Some(text.lines().filter_map(|pid| pid.parse().ok()).collect())
     }
 
-    /// CPU time and memory alone.
-    pub fn used(&self) -> Usage {
+    /// Memory and, if that is asked for, CPU time alone.
+    pub fn used(&self, cpu: bool) -> Usage {
         let mut usage = Usage::default();
         for dir in &self.dirs {
             let text = |file| read(&dir.path.join(file));
             match dir.is_v2() {
                 true => {
-                    usage.cpu = field(&text("cpu.stat"), "usage_usec");
+                    if cpu {
+                        usage.cpu = field(&text("cpu.stat"), "usage_usec");
+                    }
                     usage.memory = number(&text("memory.current"));
                 }
                 false if dir.v1.iter().any(|one| one == "memory") => {

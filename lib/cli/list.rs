@@ -102,9 +102,14 @@ impl Tool for ListTool {
                 }
             }
         }
-        let look = match self.json || self.output.iter().any(|name| name == "changed") {
+        let asks = |columns: &[&str]| {
+            let mut asked = self.output.iter();
+            asked.any(|name| columns.contains(&name.as_str()))
+        };
+        let look = match self.json || asks(&["changed"]) {
             true => Look::Whole,
-            false => Look::Short,
+            false if asks(&["cpu", "processes"]) => Look::Counted,
+            false => Look::Usual,
         };
         let rows = match self.names.is_empty() {
             true => rows(&tree, None, look)?,
@@ -184,22 +189,16 @@ fn table(rows: &[Row]) -> String {
         rows.iter()
             .map(|row| USUAL.iter().map(|name| cell(row, name)).collect()),
     );
-    let width = |column: usize| {
-        lines
-            .iter()
-            .map(|line| line[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..USUAL.len()).map(width).collect();
+    let long = |cell: &String| cell.chars().count();
+    let width = |column: usize| lines.iter().map(|line| long(&line[column])).max();
+    let widths: Vec<usize> = (0..USUAL.len()).filter_map(width).collect();
     let mut text = String::new();
     for line in &lines {
-        let padded: Vec<String> = line
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        text += padded.join("  ").trim_end();
+        for (cell, width) in line.iter().zip(&widths) {
+            text += cell;
+            text.extend(std::iter::repeat_n(' ', width - long(cell) + 2));
+        }
+        text.truncate(text.trim_end().len());
         text.push('\n');
     }
     text

@@ -37,8 +37,8 @@ impl Name {
         let ok = name.len() <= 64
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
             && !["control", "defaults"].contains(&name);
         if ok {
             Ok(Self(name.to_owned()))

@@ -4,6 +4,7 @@
 
 mod claims;
 mod deferred;
+mod files;
 mod lock;
 
 use crate::cgroup::Group;
@@ -14,11 +15,12 @@ use crate::lsm::Label;
 use crate::plan::{Half, Plan};
 use crate::proc::{self, Identity};
 pub(crate) use claims::CLAIMS;
+use files::told;
 pub use lock::Lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -29,8 +31,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub const RUN: &str = "/run/subhost";
 /// Here if it was we who made /run/netns a mount of its own.
 const SHARED: &str = "/run/subhost/.netns";
-/// State is small; whatever is larger is damaged.
-const MAX: u64 = 4 << 20;
 
 /// The state of one subhost.
 #[derive(Debug, Clone)]
@@ -143,6 +143,13 @@ pub fn boot_id() -> Result<&'static str> {
     Ok(ID.get_or_init(|| String::from_utf8_lossy(&id).trim().to_owned()))
 }
 
+fn plan_name(half: Half) -> &'static str {
+    match half {
+        Half::Root => "root.plan",
+        Half::Net => "net.plan",
+    }
+}
+
 /// The names of all subhosts that have state. Sorted.
 pub fn names() -> Vec<Name> {
     let entries = std::fs::read_dir(RUN).into_iter().flatten();
@@ -194,16 +201,18 @@ impl State {
         self.begin(true);
     }
 
+    /// A file of ours by name.
+    fn read(&self, name: &str) -> Result<Option<String>> {
+        files::read(&self.dir.join(name))
+    }
+
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     fn plan_file(&self, half: Half) -> PathBuf {
-        self.dir.join(match half {
-            Half::Root => "root.plan",
-            Half::Net => "net.plan",
-        })
+        self.dir.join(plan_name(half))
     }
 
     /// The frozen plan of one half; none if it is not up, or was in an earlier boot of the host.
@@ -227,12 +236,11 @@ impl State {
     }
 
     fn read_plan(&self, half: Half) -> Result<Option<Plan>> {
-        let file = self.plan_file(half);
-        let Some(text) = read(&file)? else {
+        let Some(text) = self.read(plan_name(half))? else {
             return Ok(None);
         };
         let plan = Plan::from_text(&text).map_err(|mut e| {
-            e.what = format!("{}: {}", file.display(), e.what);
+            e.what = format!("{}: {}", self.plan_file(half).display(), e.what);
             e.hint("take down by hand what is up, then remove the file")
         })?;
         Ok((plan.boot == boot_id()?).then_some(plan))
@@ -337,15 +345,14 @@ impl State {
     }
 
     fn read_init(&self) -> Result<Option<Init>> {
-        let file = self.dir.join("init");
         let damaged = |why: String| {
             Error::new(
                 Exit::Invalid,
-                format!("{} cannot be read: {why}", file.display()),
+                format!("{} cannot be read: {why}", self.dir.join("init").display()),
             )
             .hint("see with ps whether its subhost-init lives, end it, then remove the file")
         };
-        let Some(text) = read(&file)? else {
+        let Some(text) = self.read("init")? else {
             return Ok(None);
         };
         serde_json::from_str(&text)
@@ -389,12 +396,11 @@ impl State {
     /// # Errors
     /// It is there and cannot be read.
     pub fn cgroups(&self) -> Result<Group> {
-        let file = self.cgroup_file();
-        let Some(text) = read(&file)? else {
+        let Some(text) = self.read("cgroup")? else {
             return Ok(Group::default());
         };
         serde_json::from_str(&text).map_err(|e| {
-            let what = format!("{} cannot be read: {e}", file.display());
+            let what = format!("{} cannot be read: {e}", self.cgroup_file().display());
             Error::new(Exit::Invalid, what)
                 .hint("remove its cgroups by hand (subhost-check finds them), then the file")
         })
@@ -443,7 +449,7 @@ impl State {
     /// The record is there and cannot be read.
     pub fn helper(&self) -> Result<Option<Identity>> {
         let file = self.dir.join("helper");
-        let Some(text) = read(&file)? else {
+        let Some(text) = self.read("helper")? else {
             return Ok(None);
         };
         let damaged = |e| {
@@ -479,7 +485,7 @@ impl State {
 
     /// How the last run ended.
     pub fn last(&self) -> Option<Last> {
-        let mut last: Last = serde_json::from_str(&told(&self.dir.join("last"))?).ok()?;
+        let mut last: Last = serde_json::from_str(&self.read("last").ok()??).ok()?;
         let killed = last.signal == Some(nix::libc::SIGKILL);
         let of_now = || matches!(self.init(), Ok(Some(init)) if init.since <= last.when);
         if killed && last.out_of_memory.is_none() && of_now() {
@@ -514,46 +520,4 @@ pub fn tty_of(pid: i32) -> Option<String> {
         let terminal = path.starts_with("/dev/pts") || path.starts_with("/dev/tty");
         terminal.then(|| shown(path))
     })
-}
-
-/// A small file of text; none if it is not there.
-///
-/// # Errors
-/// It cannot be read: what it says is not known then.
-fn read(file: &Path) -> Result<Option<String>> {
-    let mut text = Vec::new();
-    let open = File::options()
-        .read(true)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(file);
-    match open.and_then(|open| read_all(open, &mut text)) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).doing(|| format!("read {}", file.display())),
-        // What is no text is damaged: who reads it says so.
-        Ok(_) => Ok(Some(String::from_utf8(text).unwrap_or_else(|e| {
-            String::from_utf8_lossy(e.as_bytes()).into_owned()
-        }))),
-    }
-}
-
-/// Mostly one read is enough: a file of a tmpfs gives less than it is asked for only at its end.
-fn read_all(mut open: File, text: &mut Vec<u8>) -> std::io::Result<usize> {
-    const USUAL: usize = 4096;
-    text.resize(USUAL, 0);
-    let first = loop {
-        match open.read(text) {
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            other => break other?,
-        }
-    };
-    text.truncate(first);
-    match first < USUAL {
-        true => Ok(first),
-        false => open.take(MAX).read_to_end(text).map(|more| first + more),
-    }
-}
-
-/// The same, of what nothing depends on.
-fn told(file: &Path) -> Option<String> {
-    read(file).ok().flatten()
 }

@@ -9,11 +9,13 @@ mod limit;
 mod script;
 mod stop;
 
+use crate::cgroup::Group;
 use crate::config::{Config, Name, Net};
 use crate::error::{Error, Exit, Result, shown};
 use crate::net::{self, Network, netns};
 use crate::plan::{FORMAT, Half, Plan, Planned, Presence, Step};
-use crate::root::{self, mountinfo::Mounts};
+use crate::root;
+use crate::root::mountinfo::Mounts;
 use crate::state::{Lock, Running, State, boot_id};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,6 +52,14 @@ pub enum Status {
 }
 
 impl Status {
+    /// Of one that runs, by its cgroups.
+    pub(crate) fn running(group: &Group) -> Self {
+        match group.is_frozen() {
+            true => Status::Frozen,
+            false => Status::Running,
+        }
+    }
+
     /// In one word.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -228,7 +238,7 @@ impl Subhost {
         }
     }
 
-    fn has_config(&self) -> bool {
+    pub(crate) fn has_config(&self) -> bool {
         self.tree.join(self.name.as_str()).join("config").exists()
     }
 
@@ -246,7 +256,7 @@ impl Subhost {
     /// State or kernel cannot be read.
     pub fn status_with(&self, mounts: &Mounts, network: &mut Network) -> Result<Status> {
         if self.running()?.is_some() {
-            return self.status_running();
+            return self.state.cgroups().map(|group| Status::running(&group));
         }
         let mut up = false;
         for half in [Half::Root, Half::Net] {
@@ -258,13 +268,19 @@ impl Subhost {
                 let what = format!("its {} was begun and not finished", half.as_str());
                 return Ok(Status::Broken(what));
             }
-            for (planned, presence) in self.presences(&plan, true, mounts, network)? {
-                if presence != Presence::Ours && !matches!(planned.step, Step::Within { .. }) {
-                    let what = match presence {
-                        Presence::Foreign(what) => what,
-                        _ => format!("missing: {}", title(planned.step)),
-                    };
-                    return Ok(Status::Broken(what));
+            // Directories and claims are no state of the kernel's: what needs them makes them again.
+            let lasts = |planned: &Planned| {
+                let ours = matches!(planned.step, Step::Directory { .. } | Step::Claim { .. });
+                !ours && !matches!(planned.step, Step::Within { .. })
+            };
+            for planned in plan.planned().filter(lasts) {
+                match self.presence(planned, &plan, true, mounts, network)? {
+                    Presence::Ours => {}
+                    Presence::Foreign(what) => return Ok(Status::Broken(what)),
+                    Presence::Absent => {
+                        let what = format!("missing: {}", title(planned.step));
+                        return Ok(Status::Broken(what));
+                    }
                 }
             }
         }
@@ -275,15 +291,21 @@ impl Subhost {
         })
     }
 
-    /// Of one that runs.
-    ///
-    /// # Errors
-    /// Its state cannot be read.
-    pub fn status_running(&self) -> Result<Status> {
-        Ok(match self.state.cgroups()?.is_frozen() {
-            true => Status::Frozen,
-            false => Status::Running,
-        })
+    fn presence(
+        &self,
+        planned: Planned,
+        plan: &Plan,
+        frozen: bool,
+        mounts: &Mounts,
+        network: &mut Network,
+    ) -> Result<Presence> {
+        match planned.step {
+            Step::Claim { path } if self.state.has_claim(path) => Ok(Presence::Ours),
+            Step::Netns { .. } | Step::Cable { .. } | Step::Helper { .. } | Step::Routes { .. } => {
+                network.present(planned, &plan.steps, frozen)
+            }
+            _ => root::present(planned, mounts),
+        }
     }
 
     pub(crate) fn presences<'a>(
@@ -294,14 +316,7 @@ impl Subhost {
         network: &mut Network,
     ) -> Result<Vec<(Planned<'a>, Presence)>> {
         let one = |planned: Planned<'a>| {
-            let presence = match planned.step {
-                Step::Claim { path } if self.state.has_claim(path) => Presence::Ours,
-                Step::Netns { .. }
-                | Step::Cable { .. }
-                | Step::Helper { .. }
-                | Step::Routes { .. } => network.present(planned, &plan.steps, frozen)?,
-                _ => root::present(planned, mounts)?,
-            };
+            let presence = self.presence(planned, plan, frozen, mounts, network)?;
             Ok((planned, presence))
         };
         let mut steps = plan.planned().map(one).collect::<Result<Vec<_>>>()?;
@@ -375,7 +390,9 @@ fn plan(config: &Config, half: Half, state: &State, ids: Option<u32>) -> Result<
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut hook_env = BTreeMap::new();
+    let mut hook_timeout = Duration::ZERO;
     if !config.hooks.is_empty() {
+        hook_timeout = config.hook_timeout;
         hook_env.clone_from(&config.settings);
         hook_env.extend([
             ("NAME".to_owned(), config.name.to_string()),
@@ -397,7 +414,7 @@ fn plan(config: &Config, half: Half, state: &State, ids: Option<u32>) -> Result<
         netns,
         ids,
         hooks: config.hooks.clone(),
-        hook_timeout: config.hook_timeout,
+        hook_timeout,
         hook_env,
     })
 }

@@ -1,0 +1,50 @@
+//! The files of a state: small texts in a directory of a tmpfs, read by those who may have to look at a
+//! thousand of them.
+
+use crate::error::{Doing, Result};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// State is small; whatever is larger is damaged.
+const MAX: u64 = 4 << 20;
+
+/// A small file of text; none if it is not there.
+///
+/// # Errors
+/// It cannot be read: what it says is not known then.
+pub(super) fn read(file: &Path) -> Result<Option<String>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let doing = || format!("read {}", file.display());
+    let open = match openat(CWD, file, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        other => other.doing(doing)?,
+    };
+    let text = read_all(open.into()).doing(doing)?;
+    // What is no text is damaged: who reads it says so.
+    let damaged = |e: std::string::FromUtf8Error| String::from_utf8_lossy(e.as_bytes()).into();
+    Ok(Some(String::from_utf8(text).unwrap_or_else(damaged)))
+}
+
+/// The same, of what nothing depends on.
+pub(super) fn told(file: &Path) -> Option<String> {
+    read(file).ok().flatten()
+}
+
+/// Mostly one read is enough: a file of a tmpfs gives less than it is asked for only at its end.
+fn read_all(mut open: File) -> std::io::Result<Vec<u8>> {
+    const USUAL: usize = 4096;
+    let mut text = vec![0; USUAL];
+    let first = loop {
+        match open.read(&mut text) {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    text.truncate(first);
+    if first == USUAL {
+        open.take(MAX).read_to_end(&mut text)?;
+    }
+    Ok(text)
+}
