@@ -3,7 +3,8 @@
 
 use crate::error::{Errno, IntoErrno};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::os::fd::OwnedFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Fields of /proc/PID/stat. Times are in clock ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,14 +111,27 @@ impl Identity {
 /// The failed call.
 pub fn text(path: impl AsRef<std::path::Path>) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
-    let mut text = vec![0; 4096];
     let mut file = std::fs::File::open(path)?;
-    let mut length = file.read(&mut text)?;
-    if length == text.len() {
-        length += file.read_to_end(&mut text)?;
+    let (mut text, is_all) = first_page(&file)?;
+    if !is_all {
+        file.read_to_end(&mut text)?;
     }
-    text.truncate(length);
     Ok(text)
+}
+
+/// What one read of a page gives, in no more memory than it takes, and whether that was less than a page.
+///
+/// # Errors
+/// The failed call.
+pub fn first_page(file: impl AsFd) -> std::io::Result<(Vec<u8>, bool)> {
+    let mut page = [MaybeUninit::<u8>::uninit(); 4096];
+    let (read, rest) = loop {
+        match rustix::io::read(&file, &mut page[..]) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    Ok((read.to_vec(), !rest.is_empty()))
 }
 
 /// `pidfd_open(2)`.
@@ -148,7 +162,7 @@ pub fn has_ended(pidfd: &OwnedFd) -> bool {
 /// Waits until the process of a pidfd has ended; false if it has not within `limit`.
 pub fn wait(pidfd: &OwnedFd, limit: Option<std::time::Duration>) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::AsFd;
+
     let deadline = limit.map(|limit| std::time::Instant::now() + limit);
     loop {
         let timeout = match deadline {

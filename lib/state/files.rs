@@ -2,6 +2,7 @@
 //! thousand of them.
 
 use crate::error::{Doing, Result};
+use crate::proc;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::fs::File;
 use std::io::Read;
@@ -33,17 +34,9 @@ pub(super) fn told(file: &Path) -> Option<String> {
 }
 
 /// Mostly one read is enough: a file of a tmpfs gives less than it is asked for only at its end.
-fn read_all(mut open: File) -> std::io::Result<Vec<u8>> {
-    const USUAL: usize = 4096;
-    let mut text = vec![0; USUAL];
-    let first = loop {
-        match open.read(&mut text) {
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            other => break other?,
-        }
-    };
-    text.truncate(first);
-    if first == USUAL {
+fn read_all(open: File) -> std::io::Result<Vec<u8>> {
+    let (mut text, is_all) = proc::first_page(&open)?;
+    if !is_all {
         open.take(MAX).read_to_end(&mut text)?;
     }
     Ok(text)
