@@ -6,6 +6,7 @@ use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::{holders, proc, sys};
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -311,9 +312,9 @@ fn give(dir: &Path, controller: &str) -> std::io::Result<()> {
     )
 }
 
+/// Are there cgroups in it? By the links of its directory, which kernfs counts: there may be a thousand.
 fn has_directories(dir: &Path) -> bool {
-    let mut entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.any(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    std::fs::metadata(dir).is_ok_and(|meta| meta.nlink() > 2)
 }
 
 /// The processes in a cgroup and those below. A process of another pid namespace shows as 0.

@@ -2,7 +2,7 @@
 
 use super::claims::CLAIMS;
 use super::deferred::Deferred;
-use super::{RUN, SHARED, State, mark_shared, told, tty_of};
+use super::{RUN, SHARED, State, first_names, mark_shared, told, tty_of};
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::plan::Half;
 use rustix::fs::{FlockOperation, flock};
@@ -159,8 +159,9 @@ impl State {
             }
             crate::kept::release();
             if std::fs::remove_dir(RUN).is_err() && Path::new(SHARED).exists() {
-                let left = std::fs::read_dir(RUN).into_iter().flatten().flatten();
-                let left: Vec<PathBuf> = left.take(2).map(|entry| entry.path()).collect();
+                let left = first_names(Path::new(RUN), 2).unwrap_or_default();
+                let left: Vec<PathBuf> =
+                    left.iter().map(|name| Path::new(RUN).join(name)).collect();
                 if left == [Path::new(SHARED)] {
                     // Somebody else's namespace keeps the mount: from now on it is iproute2's.
                     mark_shared(false);

@@ -15,6 +15,7 @@ use crate::lsm::Label;
 use crate::plan::{Half, Plan};
 use crate::proc::{self, Identity};
 pub(crate) use claims::CLAIMS;
+pub(crate) use files::first_names;
 use files::told;
 pub use lock::Lock;
 use serde::{Deserialize, Serialize};
