@@ -91,6 +91,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod confine;
+mod dirs;
 pub mod enter;
 pub mod envfile;
 pub mod error;

@@ -147,8 +147,13 @@ pub fn rows(tree: &Path, names: Option<&[Name]>, look: Look) -> Result<Vec<Row>>
             mine.push((begin, some.filter_map(&mut one).collect::<Vec<Row>>()));
         }
     };
+    let here = nix::sched::sched_getcpu().ok();
+    let elsewhere = || {
+        leave(here);
+        work()
+    };
     let mut parts = std::thread::scope(|scope| {
-        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work);
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, elsewhere);
         // Where there can be no thread it is done here.
         let others: Vec<_> = (1..threads).map_while(|i| spawn(i).ok()).collect();
         let mut parts = work();
@@ -164,6 +169,18 @@ pub fn rows(tree: &Path, names: Option<&[Name]>, look: Look) -> Result<Vec<Row>>
     let mut rows: Vec<Row> = parts.into_iter().flat_map(|(_, rows)| rows).collect();
     usage(&mut rows, look);
     Ok(rows)
+}
+
+/// Takes this thread away from a processor. The kernel may begin a thread where its maker runs, and looks for a
+/// better place after some milliseconds: half of what all of this takes.
+fn leave(processor: Option<usize>) {
+    let us = nix::unistd::Pid::from_raw(0);
+    if let (Some(processor), Ok(mut others)) = (processor, nix::sched::sched_getaffinity(us)) {
+        // Where there is no other, it stays.
+        let _ = others
+            .unset(processor)
+            .and_then(|()| nix::sched::sched_setaffinity(us, &others));
+    }
 }
 
 /// State of another $SUBHOST's subhost is no row of ours, unless it was asked for.

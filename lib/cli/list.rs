@@ -192,11 +192,12 @@ fn table(rows: &[Row]) -> String {
     let long = |cell: &String| cell.chars().count();
     let width = |column: usize| lines.iter().map(|line| long(&line[column])).max();
     let widths: Vec<usize> = (0..USUAL.len()).filter_map(width).collect();
+    let spaces = " ".repeat(widths.iter().max().unwrap_or(&0) + 2);
     let mut text = String::new();
     for line in &lines {
         for (cell, width) in line.iter().zip(&widths) {
             text += cell;
-            text.extend(std::iter::repeat_n(' ', width - long(cell) + 2));
+            text.push_str(&spaces[..width - long(cell) + 2]);
         }
         text.truncate(text.trim_end().len());
         text.push('\n');

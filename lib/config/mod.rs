@@ -17,11 +17,13 @@ pub use trust::{check_above, unreachable_by_others};
 pub use values::{Cidr, Mac, signal_number};
 
 use crate::confine::{Rights, caps};
+use crate::dirs;
 use crate::envfile;
 use crate::error::{Doing, Error, Exit, Result, shown};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,24 +36,27 @@ impl Name {
     /// # Errors
     /// `Exit::Usage` with the rule.
     pub fn new(name: &str) -> Result<Self> {
-        let ok = name.len() <= 64
-            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-            && !["control", "defaults"].contains(&name);
-        if ok {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(Error::new(
+        Self::checked(name).ok_or_else(|| {
+            Error::new(
                 Exit::Usage,
                 format!("'{}' cannot be the name of a subhost", shown(name)),
             )
             .hint(
                 "a letter or digit, then letters, digits, '_', '.', '-', at most 64 bytes, \
                  not 'control' or 'defaults'",
-            ))
-        }
+            )
+        })
+    }
+
+    /// None if it cannot be one.
+    pub(crate) fn checked(name: &str) -> Option<Self> {
+        let ok = name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+            && !["control", "defaults"].contains(&name);
+        ok.then(|| Self(name.to_owned()))
     }
 
     /// The name as text.
@@ -310,16 +315,21 @@ pub fn names(tree: &Path) -> Result<Vec<Name>> {
 /// The same.
 pub fn names_and(tree: &Path, mut known: Vec<Name>) -> Result<Vec<Name>> {
     known.sort();
-    let entries = match std::fs::read_dir(tree) {
-        Ok(entries) => entries,
-        Err(e) => return Err(e).doing(|| format!("read {}", shown(tree))),
+    let mut names = Vec::new();
+    let is_known = |name: &str| {
+        known
+            .binary_search_by(|known| known.as_str().cmp(name))
+            .is_ok()
     };
-    let mut names: Vec<Name> = entries
-        .filter_map(std::result::Result::ok)
-        .filter_map(|entry| Name::new(entry.file_name().to_str()?).ok())
-        .filter(|name| known.binary_search(name).is_err())
-        .filter(|name| tree.join(name.as_str()).join("config").exists())
-        .collect();
+    let read = dirs::each(tree, |name| {
+        let other = std::str::from_utf8(name)
+            .ok()
+            .filter(|name| !is_known(name));
+        let other = other.and_then(Name::checked);
+        names.extend(other.filter(|name| tree.join(name.as_str()).join("config").exists()));
+        ControlFlow::Continue(())
+    });
+    read.doing(|| format!("read {}", shown(tree)))?;
     names.append(&mut known);
     names.sort();
     names.dedup();

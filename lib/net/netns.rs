@@ -1,9 +1,9 @@
 //! Named network namespaces by iproute2's convention (`ip-netns(8)`): a file in /run/netns with
 //! an nsfs mounted on it. `ip netns exec NAME` works on ours, and NET=netns:NAME on theirs.
 
+use crate::dirs;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::root::mountinfo::{self, Table};
-use crate::state::first_names;
 use crate::userns;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -144,7 +144,7 @@ fn share() -> Result<()> {
 /// Takes back what [`share`] made, when no namespace needs it any more. The directory stays, empty,
 /// as iproute2 leaves it: others may be waiting for its lock.
 fn unshare_dir() {
-    let is_empty = || first_names(Path::new(DIR), 1).is_ok_and(|names| names.is_empty());
+    let is_empty = || dirs::first(Path::new(DIR), 1).is_ok_and(|names| names.is_empty());
     if crate::state::is_marked_shared() && is_empty() {
         // Lazily: we hold its lock by a descriptor in it.
         let _ = umount2(DIR, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);

@@ -3,36 +3,13 @@
 
 use crate::error::{Doing, Result};
 use crate::proc;
-use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
-use std::ffi::{OsStr, OsString};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::fs::File;
 use std::io::Read;
-use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// State is small; whatever is larger is damaged.
 const MAX: u64 = 4 << 20;
-
-/// The first names in a directory, at most `count`; fewer are all. Asks for no more than that: of a thousand the
-/// kernel tells in half a millisecond, and readdir(3) always asks for as many.
-pub fn first_names(dir: &Path, count: usize) -> std::io::Result<Vec<OsString>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat(CWD, dir, flags, Mode::empty())?;
-    let mut space = [MaybeUninit::uninit(); 512];
-    let mut entries = RawDir::new(&dir, &mut space);
-    let mut names = Vec::new();
-    while names.len() < count
-        && let Some(entry) = entries.next()
-    {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if ![&b"."[..], b".."].contains(&name) {
-            names.push(OsStr::from_bytes(name).to_owned());
-        }
-    }
-    Ok(names)
-}
 
 /// A small file of text; none if it is not there.
 ///

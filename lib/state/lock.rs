@@ -2,7 +2,8 @@
 
 use super::claims::CLAIMS;
 use super::deferred::Deferred;
-use super::{RUN, SHARED, State, first_names, mark_shared, told, tty_of};
+use super::{RUN, SHARED, State, mark_shared, told, tty_of};
+use crate::dirs;
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::plan::Half;
 use rustix::fs::{FlockOperation, flock};
@@ -159,7 +160,7 @@ impl State {
             }
             crate::kept::release();
             if std::fs::remove_dir(RUN).is_err() && Path::new(SHARED).exists() {
-                let left = first_names(Path::new(RUN), 2).unwrap_or_default();
+                let left = dirs::first(Path::new(RUN), 2).unwrap_or_default();
                 let left: Vec<PathBuf> =
                     left.iter().map(|name| Path::new(RUN).join(name)).collect();
                 if left == [Path::new(SHARED)] {

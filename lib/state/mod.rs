@@ -10,18 +10,19 @@ mod lock;
 use crate::cgroup::Group;
 use crate::config::{Name, Stop};
 use crate::confine::Rights;
+use crate::dirs;
 use crate::error::{Doing, Error, Exit, Result, shown};
 use crate::lsm::Label;
 use crate::plan::{Half, Plan};
 use crate::proc::{self, Identity};
 pub(crate) use claims::CLAIMS;
-pub(crate) use files::first_names;
 use files::told;
 pub use lock::Lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -153,10 +154,11 @@ fn plan_name(half: Half) -> &'static str {
 
 /// The names of all subhosts that have state. Sorted.
 pub fn names() -> Vec<Name> {
-    let entries = std::fs::read_dir(RUN).into_iter().flatten();
-    let mut names: Vec<Name> = entries
-        .filter_map(|entry| Name::new(entry.ok()?.file_name().to_str()?).ok())
-        .collect();
+    let mut names = Vec::new();
+    let _ = dirs::each(Path::new(RUN), |name| {
+        names.extend(std::str::from_utf8(name).ok().and_then(Name::checked));
+        ControlFlow::Continue(())
+    });
     names.sort();
     names
 }
