@@ -150,7 +150,7 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
 
 /// By what the command is executed; none where we are out of reach ourselves, and have to be. Those who may
 /// look into all processes see us before it, a file's filter may not let it work, and what a security module
-/// does at the next execution is meant for the command.
+/// does at the next execution is meant for the command. Neither does it work everywhere.
 fn trampoline(init: &Init, anew: bool) -> Result<Option<Trampoline>> {
     let sees_all = init.ids.is_none() && init.rights.has(CapabilitySet::SYS_PTRACE);
     let is_usual =

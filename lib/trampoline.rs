@@ -9,6 +9,7 @@
 use crate::error::{Errno, IntoErrno};
 use crate::sys;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -28,8 +29,12 @@ impl Trampoline {
     /// Still empty.
     ///
     /// # Errors
-    /// EACCES where the host lets no memory be executed (`vm.memfd_noexec`).
+    /// EACCES where the host lets no memory be executed (`vm.memfd_noexec`); EFBIG where our files are limited,
+    /// and this is one: to write more would end us by a signal (`RLIMIT_FSIZE`).
     pub fn new() -> Result<Self, Errno> {
+        if getrlimit(Resource::RLIMIT_FSIZE)?.0 != RLIM_INFINITY {
+            return Err(Errno::EFBIG);
+        }
         let make = |flags| memfd_create("subhost-enter", MemfdFlags::CLOEXEC | flags);
         let sealed = MemfdFlags::ALLOW_SEALING;
         let image = match make(sealed | MemfdFlags::EXEC) {

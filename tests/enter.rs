@@ -661,3 +661,30 @@ fn help_needs_no_rights() {
         has(&without("subhost-enter --help").ok().stdout, &["Usage:"]);
     });
 }
+
+/// A stop looks for tools that hold ended processes by their name: it is the tool's, however that was called.
+#[test]
+fn it_is_named_the_same_however_it_was_called() {
+    running(|s| {
+        for tool in ["subhost-enter", "subhost enter"] {
+            let line = format!(
+                "{tool} -T w -- /bin/sh -c ': >/in; exec sleep 1000' & until [ -e $SUBHOST/w/live/in ]; do sleep 0.01; done
+                 cat /proc/$!/comm; rm $SUBHOST/w/live/in; kill $!; wait"
+            );
+            assert_eq!(s.sh(&line).ok().text(), "subhost-enter", "{tool}");
+        }
+    });
+}
+
+/// What it makes is small, but memory that is written to is a file to the kernel.
+#[test]
+fn a_limit_on_files_is_none_for_entering() {
+    running(|s| {
+        for blocks in [0, 1] {
+            let line = format!(
+                "ulimit -S -f {blocks}; exec subhost-enter -T w -- /bin/sh -c 'echo in; ulimit -f'"
+            );
+            assert_eq!(s.sh(&line).ok().text(), "in\nunlimited");
+        }
+    });
+}

@@ -28,7 +28,7 @@ use crate::error::{Doing, Error, Exit, Result};
 use crate::subhost::Subhost;
 use crate::sys;
 use clap::{Args, CommandFactory, Parser};
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -232,7 +232,10 @@ pub fn any() -> u8 {
     if let Some(main) = first.as_deref().and_then(named) {
         args.remove(0);
         args[0] = format!("subhost-{}", first.unwrap_or_default()).into();
-        CALLED.get_or_init(|| args[0].to_string_lossy().into_owned());
+        let called = CALLED.get_or_init(|| args[0].to_string_lossy().into_owned());
+        // A stop and those who look for what holds something go by the names of processes.
+        let name = CString::new(called.as_str()).unwrap_or_default();
+        let _ = rustix::thread::set_name(&name);
         return main(args);
     }
     let names: Vec<&str> = TOOLS.iter().map(|(name, _)| *name).collect();
