@@ -85,8 +85,8 @@ def settle():
 
 
 def spin():
-    """As long as that takes, busily: to look for it among a thousand links would cool the caches, and sleep the
-    processors."""
+    """As long as settle() usually takes, busily: to look among a thousand links would cool the caches, and to sleep
+    the processors."""
     end = time.perf_counter() + 0.03
     while time.perf_counter() < end:
         pass

@@ -7,12 +7,15 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Calls `f` with each name but `.` and `..`, in the kernel's order, until it breaks.
+/// Calls `f` with each name but `.` and `..`, in the kernel's order.
 ///
 /// # Errors
 /// The failed call.
-pub fn each(dir: &Path, f: impl FnMut(&[u8]) -> ControlFlow<()>) -> std::io::Result<()> {
-    by::<{ 32 << 10 }>(dir, f)
+pub fn each(dir: &Path, mut f: impl FnMut(&[u8])) -> std::io::Result<()> {
+    by::<{ 32 << 10 }>(dir, |name| {
+        f(name);
+        ControlFlow::Continue(())
+    })
 }
 
 /// The first names, at most `count`; fewer are all. To tell of a thousand takes the kernel half a millisecond,
@@ -32,7 +35,7 @@ pub fn first(dir: &Path, count: usize) -> std::io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// In portions of so many bytes.
+/// In portions of so many bytes, until `f` breaks.
 fn by<const BYTES: usize>(
     dir: &Path,
     mut f: impl FnMut(&[u8]) -> ControlFlow<()>,

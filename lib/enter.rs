@@ -1,15 +1,15 @@
-//! Joining a running subhost: one pidfd, one setns with all namespaces, and the command as a child
-//! in the subhost's pid namespace, which ends with it.
+//! Joining a running subhost by a pidfd of its PID 1: we join its mounts, to read its files and open its
+//! terminals there, and the command, a child in its pid namespace that ends with it, joins the rest.
 
 use crate::boot;
 use crate::cgroup::{Entry, Group, Who};
 use crate::config::Name;
-use crate::confine::Seccomp;
+use crate::confine::{Rights, Seccomp};
 use crate::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::login::{Program, cannot_run};
-use crate::lsm::Labelling;
+use crate::lsm::{Label, Labelling};
 use crate::spawn;
-use crate::state::{Init, Running};
+use crate::state::Running;
 use crate::terminal::{self, Signals, Terminal, Wiring};
 use crate::trampoline::Trampoline;
 use crate::{proc, sys, userns};
@@ -75,7 +75,9 @@ pub enum Joined {
 /// # Errors
 /// `Own`, `CannotRun`, `NotFound`.
 pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Result<Joined> {
-    let trampoline = trampoline(&running.init, join.anew).map_err(own)?;
+    let init = &running.init;
+    let trampoline = trampoline(&init.rights, &init.labels, init.ids.is_some(), join.anew);
+    let trampoline = trampoline.map_err(own)?;
     let signals = Signals::new().map_err(own)?;
     if join.wiring.interactive() && !join.quiet {
         eprintln!("{name}: joined (pid {})", running.init.identity.pid);
@@ -151,10 +153,14 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
 /// By what the command is executed; none where we are out of reach ourselves, and have to be. Those who may
 /// look into all processes see us before it, a file's filter may not let it work, and what a security module
 /// does at the next execution is meant for the command. Neither does it work everywhere.
-fn trampoline(init: &Init, anew: bool) -> Result<Option<Trampoline>> {
-    let sees_all = init.ids.is_none() && init.rights.has(CapabilitySet::SYS_PTRACE);
-    let is_usual =
-        !sees_all && init.labels.is_empty() && !matches!(init.rights.seccomp, Seccomp::Own(_));
+fn trampoline(
+    rights: &Rights,
+    labels: &[Label],
+    has_userns: bool,
+    anew: bool,
+) -> Result<Option<Trampoline>> {
+    let sees_all = !has_userns && rights.has(CapabilitySet::SYS_PTRACE);
+    let is_usual = !sees_all && labels.is_empty() && !matches!(rights.seccomp, Seccomp::Own(_));
     if let (true, Ok(trampoline)) = (is_usual, Trampoline::new()) {
         return Ok(Some(trampoline));
     }
@@ -369,4 +375,34 @@ pub fn aside(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Resu
     }
     let status = child.wait().doing(|| "wait for the command inside");
     status.map(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::confine::{Action, Profile};
+
+    /// A program that uses the library is never executed anew behind its back, nor caught inside.
+    #[test]
+    fn who_could_catch_us_is_entered_out_of_reach_only() {
+        let rights = |caps: CapabilitySet, seccomp| Rights {
+            caps: caps.bits(),
+            no_new_privs: false,
+            seccomp,
+        };
+        let usual = rights(CapabilitySet::CHOWN, Seccomp::Default);
+        let sees = rights(CapabilitySet::SYS_PTRACE, Seccomp::Default);
+        assert!(trampoline(&usual, &[], false, false).unwrap().is_some());
+        assert!(trampoline(&sees, &[], true, false).unwrap().is_some());
+        let error = trampoline(&sees, &[], false, false).unwrap_err();
+        assert!(error.to_string().contains("out_of_reach"), "{error}");
+        let label = [Label::AppArmor("profile".into())];
+        assert!(trampoline(&usual, &label, false, false).is_err());
+        let (default, rules) = (Action::Allow, Vec::new());
+        let own = rights(
+            CapabilitySet::CHOWN,
+            Seccomp::Own(Profile { default, rules }),
+        );
+        assert!(trampoline(&own, &[], false, false).is_err());
+    }
 }

@@ -162,7 +162,6 @@ pub fn has_ended(pidfd: &OwnedFd) -> bool {
 /// Waits until the process of a pidfd has ended; false if it has not within `limit`.
 pub fn wait(pidfd: &OwnedFd, limit: Option<std::time::Duration>) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
     let deadline = limit.map(|limit| std::time::Instant::now() + limit);
     loop {
         let timeout = match deadline {

@@ -97,13 +97,12 @@ struct Sum {
 /// How much of a row is filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Look {
-    /// Without what is told by the others.
+    /// Without what the others add.
     Usual,
-    /// With the processes and their CPU time.
+    /// With the number of processes and their CPU time.
     Counted,
-    /// With what takes the settings to tell where something is up, what went through cables, and
+    /// All: with what takes the settings to tell where something is up, what went through cables, and
     /// limits and what is counted against them.
-    /// All.
     Whole,
 }
 

@@ -302,3 +302,21 @@ fn check_warns_of_what_works_and_should_be_known() {
         assert_eq!(out.stdout, "");
     });
 }
+
+/// The state is the kernel's. What is only noted is noted again; what is mounted is missed.
+#[test]
+fn a_lost_claim_breaks_nothing_and_a_lost_mount_does() {
+    four(|s| {
+        let state = || s.state("hib");
+        s.host("rm -r /run/subhost/.in-use");
+        assert_eq!(state(), "hibernating");
+        s.tool("subhost-mount hib").silent();
+        assert!(s.test("grep -qx hib <<END\n$(readlink /run/subhost/.in-use/*)\nEND"));
+        s.host("umount opt/hib/live");
+        assert_eq!(state(), "broken");
+        let problem = listed(s, "hib")["problem"].to_string();
+        assert!(problem.contains("/hib/live"), "{problem}");
+        s.tool("subhost-mount hib").silent();
+        assert_eq!(state(), "hibernating");
+    });
+}

@@ -23,7 +23,6 @@ use crate::error::{Doing, Error, Exit, Result, shown};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -327,7 +326,6 @@ pub fn names_and(tree: &Path, mut known: Vec<Name>) -> Result<Vec<Name>> {
             .filter(|name| !is_known(name));
         let other = other.and_then(Name::checked);
         names.extend(other.filter(|name| tree.join(name.as_str()).join("config").exists()));
-        ControlFlow::Continue(())
     });
     read.doing(|| format!("read {}", shown(tree)))?;
     names.append(&mut known);

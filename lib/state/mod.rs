@@ -22,7 +22,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -157,7 +156,6 @@ pub fn names() -> Vec<Name> {
     let mut names = Vec::new();
     let _ = dirs::each(Path::new(RUN), |name| {
         names.extend(std::str::from_utf8(name).ok().and_then(Name::checked));
-        ControlFlow::Continue(())
     });
     names.sort();
     names
