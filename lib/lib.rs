@@ -117,3 +117,4 @@ pub mod sys;
 pub mod terminal;
 mod trampoline;
 pub mod userns;
+pub mod words;

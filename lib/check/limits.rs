@@ -4,8 +4,8 @@
 use super::Ability;
 use crate::boot;
 use crate::error::shown;
-use crate::report::bytes;
 use crate::root::mountinfo::Table;
+use crate::words::bytes;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 

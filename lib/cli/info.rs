@@ -5,7 +5,8 @@ use super::{Common, Tool, print};
 use crate::cgroup::Usage;
 use crate::config::Name;
 use crate::error::{Exit, Result, shown};
-use crate::report::{Look, Row, bytes, last, rows, span};
+use crate::report::{Look, Row, rows};
+use crate::words::{bytes, last, span};
 use clap::Parser;
 
 /// Tell all about subhosts

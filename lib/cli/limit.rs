@@ -4,7 +4,7 @@ use super::info::hits;
 use super::{Common, Tool, print};
 use crate::cgroup::Usage;
 use crate::error::{Error, Exit, Result};
-use crate::report::bytes;
+use crate::words::bytes;
 use clap::Parser;
 use serde::Serialize;
 use std::collections::BTreeMap;

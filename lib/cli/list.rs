@@ -3,7 +3,8 @@
 use super::{Common, Tool, print};
 use crate::config::Name;
 use crate::error::{Error, Exit, Result, shown};
-use crate::report::{Look, Row, bytes, last, rows, span};
+use crate::report::{Look, Row, rows};
+use crate::words::{bytes, last, span};
 use clap::Parser;
 
 /// Columns, by the names of `-o`.

@@ -2,6 +2,7 @@
 //! they need and no more. The bounding set is cut, so that no setuid file inside gives back what is
 //! not here.
 
+mod bpf;
 mod calls;
 pub mod caps;
 pub mod devices;
@@ -12,7 +13,8 @@ mod weak;
 
 use crate::error::{Doing, Error, Result};
 use crate::sys;
-pub use profile::{Action, Compare, Condition, Profile, Program, Rule};
+pub use bpf::Program;
+pub use profile::{Action, Compare, Condition, Profile, Rule};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities,
