@@ -535,8 +535,8 @@ fn tools_cannot_be_written(s: &Sandbox, caps: &str) {
         "root/bin/catch",
         "while :; do for p in /proc/[0-9]*; do
             case $(tr '\\0' ' ' <$p/cmdline) in self*)
-                exec 3<$p/exe && kill -9 ${p#/proc/} && sleep 1 && (: >>/proc/self/fd/3)
-                echo $? >/tried; exec sleep 1000;; esac; done; done 2>>/said",
+                { kill -9 ${p#/proc/}; sleep 1; (: >>/proc/self/fd/3)
+                echo $? >/tried; exec sleep 1000; } 3<$p/exe;; esac; done; done 2>>/said",
     );
     let before = s.world();
     let sums = s.host("cksum tools/*");
