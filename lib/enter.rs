@@ -8,6 +8,7 @@ use crate::confine::{Rights, Seccomp};
 use crate::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::login::{Program, cannot_run};
 use crate::lsm::{Label, Labelling};
+use crate::proc::Namespace;
 use crate::spawn;
 use crate::state::Running;
 use crate::terminal::{self, Signals, Terminal, Wiring};
@@ -17,7 +18,6 @@ use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::CapabilitySet;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -118,7 +118,7 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
     let spawned = spawn_inside(&program, join, running, way);
     // Out again: what we hold would keep the subhost's network and mounts from going when it ends.
     home.go().map_err(own)?;
-    let (terminal, child, command) = match spawned {
+    let (terminal, mut child, command) = match spawned {
         // No process can be made in a pid namespace whose PID 1 ends, nor in a cgroup that is gone.
         Err(error) if error.errno.is_some_and(is_too_late) && is_ending(running) => {
             return match split.in_world {
@@ -129,6 +129,8 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
         }
         other => other?,
     };
+    drop((entry, own_ids));
+    child.has_begun();
     let pid = child.id();
     let hand_on = |signal| {
         // As a terminal's would: to all that the command has in the foreground.
@@ -268,30 +270,26 @@ impl Split {
 /// The namespaces that we came from, and our root in them: joining a mount namespace leaves a
 /// chroot.
 struct Home {
-    namespaces: Vec<File>,
+    namespaces: Vec<OwnedFd>,
     root: OwnedFd,
 }
 
 impl Home {
     fn new(in_world: bool) -> Result<Self> {
-        let open = |kind: &str| File::open(format!("/proc/self/ns/{kind}"));
         // Our children's cannot be returned to from a user's world: there it stays as it is.
-        let kinds: &[&str] = match in_world {
-            true => &["mnt"],
-            false => &["mnt", "pid"],
+        let kinds: &[Namespace] = match in_world {
+            true => &[Namespace::Mnt],
+            false => &[Namespace::Mnt, Namespace::Pid],
         };
-        let namespaces = kinds
-            .iter()
-            .copied()
-            .map(open)
-            .collect::<std::io::Result<_>>()
-            .doing(|| "open our own namespaces")?;
+        let namespaces = kinds.iter().map(|kind| kind.ours());
+        let namespaces = namespaces.collect::<std::result::Result<_, Errno>>();
+        let namespaces = namespaces.doing(|| "open our own namespaces")?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open("/", flags, Mode::empty()).doing(|| "open our root")?;
         Ok(Self { namespaces, root })
     }
 
-    fn go(&self) -> Result<()> {
+    fn go(self) -> Result<()> {
         for namespace in &self.namespaces {
             setns(namespace, CloneFlags::empty()).doing(|| "return to our own namespaces")?;
         }

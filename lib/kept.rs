@@ -11,6 +11,7 @@
 
 use crate::error::{Doing, Errno, Error, IntoErrno, Result};
 use crate::init::tree::{attach, detached, directory, pivot};
+use crate::proc::Namespace;
 use crate::state::RUN;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -156,8 +157,8 @@ fn empty() -> Result<()> {
     let doing = || "make a mount namespace";
     unshare(CloneFlags::CLONE_NEWNS).doing(doing)?;
     // Our caller may be in a chroot.
-    let namespace = File::open("/proc/thread-self/ns/mnt").doing(doing)?;
-    setns(&namespace, CloneFlags::CLONE_NEWNS).doing(doing)?;
+    let ours = Namespace::Mnt.ours().doing(doing)?;
+    setns(&ours, CloneFlags::CLONE_NEWNS).doing(doing)?;
     let none = None::<&str>;
     let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(none, "/", none, slave, none).doing(doing)?;

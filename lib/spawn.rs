@@ -9,7 +9,7 @@
 use crate::cgroup::Entry;
 use crate::error::{Errno, IntoErrno};
 use crate::sys;
-use crate::trampoline::Trampoline;
+use crate::trampoline::{Report, Trampoline};
 use nix::sched::CloneFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -26,7 +26,9 @@ use std::process::ExitStatus;
 pub struct Child {
     pid: i32,
     pidfd: OwnedFd,
-    through: Option<Trampoline>,
+    /// The memory of its trampoline.
+    image: Option<OwnedFd>,
+    report: Option<Report>,
 }
 
 /// What is done in the child before all else is executed.
@@ -134,10 +136,12 @@ impl Exec {
             other => other,
         };
         let (pid, pidfd) = made?;
+        let (image, report) = self.through.map(Trampoline::apart).unzip();
         let child = Child {
             pid,
             pidfd,
-            through: self.through,
+            image,
+            report,
         };
         match failed {
             Errno::UnknownErrno => Ok(child),
@@ -224,7 +228,8 @@ impl Child {
         Ok(Self {
             pid,
             pidfd,
-            through: None,
+            image: None,
+            report: None,
         })
     }
 
@@ -240,7 +245,13 @@ impl Child {
 
     /// Why its program could not be executed, once it has ended.
     pub fn failure(&self) -> Option<Errno> {
-        self.through.as_ref().and_then(Trampoline::failure)
+        self.report.as_ref().and_then(Report::failure)
+    }
+
+    /// Lets go of what it needed to begin. Who does so while it runs has less to do when it has ended, and
+    /// that somebody waits for.
+    pub fn has_begun(&mut self) {
+        self.image = None;
     }
 
     /// Kills it and waits for its end.

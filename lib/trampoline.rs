@@ -18,9 +18,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 #[derive(Debug)]
 pub struct Trampoline {
     image: OwnedFd,
-    /// Has an errno if the program could not be executed.
-    report: EventFd,
+    report: Report,
 }
+
+/// Has an errno if the program could not be executed.
+#[derive(Debug)]
+pub struct Report(EventFd);
 
 /// What runs what the kernel does not know.
 const SHELL: &std::ffi::CStr = c"/bin/sh";
@@ -44,7 +47,9 @@ impl Trampoline {
         };
         Ok(Self {
             image: image.map_err(IntoErrno::into_errno)?,
-            report: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            report: Report(EventFd::from_flags(
+                EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK,
+            )?),
         })
     }
 
@@ -53,7 +58,7 @@ impl Trampoline {
     /// # Errors
     /// No memory.
     pub fn write(&self, paths: &[CString]) -> Result<(), Errno> {
-        let image = image(sys::trampoline(), self.report.as_fd().as_raw_fd(), paths);
+        let image = image(sys::trampoline(), self.report.0.as_fd().as_raw_fd(), paths);
         rustix::io::pwrite(&self.image, &image, 0)
             .and_then(|written| match written == image.len() {
                 true => fcntl_add_seals(&self.image, SEALS),
@@ -66,7 +71,7 @@ impl Trampoline {
     /// only if that fails.
     pub fn execute(&self, args: &[CString], env: &[CString]) -> Errno {
         // Across one execution: it sees to the next.
-        if let Err(errno) = rustix::io::fcntl_setfd(&self.report, rustix::io::FdFlags::empty()) {
+        if let Err(errno) = rustix::io::fcntl_setfd(&self.report.0, rustix::io::FdFlags::empty()) {
             return errno.into_errno();
         }
         let mut all = Vec::with_capacity(args.len() + 2);
@@ -75,9 +80,16 @@ impl Trampoline {
         sys::exec_fd(&self.image, &all, env)
     }
 
+    /// Its memory, and what it will report.
+    pub fn apart(self) -> (OwnedFd, Report) {
+        (self.image, self.report)
+    }
+}
+
+impl Report {
     /// Why the program could not be executed, when the child has ended. Those inside may have had a hand in it.
     pub fn failure(&self) -> Option<Errno> {
-        match self.report.read() {
+        match self.0.read() {
             Ok(errno) => Some(match i32::try_from(errno).map(Errno::from_raw) {
                 Ok(Errno::UnknownErrno) | Err(_) => Errno::EIO,
                 Ok(errno) => errno,

@@ -3,6 +3,7 @@
 
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
 use crate::ids::COUNT;
+use crate::proc::Namespace;
 use crate::sys;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -61,8 +62,7 @@ fn apart(flags: CloneFlags) -> std::result::Result<(), Errno> {
     let flags = flags | CloneFlags::CLONE_NEWUSER;
     match unshare(flags) {
         Err(Errno::EPERM) => {
-            let mounts = File::open("/proc/self/ns/mnt").map_err(IntoErrno::into_errno)?;
-            setns(mounts, CloneFlags::CLONE_NEWNS)?;
+            setns(Namespace::Mnt.ours()?, CloneFlags::CLONE_NEWNS)?;
             unshare(flags)
         }
         other => other,
@@ -115,7 +115,7 @@ pub fn namespace(pid: i32, kind: &str) -> Result<OwnedFd> {
 pub fn of(namespace: &OwnedFd) -> Result<Option<OwnedFd>> {
     let owner = sys::owning_userns(namespace).doing(|| "ask for the owner of a namespace")?;
     Ok(
-        (inode(&owner)? != inode(&self::namespace(std::process::id() as i32, "user")?)?)
+        (inode(&owner)? != inode(&Namespace::User.ours().doing(|| "open our user namespace")?)?)
             .then_some(owner),
     )
 }

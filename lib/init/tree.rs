@@ -11,6 +11,7 @@ use super::pick::{self, Picked, clone_of, pick_up};
 use super::spec::Spec;
 use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::kept;
+use crate::proc::Namespace;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
@@ -144,7 +145,7 @@ fn new_namespaces(may: bool) -> Result<()> {
     unshare(all).doing(doing)?;
     // Our caller may be in a chroot; the mount namespace's own root is what is to be changed, as
     // joining a mount namespace leads there. Joining the one that one is in does, too.
-    let namespace = File::open("/proc/self/ns/mnt").doing(|| "open our mount namespace")?;
+    let namespace = Namespace::Mnt.ours().doing(|| "open our mount namespace")?;
     setns(&namespace, CloneFlags::CLONE_NEWNS).doing(|| "go to the root of our mount namespace")?;
     // Slave, not private: a private copy would pin what the host unmounts. All of it: what stayed
     // shared would be unmounted on the host when we let go of it.

@@ -3,6 +3,7 @@
 
 use crate::dirs;
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::proc::Namespace;
 use crate::root::mountinfo::{self, Table};
 use crate::userns;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -189,7 +190,7 @@ fn there_and_back<T: Send>(
             }
         });
     }
-    let home = File::open("/proc/thread-self/ns/net").map_err(IntoErrno::into_errno)?;
+    let home = Namespace::Net.ours()?;
     go()?;
     let done = work();
     // Nothing of what comes may happen in there. What was made is found by its plan.

@@ -83,6 +83,23 @@ pub fn owning_userns(namespace: impl AsFd) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// A namespace of the process or thread of a pidfd (`PIDFD_GET_*_NAMESPACE` of include/uapi/linux/pidfd.h, by
+/// its number there). Linux 6.11.
+///
+/// # Errors
+/// ENOTTY or EINVAL before; the errno of the call.
+pub fn namespace_of(pidfd: impl AsFd, number: u8) -> Result<OwnedFd, Errno> {
+    const PIDFS_IOCTL_MAGIC: nix::libc::c_ulong = 0xff00;
+    // SAFETY: the ioctl takes no argument and returns a new descriptor, which we own.
+    unsafe {
+        let fd = Errno::result(nix::libc::ioctl(
+            pidfd.as_fd().as_raw_fd(),
+            (PIDFS_IOCTL_MAGIC | nix::libc::c_ulong::from(number)) as _,
+        ))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
 /// `struct file_handle` of `open_by_handle_at(2)` with room for one of nsfs (include/uapi/linux/nsfs.h).
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
