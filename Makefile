@@ -70,11 +70,13 @@ bench: setup-check
 	sh contrib/setup.sh bench
 	$(ENV) $(MAKE) build
 	mkdir -p target/bench
+	$(ENV) $(MAKE) install DESTDIR=$$PWD/target/bench/installed PREFIX=
 	$(ENV) $(CARGO) run --quiet --locked --example defaults >target/bench/defaults.h
-	cc -O2 -static -Itarget/bench -o target/bench/raw-cycle benches/raw-cycle.c
+	cc -O2 -static -Itarget/bench -o target/bench/raw-cycle.linked benches/raw-cycle.c
+	install -m 755 target/bench/raw-cycle.linked target/bench/raw-cycle
 	[ -e target/bench/minbase/bin/true ] || debootstrap --variant=minbase stable target/bench/minbase || rm -rf target/bench/minbase
 	tree=$$PWD/target/bench/minbase; [ -e "$$tree/bin/true" ] || tree=; \
-		$(ENV) BENCH_TREE=$$tree python3 benches/bench.py --out docs "$$PWD/$(BUILT)" target/bench/raw-cycle
+		$(ENV) BENCH_TREE=$$tree python3 benches/bench.py --out docs "$$PWD/target/bench/installed/sbin" target/bench/raw-cycle
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps

@@ -14,6 +14,9 @@ on the machine and its mood; the ratios, taken in the same run, do much less.
 BENCH_TREE names the system tree that serves as layer, for example one that debootstrap made; if unset, a
 small one is made of busybox-static. ROUNDS (default 30) and OTHERS (default 1000) say how much.
 
+It wants TOOLS and RAW installed, not where a linker left them: that leaves a file in the page cache a page at a
+time, and whatever is mapped of it takes longer by a twentieth.
+
 Needs root. It works in mount and network namespaces of its own, in a directory of mkdtemp's, and must touch
 nothing of the host.
 """
