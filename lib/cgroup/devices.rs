@@ -94,6 +94,9 @@ pub(super) fn allow(dir: &Path, rules: &[Rule]) -> std::io::Result<()> {
 }
 
 /// The program: 1 allows. Making nodes of what is allowed is allowed, as PID 1 does for its /dev.
+///
+/// The kernel follows it along every way through it when it is loaded, which takes longer than to run it ever
+/// will: what is usual costs one test.
 pub(super) fn program(rules: &[Rule]) -> Vec<Instruction> {
     // struct bpf_cgroup_dev_ctx of include/uapi/linux/bpf.h: u32 access_type, major, minor;
     // access_type is the kind (1 block, 2 character) and above 16 bits the access (1 mknod, 2 read,
@@ -102,43 +105,65 @@ pub(super) fn program(rules: &[Rule]) -> Vec<Instruction> {
     const MOVE: u8 = 0xbf;
     const MOVE_NUMBER: u8 = 0xb7;
     const AND: u8 = 0x57;
+    const OR: u8 = 0x4f;
+    const SHIFT_LEFT: u8 = 0x67;
     const SHIFT_RIGHT: u8 = 0x77;
-    const JUMP_NOT_EQUAL: u8 = 0x55;
+    const IF_EQUAL: u8 = 0x15;
+    const IF_NOT_EQUAL: u8 = 0x55;
+    /// Of the lower 32 bits.
+    const IF_SAME: u8 = 0x16;
+    const IF_OTHER: u8 = 0x56;
     const EXIT: u8 = 0x95;
-    let op = |code, to: u8, from: u8, offset, number| Instruction {
+    // MINORBITS of include/linux/kdev_t.h: no minor is larger.
+    const MINOR_BITS: u32 = 20;
+    let op = |code, to: u8, from: u8, number: u32| Instruction {
         code,
         registers: from << 4 | to,
-        offset,
-        number,
+        offset: 0,
+        number: number.cast_signed(),
     };
+    // 2: access. 3: kind. 4: major. 5: major and minor.
     let mut all = vec![
-        op(LOAD_WORD, 2, 1, 0, 0),
-        op(MOVE, 3, 2, 0, 0),
-        op(AND, 3, 0, 0, 0xffff),
-        op(SHIFT_RIGHT, 2, 0, 0, 16),
-        op(LOAD_WORD, 4, 1, 4, 0),
-        op(LOAD_WORD, 5, 1, 8, 0),
+        op(LOAD_WORD, 2, 1, 0),
+        op(MOVE, 3, 2, 0),
+        op(AND, 3, 0, 0xffff),
+        op(SHIFT_RIGHT, 2, 0, 16),
+        op(LOAD_WORD, 4, 1, 0),
+        op(MOVE, 5, 4, 0),
+        op(SHIFT_LEFT, 5, 0, MINOR_BITS),
+        op(LOAD_WORD, 0, 1, 0),
+        op(OR, 5, 0, 0),
     ];
-    for rule in rules {
-        let allowed = 1 | if rule.read { 2 } else { 0 } | if rule.write { 4 } else { 0 };
-        let kind = if rule.block { 1 } else { 2 };
-        let mut tests = vec![(3, kind), (4, rule.major.cast_signed())];
-        tests.extend(rule.minor.map(|minor| (5, minor.cast_signed())));
-        // Those that are not equal go on with the next rule: past the other tests, three for the access,
-        // and two that allow.
-        let count = tests.len() as i16;
-        for (at, (register, number)) in (1..).zip(tests) {
-            all.push(op(JUMP_NOT_EQUAL, register, 0, count - at + 5, number));
+    (all[4].offset, all[7].offset) = (4, 8);
+    // The tests that lead to where it is allowed.
+    let mut allowing = Vec::new();
+    for (kind, block) in [(2, false), (1, true)] {
+        let of_kind = all.len();
+        all.push(op(IF_NOT_EQUAL, 3, 0, kind));
+        for rule in rules.iter().filter(|rule| rule.block == block) {
+            let (register, number) = match rule.minor {
+                Some(minor) => (5, rule.major << MINOR_BITS | minor),
+                None => (4, rule.major),
+            };
+            if rule.read && rule.write {
+                allowing.push(all.len());
+                all.push(op(IF_SAME, register, 0, number));
+                continue;
+            }
+            let allowed = 1 | if rule.read { 2 } else { 0 } | if rule.write { 4 } else { 0 };
+            let mut other = op(IF_OTHER, register, 0, number);
+            other.offset = 3;
+            all.extend([other, op(MOVE, 0, 2, 0), op(AND, 0, 0, !allowed)]);
+            allowing.push(all.len());
+            all.push(op(IF_EQUAL, 0, 0, 0));
         }
-        all.extend([
-            op(MOVE, 0, 2, 0, 0),
-            op(AND, 0, 0, 0, !allowed),
-            op(JUMP_NOT_EQUAL, 0, 0, 2, 0),
-            op(MOVE_NUMBER, 0, 0, 0, 1),
-            op(EXIT, 0, 0, 0, 0),
-        ]);
+        all[of_kind].offset = (all.len() - of_kind - 1) as i16;
     }
-    all.extend([op(MOVE_NUMBER, 0, 0, 0, 0), op(EXIT, 0, 0, 0, 0)]);
+    all.extend([op(MOVE_NUMBER, 0, 0, 0), op(EXIT, 0, 0, 0)]);
+    for from in allowing {
+        all[from].offset = (all.len() - from - 1) as i16;
+    }
+    all.extend([op(MOVE_NUMBER, 0, 0, 1), op(EXIT, 0, 0, 0)]);
     all
 }
 
@@ -163,9 +188,18 @@ mod tests {
                 0xbf => registers[to] = registers[from],
                 0xb7 => registers[to] = number,
                 0x57 => registers[to] &= number,
+                0x4f => registers[to] |= registers[from],
+                0x67 => registers[to] <<= number,
                 0x77 => registers[to] >>= number,
-                0x55 if registers[to] != number => at += op.offset as usize,
-                0x55 => {}
+                0x15 | 0x16 | 0x55 | 0x56 => {
+                    let [is, wanted] = match op.code {
+                        0x16 | 0x56 => [registers[to], number].map(|all| all & 0xffff_ffff),
+                        _ => [registers[to], number],
+                    };
+                    if (is == wanted) == [0x15, 0x16].contains(&op.code) {
+                        at += op.offset as usize;
+                    }
+                }
                 0x95 => return registers[0] == 1,
                 other => panic!("{other:#x}"),
             }
@@ -182,7 +216,15 @@ mod tests {
             read: true,
             write: false,
         };
-        let rules = [&USUAL[..], &[disk]].concat();
+        // Of a number that takes all bits.
+        let far = Rule {
+            major: 4095,
+            minor: Some(0xf_ffff),
+            read: false,
+            write: true,
+            ..disk
+        };
+        let rules = [&USUAL[..], &[disk, far]].concat();
         let program = program(&rules);
         let allows = |kind, access, major, minor| allows(&program, kind, access, major, minor);
         assert!(allows(2, 6, 1, 3) && allows(2, 2, 1, 9) && allows(2, 6, 136, 77));
@@ -193,6 +235,8 @@ mod tests {
         assert!(!allows(1, 2, 8, 0) && !allows(1, 1, 8, 0));
         assert!(allows(1, 2, 7, 300) && !allows(1, 4, 7, 300) && !allows(1, 6, 7, 300));
         assert!(!allows(1, 2, 7, 301));
+        assert!(allows(1, 5, 4095, 0xf_ffff) && !allows(1, 2, 4095, 0xf_ffff));
+        assert!(!allows(2, 4, 4095, 0xf_ffff) && !allows(1, 4, 4094, 0xf_ffff));
     }
 
     #[test]
