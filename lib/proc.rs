@@ -2,8 +2,8 @@
 //! process that it was.
 
 use crate::error::{Errno, IntoErrno};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::sys;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -13,16 +13,25 @@ mod socket;
 pub use link::{Link, host_mac};
 
 use crate::config::{Cable, Config, Net};
-use crate::error::{Doing, Errno, Error, Exit, Result, shown};
+use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::plan::{Planned, Step};
+use crate::sys;
 use netlink::Netlink;
 use netns::Found;
 use present::Cabled;
 use socket::Socket;
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
 use std::time::Duration;
+
+/// Has a link do without IPv6: a bridge's port has no use for it, and of each there would be a route to all
+/// multicast, all of which the kernel looks through whenever a link changes. Where /proc/sys cannot be written to,
+/// it only takes longer.
+fn without_ipv6(link: &str) {
+    let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1");
+}
 
 /// The steps that make a subhost's network. `ids`: the first id of its user namespace.
 pub fn steps(config: &Config, ids: Option<u32>) -> Vec<Step> {
@@ -251,8 +260,11 @@ impl Network {
 
     fn configure(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
         let host = self.netlink.host()?;
+        if cable.bridge.is_some() {
+            without_ipv6(&cable.host);
+        }
         self.netlink
-            .set_alias(&host, &cable.host, alias, cable.bridge.is_some())
+            .set_alias(&host, &cable.host, alias)
             .doing(|| format!("mark the link {}", cable.host))?;
         let inner = self.handle(name)?;
         let index = inner
@@ -267,7 +279,11 @@ impl Network {
                 .add_address(&inner, index, *cidr)
                 .doing(|| format!("give {} the address {cidr}", cable.inner))?;
         }
-        Ok(())
+        // Last: what changes of a bridge's port that is up the kernel tells to all that listen, and each time
+        // looks at the other ports and at every route.
+        host.index(&cable.host)
+            .and_then(|index| self.netlink.up(&host, index.ok_or(Errno::ENODEV)?))
+            .doing(|| format!("bring up {}", cable.host))
     }
 
     /// Takes away what the step made, if it is there and ours. `wait`: until the kernel has done
@@ -313,17 +329,43 @@ impl Network {
     /// Takes away a cable of ours by its host end.
     fn remove_cable(&mut self, netns: &str, link: Link, wait: bool) -> Result<()> {
         let host = self.netlink.host()?;
-        if !wait && self.ends_in(netns, &link)? {
-            let name = format!("gone{}", link.index);
-            if self.netlink.discard(&host, link.index, &name).is_ok() {
-                self.discarded.push((link.index, link.alias));
-                return Ok(());
-            }
+        if !wait
+            && let Some(namespace) = self.peers_namespace(netns, &link)?
+            && self.discard(&host, &link, &namespace).is_ok()
+        {
+            self.discarded.push((link.index, link.alias));
+            return Ok(());
         }
         match self.netlink.delete(&host, link.index) {
             Ok(()) | Err(Errno::ENODEV) => Ok(()),
             Err(errno) => Err(Error::sys(format!("delete the link {}", link.name), errno)),
         }
+    }
+
+    /// Takes the name from a cable's host end, so that it is free at once, and cuts the cable: nothing passes it
+    /// any more. Off its bridge the kernel takes it when it takes it away. It is cut at its inner end: what the
+    /// kernel does when a bridge's port is taken down costs the more, the more ports the bridge has.
+    fn discard(
+        &self,
+        host: &Socket,
+        link: &Link,
+        namespace: &OwnedFd,
+    ) -> std::result::Result<(), Errno> {
+        let name = format!("gone{}", link.index);
+        let renamed = self.netlink.rename(host, link.index, &name);
+        // A netlink socket would keep the namespace for a while after it was closed.
+        let cut = |peer| {
+            netns::within(namespace, || {
+                let socket = UnixDatagram::unbound().map_err(IntoErrno::into_errno)?;
+                sys::link_down(socket, peer)
+            })
+        };
+        if renamed.is_ok() && link.peer.is_some_and(|peer| cut(peer).is_ok()) {
+            return Ok(());
+        }
+        // Before Linux 6.2 one that is up cannot be renamed.
+        self.netlink.down(host, link.index)?;
+        renamed.or_else(|_| self.netlink.rename(host, link.index, &name))
     }
 
     /// Deletes the cables that were left to the kernel, as somebody keeps their namespace.
@@ -337,15 +379,16 @@ impl Network {
         Ok(())
     }
 
-    /// Is the other end where we put it? Only then does it go with the namespace.
-    fn ends_in(&mut self, name: &str, link: &Link) -> Result<bool> {
+    /// The namespace `name` if the other end is there, where we put it. Only then does it go with it.
+    fn peers_namespace(&mut self, name: &str, link: &Link) -> Result<Option<OwnedFd>> {
         let Found::Namespace(namespace) = netns::find(name)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let host = self.netlink.host()?;
         let id = self.netlink.netns_id(&host, namespace.as_fd());
         // An answer that does not come costs the time of an explicit removal.
-        Ok(link.peer_netns.is_some() && id.unwrap_or(None) == link.peer_netns)
+        let is_there = link.peer_netns.is_some() && id.unwrap_or(None) == link.peer_netns;
+        Ok(is_there.then_some(namespace))
     }
 
     /// All links of the host by name, with what went through them or without. With a thousand subhosts the

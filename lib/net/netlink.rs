@@ -9,8 +9,7 @@ use crate::error::{Doing, Errno, Result};
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkExtentMask,
-    LinkMessage,
+    InfoData, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage,
 };
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
@@ -122,8 +121,7 @@ impl Netlink {
         socket.order(RouteNetlinkMessage::NewLink(message), MAKE)
     }
 
-    /// Both ends of a cable, in one message: names, bridge, peer's namespace, MACs, MTU, host end
-    /// up. The inner end cannot be up before it has a peer (ENOTCONN).
+    /// Both ends of a cable, in one message: names, bridge, peer's namespace, MACs, MTU. Both are down.
     pub fn add_cable(
         &self,
         socket: &Socket,
@@ -136,8 +134,7 @@ impl Netlink {
             .address(cable.mac.0.to_vec())
             .setns_by_fd(namespace.as_raw_fd());
         let mut host = LinkMessageBuilder::<LinkVeth>::new(&cable.host, &cable.inner)
-            .address(host_mac(cable.mac).0.to_vec())
-            .up();
+            .address(host_mac(cable.mac).0.to_vec());
         if let Some(mtu) = cable.mtu {
             peer = peer.mtu(mtu);
             host = host.mtu(mtu);
@@ -151,25 +148,9 @@ impl Netlink {
         socket.order(RouteNetlinkMessage::NewLink(message), MAKE)
     }
 
-    /// Marks a link; not possible in the message that makes it. With `bare` it makes itself no IPv6
-    /// address: what is a bridge's port has none of its own to be reached by, and of each there would be
-    /// routes, which the kernel looks through whenever any link of the host changes.
-    pub fn set_alias(&self, socket: &Socket, name: &str, alias: &str, bare: bool) -> Answer<()> {
-        let message = || LinkUnspec::new_with_name(name).alias(alias).build();
-        if bare {
-            let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-            let mut message = message();
-            let family = AfSpecUnspec::Inet6(vec![none]);
-            message
-                .attributes
-                .push(LinkAttribute::AfSpecUnspec(vec![family]));
-            match set(socket, message) {
-                // A kernel without IPv6.
-                Err(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP) => {}
-                other => return other,
-            }
-        }
-        set(socket, message())
+    /// Marks a link; not possible in the message that makes it.
+    pub fn set_alias(&self, socket: &Socket, name: &str, alias: &str) -> Answer<()> {
+        set(socket, LinkUnspec::new_with_name(name).alias(alias).build())
     }
 
     /// Brings a link up.
@@ -177,19 +158,14 @@ impl Netlink {
         set(socket, LinkUnspec::new_with_index(index).up().build())
     }
 
-    /// Takes a link down, so that nothing passes it any more, and gives it another name, so that its own
-    /// is free at once. Off its bridge the kernel takes it when it takes it away: that costs the more, the
-    /// more ports the bridge has.
-    pub fn discard(&self, socket: &Socket, index: u32, name: &str) -> Answer<()> {
-        let link = || LinkUnspec::new_with_index(index);
-        match set(socket, link().name(name).down().build()) {
-            // Before Linux 6.2 one that is up cannot be renamed.
-            Err(Errno::EBUSY) => {
-                set(socket, link().down().build())?;
-                set(socket, link().name(name).build())
-            }
-            other => other,
-        }
+    /// Takes a link down.
+    pub fn down(&self, socket: &Socket, index: u32) -> Answer<()> {
+        set(socket, LinkUnspec::new_with_index(index).down().build())
+    }
+
+    /// Gives a link another name.
+    pub fn rename(&self, socket: &Socket, index: u32, name: &str) -> Answer<()> {
+        set(socket, LinkUnspec::new_with_index(index).name(name).build())
     }
 
     /// Deletes a link, and with a veth its peer; waits for the kernel.

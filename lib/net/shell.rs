@@ -33,11 +33,10 @@ pub fn up(step: &Step) -> Vec<String> {
             ];
             if let Some(bridge) = &cable.bridge {
                 lines.push(format!(
-                    "[ ! -e /proc/sys/net/ipv6 ] || ip link set {host} addrgenmode none"
+                    "[ ! -e /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/{host}/disable_ipv6"
                 ));
                 lines.push(format!("ip link set {host} master {}", quote(bridge)));
             }
-            lines.push(format!("ip link set {host} up"));
             lines.push(format!("ip -n {netns} link set {inner} up"));
             for cidr in &cable.addresses {
                 let more = match (cidr.address.is_ipv6(), cidr.prefix) {
@@ -49,6 +48,7 @@ pub fn up(step: &Step) -> Vec<String> {
                     "ip -n {netns} address add {cidr}{more} dev {inner}"
                 ));
             }
+            lines.push(format!("ip link set {host} up"));
             lines
         }
         Step::Helper { netns } => match super::helper::command_line(netns) {

@@ -27,6 +27,7 @@ pub fn netns_cookie(socket: impl AsFd) -> Result<u64, Errno> {
 
 /// `struct ifreq` of `netdevice(7)`: a name, and a union of 24 bytes.
 #[repr(C)]
+#[derive(Default)]
 struct LinkRequest {
     name: [u8; nix::libc::IFNAMSIZ],
     answer: [u8; 24],
@@ -34,18 +35,41 @@ struct LinkRequest {
 
 /// Asks for something of the link `name` in the network namespace of `socket`.
 fn ask_link(socket: impl AsFd, request: nix::libc::c_ulong, name: &str) -> Result<[u8; 24], Errno> {
-    let mut asked = LinkRequest {
-        name: [0; nix::libc::IFNAMSIZ],
-        answer: [0; 24],
-    };
+    let mut asked = LinkRequest::default();
     // The last byte stays NUL.
     if name.len() >= nix::libc::IFNAMSIZ {
         return Err(Errno::EINVAL);
     }
     asked.name[..name.len()].copy_from_slice(name.as_bytes());
-    // SAFETY: the kernel reads the name, which ends with a NUL, and writes no more than the union.
-    let rc = unsafe { nix::libc::ioctl(socket.as_fd().as_raw_fd(), request as _, &raw mut asked) };
-    Errno::result(rc).map(|_| asked.answer)
+    link_request(socket, request, &mut asked).map(|()| asked.answer)
+}
+
+fn link_request(
+    socket: impl AsFd,
+    request: nix::libc::c_ulong,
+    asked: &mut LinkRequest,
+) -> Result<(), Errno> {
+    // SAFETY: the kernel reads the name, which ends with a NUL, and writes no more than the struct.
+    let rc = unsafe {
+        let asked = std::ptr::from_mut(asked);
+        nix::libc::ioctl(socket.as_fd().as_raw_fd(), request as _, asked)
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// Takes the link of a number down (SIOCGIFNAME, SIOCGIFFLAGS, SIOCSIFFLAGS).
+///
+/// # Errors
+/// ENODEV if there is none; the errno of the call.
+pub fn link_down(socket: impl AsFd, index: u32) -> Result<(), Errno> {
+    let mut link = LinkRequest::default();
+    link.answer[..4].copy_from_slice(&index.to_ne_bytes());
+    link_request(&socket, nix::libc::SIOCGIFNAME, &mut link)?;
+    link_request(&socket, nix::libc::SIOCGIFFLAGS, &mut link)?;
+    let [low, high, ..] = link.answer;
+    let flags = u16::from_ne_bytes([low, high]) & !(nix::libc::IFF_UP as u16);
+    link.answer[..2].copy_from_slice(&flags.to_ne_bytes());
+    link_request(&socket, nix::libc::SIOCSIFFLAGS, &mut link)
 }
 
 /// The number of a link (SIOCGIFINDEX).
@@ -90,11 +114,12 @@ pub fn owning_userns(namespace: impl AsFd) -> Result<OwnedFd, Errno> {
 /// ENOTTY or EINVAL before; the errno of the call.
 pub fn namespace_of(pidfd: impl AsFd, number: u8) -> Result<OwnedFd, Errno> {
     const PIDFS_IOCTL_MAGIC: nix::libc::c_ulong = 0xff00;
-    // SAFETY: the ioctl takes no argument and returns a new descriptor, which we own.
+    // SAFETY: the ioctl takes 0 as its argument and returns a new descriptor, which we own.
     unsafe {
         let fd = Errno::result(nix::libc::ioctl(
             pidfd.as_fd().as_raw_fd(),
             (PIDFS_IOCTL_MAGIC | nix::libc::c_ulong::from(number)) as _,
+            0 as nix::libc::c_ulong,
         ))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
