@@ -278,6 +278,21 @@ mod tests {
     }
 
     #[test]
+    fn namespaces_are_those_that_proc_shows() {
+        use Namespace::{Mnt, Net, Pid, User};
+        for kind in [Mnt, Net, Pid, User] {
+            let ours = rustix::fs::fstat(kind.ours().unwrap()).unwrap();
+            let shown = namespace(std::process::id() as i32, kind.name()).unwrap();
+            assert_eq!(ours.st_ino, shown, "{kind:?}");
+            // By the kernel's call, where it has it.
+            let us = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
+            if let Ok(asked) = sys::namespace_of(us, kind.number()) {
+                assert_eq!(rustix::fs::fstat(asked).unwrap().st_ino, shown, "{kind:?}");
+            }
+        }
+    }
+
+    #[test]
     fn identity_of_ourselves() {
         let (us, _) = Identity::of(std::process::id() as i32).unwrap();
         assert!(us.alive().unwrap().is_some());

@@ -90,6 +90,7 @@ fn a_cable_leads_from_the_bridge_to_eth0() {
         assert_eq!(outer["ifalias"], "subhost:w:0");
         assert_eq!(outer["linkinfo"]["info_kind"], "veth");
         assert!(is_up(&outer));
+        assert_eq!(s.host("ip -6 address show dev w0"), "", "a port's own");
         let inner = link(s, "w", "eth0");
         assert!(is_up(&inner));
         let mac = inner["address"].as_str().unwrap().to_owned();
@@ -417,6 +418,41 @@ fn a_held_namespace_does_not_keep_the_names() {
         holder.kill();
         holder.wait();
         s.tool("subhost-stop --sync w").run();
+        s.same(&before);
+    });
+}
+
+/// What only an open file keeps nobody finds: the cable goes when it is closed, and carries nothing until then.
+#[test]
+fn the_cable_of_a_namespace_that_is_kept_is_cut() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", "BRIDGES=br0\nADDR0=192.0.2.10/24\n");
+        s.host("ip address add 192.0.2.1/24 dev br0");
+        let before = s.world();
+        s.tool("subhost-net w").silent();
+        let reached = || s.test("busybox ping -c 1 -W 1 192.0.2.10");
+        eventually("it is reached", reached);
+        let mut keeper = s.sh("exec sleep 1000 9</run/netns/w").start();
+        let file = format!("test -e /proc/{}/fd/9", keeper.pid());
+        eventually("the keeper keeps it", || s.test(&file));
+        s.tool("subhost-stop w").silent();
+        let kept = s.json("ip -j link show type veth");
+        let flags = kept[0]["flags"].as_array().unwrap();
+        assert!(flags.contains(&"NO-CARRIER".into()), "{kept}");
+        assert!(!reached(), "{kept}");
+        // Its name and its address are free.
+        s.tool("subhost-net w").silent();
+        eventually("the new one is reached", reached);
+        keeper.kill();
+        keeper.wait();
+        s.tool("subhost-stop --sync w").silent();
+        eventually("the old one is gone", || {
+            s.json("ip -j link show type veth")
+                .as_array()
+                .unwrap()
+                .is_empty()
+        });
         s.same(&before);
     });
 }
