@@ -1,6 +1,7 @@
 //! Networks: from settings to steps, and each step's present, act, undo and shell form. The host's
 //! own links, and whatever is not exactly what a plan makes, are never touched.
 
+mod cable;
 pub mod helper;
 mod link;
 pub mod mac;
@@ -13,25 +14,15 @@ mod socket;
 pub use link::{Link, host_mac};
 
 use crate::config::{Cable, Config, Net};
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::error::{Doing, Errno, Error, Exit, Result};
 use crate::plan::{Planned, Step};
-use crate::sys;
 use netlink::Netlink;
 use netns::Found;
 use present::Cabled;
 use socket::Socket;
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
+use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// Has a link do without IPv6: a bridge's port has no use for it, and of each there would be a route to all
-/// multicast, all of which the kernel looks through whenever a link changes. Where /proc/sys cannot be written to,
-/// it only takes longer.
-fn without_ipv6(link: &str) {
-    let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1");
-}
 
 /// The steps that make a subhost's network. `ids`: the first id of its user namespace.
 pub fn steps(config: &Config, ids: Option<u32>) -> Vec<Step> {
@@ -181,111 +172,6 @@ impl Network {
             .doing(|| format!("bring up lo in {name}"))
     }
 
-    fn cable(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
-        let made = self
-            .add_cable(name, alias, cable)
-            .and_then(|()| self.configure(name, alias, cable));
-        match made {
-            // Also where only the answer was lost. What has the name already is not ours.
-            Err(error) if error.errno != Some(Errno::EEXIST) => {
-                let left = match self.find_cable(name, alias, cable) {
-                    Ok(Cabled::Ours(link)) => self.remove_cable(name, link, true),
-                    other => other.map(drop),
-                };
-                Err(error.also(left.err()))
-            }
-            other => other,
-        }
-    }
-
-    fn add_cable(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
-        let bridge = match &cable.bridge {
-            Some(bridge) => Some(self.bridge(bridge)?),
-            None => None,
-        };
-        let namespace = netns::open(name)?;
-        let host = self.netlink.host()?;
-        let add = |this: &Self| {
-            // Ports of subhosts that have been stopped are the bridge's until the kernel takes them away.
-            let mut waits = [2u64, 5, 10, 20, 50, 100, 200, 500].iter();
-            loop {
-                let netlink = &this.netlink;
-                match netlink.add_cable(&host, cable, bridge, namespace.as_fd()) {
-                    Err(Errno::EXFULL) if waits.len() > 0 => {
-                        let wait = waits.next().copied().unwrap_or_default();
-                        std::thread::sleep(Duration::from_millis(wait));
-                    }
-                    other => return other,
-                }
-            }
-        };
-        add(self)
-            .or_else(|errno| match errno {
-                Errno::EEXIST if self.remove_discarded(name, alias, cable)? => add(self),
-                _ => Err(errno),
-            })
-            .map_err(|errno| {
-                let error = Error::sys(format!("make the cable {}", cable.host), errno);
-                match errno {
-                    Errno::EOPNOTSUPP => error.hint("this kernel has no veth (CONFIG_VETH)"),
-                    Errno::EXFULL => error.hint("a bridge has at most 1024 ports"),
-                    _ => error,
-                }
-            })?;
-        Ok(())
-    }
-
-    /// Takes away a cable of ours that has lost the name of its host end and still has the inner one:
-    /// a run was killed between that and removing the namespace. False if it is not that.
-    fn remove_discarded(
-        &mut self,
-        name: &str,
-        alias: &str,
-        cable: &Cable,
-    ) -> std::result::Result<bool, Errno> {
-        let fail = |error: Error| error.errno.unwrap_or(Errno::EEXIST);
-        let host = self.netlink.host().map_err(fail)?;
-        let inner = self.handle(name).map_err(fail)?;
-        let peer = self.netlink.link(&inner, &cable.inner)?;
-        let Some(index) = peer.and_then(|inner| inner.peer) else {
-            return Ok(false);
-        };
-        let links = self.netlink.links(&host, false)?;
-        let ours = |link: &&Link| link.index == index && link.alias == alias;
-        match links.iter().find(ours) {
-            Some(link) => self.netlink.delete(&host, link.index).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    fn configure(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
-        let host = self.netlink.host()?;
-        if cable.bridge.is_some() {
-            without_ipv6(&cable.host);
-        }
-        self.netlink
-            .set_alias(&host, &cable.host, alias)
-            .doing(|| format!("mark the link {}", cable.host))?;
-        let inner = self.handle(name)?;
-        let index = inner
-            .index(&cable.inner)
-            .and_then(|index| index.ok_or(Errno::ENODEV))
-            .doing(|| format!("find {} in {name}", cable.inner))?;
-        self.netlink
-            .up(&inner, index)
-            .doing(|| format!("bring up {}", cable.inner))?;
-        for cidr in &cable.addresses {
-            self.netlink
-                .add_address(&inner, index, *cidr)
-                .doing(|| format!("give {} the address {cidr}", cable.inner))?;
-        }
-        // Last: what changes of a bridge's port that is up the kernel tells to all that listen, and each time
-        // looks at the other ports and at every route.
-        host.index(&cable.host)
-            .and_then(|index| self.netlink.up(&host, index.ok_or(Errno::ENODEV)?))
-            .doing(|| format!("bring up {}", cable.host))
-    }
-
     /// Takes away what the step made, if it is there and ours. `wait`: until the kernel has done
     /// with it; else its name is free and the kernel takes the rest in its own time, which for a
     /// veth is an RCU barrier later.
@@ -326,71 +212,6 @@ impl Network {
         }
     }
 
-    /// Takes away a cable of ours by its host end.
-    fn remove_cable(&mut self, netns: &str, link: Link, wait: bool) -> Result<()> {
-        let host = self.netlink.host()?;
-        if !wait
-            && let Some(namespace) = self.peers_namespace(netns, &link)?
-            && self.discard(&host, &link, &namespace).is_ok()
-        {
-            self.discarded.push((link.index, link.alias));
-            return Ok(());
-        }
-        match self.netlink.delete(&host, link.index) {
-            Ok(()) | Err(Errno::ENODEV) => Ok(()),
-            Err(errno) => Err(Error::sys(format!("delete the link {}", link.name), errno)),
-        }
-    }
-
-    /// Takes the name from a cable's host end, so that it is free at once, and cuts the cable: nothing passes it
-    /// any more. Off its bridge the kernel takes it when it takes it away. It is cut at its inner end: what the
-    /// kernel does when a bridge's port is taken down costs the more, the more ports the bridge has.
-    fn discard(
-        &self,
-        host: &Socket,
-        link: &Link,
-        namespace: &OwnedFd,
-    ) -> std::result::Result<(), Errno> {
-        let name = format!("gone{}", link.index);
-        let renamed = self.netlink.rename(host, link.index, &name);
-        // A netlink socket would keep the namespace for a while after it was closed.
-        let cut = |peer| {
-            netns::within(namespace, || {
-                let socket = UnixDatagram::unbound().map_err(IntoErrno::into_errno)?;
-                sys::link_down(socket, peer)
-            })
-        };
-        if renamed.is_ok() && link.peer.is_some_and(|peer| cut(peer).is_ok()) {
-            return Ok(());
-        }
-        // Before Linux 6.2 one that is up cannot be renamed.
-        self.netlink.down(host, link.index)?;
-        renamed.or_else(|_| self.netlink.rename(host, link.index, &name))
-    }
-
-    /// Deletes the cables that were left to the kernel, as somebody keeps their namespace.
-    ///
-    /// # Errors
-    /// The failed request.
-    pub fn delete_discarded(&mut self) -> Result<()> {
-        for (index, alias) in std::mem::take(&mut self.discarded) {
-            self.delete_marked(index, &alias)?;
-        }
-        Ok(())
-    }
-
-    /// The namespace `name` if the other end is there, where we put it. Only then does it go with it.
-    fn peers_namespace(&mut self, name: &str, link: &Link) -> Result<Option<OwnedFd>> {
-        let Found::Namespace(namespace) = netns::find(name)? else {
-            return Ok(None);
-        };
-        let host = self.netlink.host()?;
-        let id = self.netlink.netns_id(&host, namespace.as_fd());
-        // An answer that does not come costs the time of an explicit removal.
-        let is_there = link.peer_netns.is_some() && id.unwrap_or(None) == link.peer_netns;
-        Ok(is_there.then_some(namespace))
-    }
-
     /// All links of the host by name, with what went through them or without. With a thousand subhosts the
     /// kernel takes longer to tell them than a list does for all else.
     ///
@@ -413,28 +234,6 @@ impl Network {
             .netns_id(&host, namespace.as_fd())
             .ok()
             .flatten()
-    }
-
-    /// Deletes the link `index` of the host if it still bears the alias; false if there is none
-    /// such any more.
-    ///
-    /// # Errors
-    /// The failed request.
-    pub fn delete_marked(&mut self, index: u32, alias: &str) -> Result<bool> {
-        let host = self.netlink.host()?;
-        let found = self.netlink.link_at(&host, index);
-        let found = found.doing(|| format!("look for the link {index}"))?;
-        let Some(link) = found.filter(|link| link.alias == alias) else {
-            return Ok(false);
-        };
-        match self.netlink.delete(&host, index) {
-            Ok(()) => Ok(true),
-            Err(Errno::ENODEV) => Ok(false),
-            Err(errno) => Err(Error::sys(
-                format!("delete the link {}", shown(&link.name)),
-                errno,
-            )),
-        }
     }
 }
 
