@@ -228,7 +228,7 @@ struct OwnIds {
 
 impl OwnIds {
     fn of(running: &Running, base: u32) -> Result<Self> {
-        let userns = userns::namespace(running.init.identity.pid, "user")?;
+        let userns = userns::namespace(running.init.identity.pid)?;
         // It was still this process.
         match proc::has_ended(&running.pidfd) {
             true => Err(Error::sys("join the user namespace", Errno::ENOENT)),
@@ -250,7 +250,7 @@ impl Split {
 
     fn of(running: &Running) -> Self {
         let in_world = proc::in_user_namespace();
-        let of = |pid| proc::namespace(pid, "net");
+        let of = |pid| Namespace::Net.inode_of(pid);
         let is_hosts = || of(running.init.identity.pid) == of(std::process::id() as i32);
         let network = match in_world && is_hosts() {
             true => CloneFlags::empty(),

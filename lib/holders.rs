@@ -2,7 +2,7 @@
 //! administrator. Looks only; ending them is for `--kill-holders`.
 
 use crate::error::shown;
-use crate::proc;
+use crate::proc::{self, Namespace};
 use crate::root::mountinfo::{Mount, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -113,9 +113,9 @@ pub type Copies = BTreeMap<u64, Vec<(u64, String)>>;
 /// mount is gone: only copies that were there before, by their ids, are still the same afterwards.
 pub fn copies(devices: &[&str]) -> Copies {
     let mut found = Copies::new();
-    let ours = namespace(nix::unistd::gettid().as_raw());
+    let ours = Namespace::Mnt.inode_of(nix::unistd::gettid().as_raw());
     for pid in pids().filter(|_| !devices.is_empty()) {
-        if let Some(id) = namespace(pid).filter(|id| Some(*id) != ours) {
+        if let Some(id) = Namespace::Mnt.inode_of(pid).filter(|id| Some(*id) != ours) {
             found.entry(id).or_insert_with(|| {
                 let table = table(pid);
                 let of = table.all().iter();
@@ -134,7 +134,10 @@ pub fn of_copies(copies: &Copies) -> Vec<Holder> {
     let mut still: BTreeMap<u64, bool> = BTreeMap::new();
     let mut found = Vec::new();
     for pid in pids().filter(|_| !copies.is_empty()) {
-        let Some((id, mounts)) = namespace(pid).and_then(|id| Some((id, copies.get(&id)?))) else {
+        let Some((id, mounts)) = Namespace::Mnt
+            .inode_of(pid)
+            .and_then(|id| Some((id, copies.get(&id)?)))
+        else {
             continue;
         };
         let has = || {
@@ -151,10 +154,6 @@ pub fn of_copies(copies: &Copies) -> Vec<Holder> {
         }
     }
     found
-}
-
-fn namespace(pid: i32) -> Option<u64> {
-    proc::namespace(pid, "mnt")
 }
 
 fn table(pid: i32) -> Table {

@@ -8,7 +8,7 @@ use crate::error::{Exit, Result};
 use crate::holders::pids;
 use crate::net::{Link, Network};
 use crate::plan::{Half, Plan, Step};
-use crate::proc::{self, Stat};
+use crate::proc::{Namespace, Stat};
 use crate::root::mountinfo::Mounts;
 use crate::state::{self, Last};
 use crate::subhost::{Status, Subhost};
@@ -387,7 +387,7 @@ fn usage(rows: &mut [Row], look: Look) {
         // PID 1's own namespace, not the one for its children.
         let is_known = row.processes.is_some() || (look == Look::Usual && row.memory.is_some());
         let unknown = row.pid.filter(|_| !is_known);
-        let namespace = unknown.and_then(|pid| proc::namespace(pid, "pid"));
+        let namespace = unknown.and_then(|pid| Namespace::Pid.inode_of(pid));
         namespaces.push(namespace);
         by_namespace.extend(namespace.map(|namespace| (namespace, Sum::default())));
     }
@@ -395,7 +395,7 @@ fn usage(rows: &mut [Row], look: Look) {
         return;
     }
     for pid in pids() {
-        let namespace = proc::namespace(pid, "pid");
+        let namespace = Namespace::Pid.inode_of(pid);
         if let Some(sum) = namespace.and_then(|id| by_namespace.get_mut(&id)) {
             sum.add(pid);
         }

@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 /// # Errors
 /// The kernel makes none.
 pub fn make(base: u32) -> Result<OwnedFd> {
-    held(base, CloneFlags::empty(), |pid| namespace(pid, "user"))
+    held(base, CloneFlags::empty(), namespace)
 }
 
 /// Does `work` with the pid of a process that holds a new user namespace, and the further ones of
@@ -98,12 +98,12 @@ fn explained(errno: Errno) -> Error {
     }
 }
 
-/// A namespace of a process.
+/// The user namespace of a process.
 ///
 /// # Errors
 /// It is gone.
-pub fn namespace(pid: i32, kind: &str) -> Result<OwnedFd> {
-    let path = format!("/proc/{pid}/ns/{kind}");
+pub fn namespace(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/user");
     let file = File::open(&path).doing(|| format!("open {path}"))?;
     Ok(file.into())
 }

@@ -7,6 +7,7 @@ use crate::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::holders::{self, Holder};
 use crate::init::usual_stop;
 use crate::plan::Half;
+use crate::proc::Namespace;
 use crate::state::{Init, Last, Running, now};
 use crate::{hooks, proc, sys};
 use nix::sys::signal::Signal;
@@ -252,15 +253,15 @@ fn wait_for_handler(pid: i32, signal: i32) {
 /// has been stopped, as by Ctrl-Z or for reading a terminal in the background, are zombies until
 /// it goes on.
 fn wake_parents(running: &Running) {
-    let Some(inside) = proc::namespace(running.init.identity.pid, "pid") else {
+    let Some(inside) = Namespace::Pid.inode_of(running.init.identity.pid) else {
         return;
     };
     for pid in holders::pids() {
         let Some(stat) = proc::Stat::of(pid).filter(|stat| stat.parent > 1) else {
             continue;
         };
-        if proc::namespace(pid, "pid") == Some(inside)
-            && proc::namespace(stat.parent, "pid") != Some(inside)
+        if Namespace::Pid.inode_of(pid) == Some(inside)
+            && Namespace::Pid.inode_of(stat.parent) != Some(inside)
             && holders::command(stat.parent) == "subhost-enter"
         {
             let _ = sys::kill(stat.parent, Signal::SIGCONT as i32);
