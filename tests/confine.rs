@@ -612,6 +612,7 @@ fn devices_by_name() {
         assert_eq!(inside("mknod /dev/mine c 1 7").code, 1);
         s.tool("subhost-stop --sync w").silent();
         let before = s.world();
+        let many = "/dev/fuse ".repeat(1001);
         for (devices, code, says) in [
             (
                 "/dev/net/none",
@@ -621,8 +622,9 @@ fn devices_by_name() {
             ("/dev/net/file", 1, "DEVICES: /dev/net/file is no device"),
             ("/etc/passwd", 5, "is no path below /dev"),
             ("/dev/tty", 5, "is in every subhost"),
+            (many.as_str(), 5, "1001 devices, of which there can be 1000"),
         ] {
-            w.config(&format!("DEVICES={devices}\n"));
+            w.config(&format!("DEVICES='{devices}'\n"));
             s.tool("subhost-start w").fails(code, &[says]);
             s.same(&before);
         }

@@ -122,19 +122,22 @@ pub(super) fn program(rules: &[Rule]) -> Vec<Instruction> {
         offset: 0,
         number: number.cast_signed(),
     };
+    let load = |to, offset| Instruction {
+        offset,
+        ..op(LOAD_WORD, to, 1, 0)
+    };
     // 2: access. 3: kind. 4: major. 5: major and minor.
     let mut all = vec![
-        op(LOAD_WORD, 2, 1, 0),
+        load(2, 0),
         op(MOVE, 3, 2, 0),
         op(AND, 3, 0, 0xffff),
         op(SHIFT_RIGHT, 2, 0, 16),
-        op(LOAD_WORD, 4, 1, 0),
+        load(4, 4),
         op(MOVE, 5, 4, 0),
         op(SHIFT_LEFT, 5, 0, MINOR_BITS),
-        op(LOAD_WORD, 0, 1, 0),
+        load(0, 8),
         op(OR, 5, 0, 0),
     ];
-    (all[4].offset, all[7].offset) = (4, 8);
     // The tests that lead to where it is allowed.
     let mut allowing = Vec::new();
     for (kind, block) in [(2, false), (1, true)] {

@@ -10,10 +10,21 @@ use crate::error::{Doing, Result};
 use rustix::thread::CapabilitySet;
 use std::path::{Path, PathBuf};
 
+/// So many that a program for all of them (`cgroup::device_program`) needs no jump that is too far for an
+/// instruction.
+const DEVICES_MAX: usize = 1000;
+
 impl Checker<'_> {
     pub(super) fn confine(&self, raw: &Raw) -> Result<Confine> {
         let caps = self.value("CAPS", words(&raw.caps))?;
         let devices = self.value("DEVICES", words(&raw.devices))?;
+        if devices.len() > DEVICES_MAX {
+            let what = format!(
+                "{} devices, of which there can be {DEVICES_MAX}",
+                devices.len()
+            );
+            return Err(self.bad("DEVICES", what));
+        }
         let devices = devices.iter().map(|word| Device::of(word));
         Ok(Confine {
             caps: self.value("CAPS", caps::Change::of(&caps))?,
