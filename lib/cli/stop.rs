@@ -10,8 +10,8 @@ use clap::Parser;
 
 /// Stop subhosts
 ///
-/// Ends the processes of each NAME (STOP, then KILL after STOP_TIMEOUT), then takes down its
-/// network and its root. Works with the config missing, broken or changed. Stopping what is not
+/// Ends the processes of each NAME (STOP, then KILL after STOP_TIMEOUT), then takes down its root
+/// and its network. Works with the config missing, broken or changed. Stopping what is not
 /// running is fine: what is left of it goes.
 #[derive(Debug, Parser)]
 #[command(
@@ -80,7 +80,7 @@ impl Tool for StopTool {
         };
         let halves: &[Half] = match self.keep {
             true => &[],
-            false => &[Half::Net, Half::Root],
+            false => &[Half::Root, Half::Net],
         };
         let stop = |subhost: &Subhost| {
             match self.dry_run {

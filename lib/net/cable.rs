@@ -18,6 +18,16 @@ fn without_ipv6(link: &str) {
     let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1");
 }
 
+/// A cable whose host end has lost its name: the rest of it is the kernel's to take away.
+#[derive(Debug)]
+pub(super) struct Discarded {
+    /// Of the host end.
+    index: u32,
+    alias: String,
+    /// Namespace and number of the inner end, until it is cut.
+    inner: Option<(OwnedFd, u32)>,
+}
+
 impl Network {
     pub(super) fn cable(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
         let made = self
@@ -129,9 +139,13 @@ impl Network {
         let host = self.netlink.host()?;
         if !wait
             && let Some(namespace) = self.peers_namespace(netns, &link)?
-            && self.discard(&host, &link, &namespace).is_ok()
+            && let Ok(cut) = self.discard(&host, &link)
         {
-            self.discarded.push((link.index, link.alias));
+            self.discarded.push(Discarded {
+                index: link.index,
+                alias: link.alias,
+                inner: link.peer.filter(|_| !cut).map(|peer| (namespace, peer)),
+            });
             return Ok(());
         }
         match self.netlink.delete(&host, link.index) {
@@ -140,30 +154,40 @@ impl Network {
         }
     }
 
-    /// Takes the name from a cable's host end, so that it is free at once, and cuts the cable: nothing passes it
-    /// any more. Off its bridge the kernel takes it when it takes it away. It is cut at its inner end: what the
-    /// kernel does when a bridge's port is taken down costs the more, the more ports the bridge has.
-    fn discard(
-        &self,
-        host: &Socket,
-        link: &Link,
-        namespace: &OwnedFd,
-    ) -> std::result::Result<(), Errno> {
+    /// Takes the name from a cable's host end, so that it is free at once. Off its bridge the kernel takes it when
+    /// it takes it away. True if it has cut the cable too.
+    fn discard(&self, host: &Socket, link: &Link) -> std::result::Result<bool, Errno> {
         let name = format!("gone{}", link.index);
         let renamed = self.netlink.rename(host, link.index, &name);
-        // A netlink socket would keep the namespace for a while after it was closed.
-        let cut = |peer| {
-            netns::within(namespace, || {
-                let socket = UnixDatagram::unbound().map_err(IntoErrno::into_errno)?;
-                sys::link_down(socket, peer)
-            })
-        };
-        if renamed.is_ok() && link.peer.is_some_and(|peer| cut(peer).is_ok()) {
-            return Ok(());
+        if renamed.is_ok() && link.peer.is_some() {
+            return Ok(false);
         }
         // Before Linux 6.2 one that is up cannot be renamed.
         self.netlink.down(host, link.index)?;
-        renamed.or_else(|_| self.netlink.rename(host, link.index, &name))
+        renamed
+            .or_else(|_| self.netlink.rename(host, link.index, &name))
+            .map(|()| true)
+    }
+
+    /// Cuts the cables that were left to the kernel: nothing passes them any more. At their inner ends: what the
+    /// kernel does when a bridge's port is taken down costs the more, the more ports the bridge has, and so it does
+    /// that in its own time. Whatever waits for an RCU grace period meanwhile waits for that too: this is for last.
+    pub(super) fn cut_discarded(&mut self) {
+        for cable in &mut self.discarded {
+            let Some((namespace, peer)) = cable.inner.take() else {
+                continue;
+            };
+            // A netlink socket would keep the namespace for a while after it was closed.
+            let cut = netns::within(&namespace, || {
+                let socket = UnixDatagram::unbound().map_err(IntoErrno::into_errno)?;
+                sys::link_down(socket, peer)
+            });
+            if cut.is_err() {
+                // Nobody is left to be told: it ends with its namespace, only later.
+                let host = self.netlink.host();
+                let _ = host.map(|host| self.netlink.down(&host, cable.index));
+            }
+        }
     }
 
     /// Deletes the cables that were left to the kernel, as somebody keeps their namespace.
@@ -171,8 +195,8 @@ impl Network {
     /// # Errors
     /// The failed request.
     pub fn delete_discarded(&mut self) -> Result<()> {
-        for (index, alias) in std::mem::take(&mut self.discarded) {
-            self.delete_marked(index, &alias)?;
+        for cable in std::mem::take(&mut self.discarded) {
+            self.delete_marked(cable.index, &cable.alias)?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ pub use link::{Link, host_mac};
 use crate::config::{Cable, Config, Net};
 use crate::error::{Doing, Errno, Error, Exit, Result};
 use crate::plan::{Planned, Step};
+use cable::Discarded;
 use netlink::Netlink;
 use netns::Found;
 use present::Cabled;
@@ -60,8 +61,8 @@ pub struct Network {
     netlink: Netlink,
     /// The numbers of bridges that we have looked at.
     bridges: BTreeMap<String, u32>,
-    /// Host ends that lost their names, with their aliases.
-    discarded: Vec<(u32, String)>,
+    /// Cables whose host ends lost their names.
+    discarded: Vec<Discarded>,
 }
 
 impl Network {
@@ -188,15 +189,20 @@ impl Network {
         match planned.step {
             Step::Netns { name, .. } => {
                 // Its cables are gone by now, so only its mark can tell that it is not ours.
-                if let (Some(mark), Found::Namespace(namespace)) =
-                    (planned.mark, netns::find(name)?)
-                    && !self.is_marked(name, &namespace, mark)?
-                {
-                    let path = netns::path(name);
-                    return left_alone(format!("{} is another one by now", path.display()));
-                }
-                self.netlink.close(name);
-                netns::remove(name)
+                let removed = match (planned.mark, netns::find(name)?) {
+                    (Some(mark), Found::Namespace(namespace))
+                        if !self.is_marked(name, &namespace, mark)? =>
+                    {
+                        let path = netns::path(name);
+                        left_alone(format!("{} is another one by now", path.display()))
+                    }
+                    _ => {
+                        self.netlink.close(name);
+                        netns::remove(name)
+                    }
+                };
+                self.cut_discarded();
+                removed
             }
             Step::Cable {
                 netns,

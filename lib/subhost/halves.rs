@@ -326,8 +326,11 @@ impl Subhost {
         Error::collect(errors.into_iter().flatten().collect())
     }
 
+    /// The root first: to unmount waits for grace periods of the kernel's, and those for what it has to do when a
+    /// cable is cut.
     pub(super) fn down_halves(&self, halves: &[Half], how: StopHow) -> Result<()> {
-        undo_all(halves, |half| self.down(*half, how))
+        let first_to_last = halves.iter().map(|half| self.down(*half, how));
+        Error::collect(first_to_last.filter_map(Result::err).collect())
     }
 
     pub(super) fn net_holders(&self, plan: &Plan) -> Result<Vec<Holder>> {

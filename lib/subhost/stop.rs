@@ -1,4 +1,4 @@
-//! Stop: processes, network, root, whatever fails on the way.
+//! Stop: processes, root, network, whatever fails on the way.
 
 use super::{KILL_TIMEOUT, StopHow, Subhost};
 use crate::config::{Phase, Stop};
@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
 impl Subhost {
-    /// Takes down processes, network and root, whatever fails on the way.
+    /// Takes down processes, root and network, whatever fails on the way.
     ///
     /// # Errors
     /// What is left, and who holds it.
@@ -51,8 +51,7 @@ impl Subhost {
         if how.kill_holders {
             errors.extend(self.end_holders().err());
         }
-        errors.extend(self.down(Half::Net, how).err());
-        errors.extend(self.down(Half::Root, how).err());
+        errors.extend(self.down_halves(&[Half::Root, Half::Net], how).err());
         errors.extend(hook(Phase::Poststop).err());
         Error::collect(errors)
     }
