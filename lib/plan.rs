@@ -144,7 +144,7 @@ pub struct Planned<'a> {
 }
 
 /// The half of a subhost that a plan makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Half {
     /// Its root file system.

@@ -48,7 +48,12 @@ pub struct Order {
     pub by: Booter,
     /// First id of its user namespace; none: it has none.
     pub ids: Option<u32>,
+    /// It joins a network that is not the host's.
+    pub joins_network: bool,
 }
+
+/// The network that it joins, from when it is asked for, once: it may be on its way until then.
+type Joined<'a> = &'a mut dyn FnMut() -> Result<Option<OwnedFd>>;
 
 /// A booted subhost.
 #[derive(Debug)]
@@ -84,16 +89,11 @@ pub fn started(config: &Config) -> Main {
     }
 }
 
-/// Boots. The root is mounted and the network is up.
+/// Boots. The root is mounted.
 ///
 /// # Errors
-/// Why it is not up; nothing of the boot is left then.
-pub fn boot(
-    config: &Config,
-    state: &State,
-    network: Option<&OwnedFd>,
-    order: Order,
-) -> Result<Booted> {
+/// Why it is not up, or why the network is not; nothing of the boot is left then.
+pub fn boot(config: &Config, state: &State, network: Joined, order: Order) -> Result<Booted> {
     // What ended by itself left its own behind.
     state.remove_cgroups()?;
     let is_init = matches!(order.main, Main::Init(_));
@@ -124,7 +124,7 @@ pub fn boot(
 fn boot_in(
     config: &Config,
     state: &State,
-    network: Option<&OwnedFd>,
+    network: Joined,
     order: Order,
     group: &Group,
 ) -> Result<Booted> {
@@ -134,7 +134,7 @@ fn boot_in(
         Some(wiring) => wiring.slaves,
         None => [is_init; 3],
     };
-    let mut spec = spec(config, state, &order, slaves, network.is_some())?;
+    let mut spec = spec(config, state, &order, slaves)?;
     spec.has_cgroup = is_init && group.unified().is_some();
     if let (Some(base), true) = (order.ids, spec.has_cgroup) {
         // It is to manage its own.
@@ -149,6 +149,11 @@ fn boot_in(
         crate::cli::tell(Some(&config.name), || error.to_string());
     }
     let last = state.for_init()?;
+    // Who goes into a user namespace takes it along.
+    let taken = match order.ids {
+        Some(_) => network()?,
+        None => None,
+    };
     let (socket, theirs) = sockets("PID 1")?;
     let child = spawn(&theirs, log.as_ref(), group, order.ids.is_some())?;
     drop(theirs);
@@ -157,7 +162,7 @@ fn boot_in(
         Some(base) => {
             let own = matches!(config.net, Net::Private(_));
             let (child, unmapped) =
-                cross::born(child, &socket, &memfd(&spec)?, network, own, base)?;
+                cross::born(child, &socket, &memfd(&spec)?, taken.as_ref(), own, base)?;
             for path in unmapped {
                 let what = format!("{path} belongs to nobody inside: its ids cannot be mapped");
                 crate::cli::warn(Some(&config.name), &what);
@@ -193,9 +198,11 @@ fn boot_in(
     let up = state.record(&record).and_then(|()| {
         let memfd = memfd(&spec)?;
         let mut fds = vec![memfd.as_raw_fd(), last.as_raw_fd()];
-        // Who went into a user namespace took it along.
-        let network = network.filter(|_| order.ids.is_none());
-        fds.extend(network.map(AsRawFd::as_raw_fd));
+        let network = match order.ids {
+            Some(_) => None,
+            None => network()?,
+        };
+        fds.extend(network.as_ref().map(AsRawFd::as_raw_fd));
         send(&booted.socket, &Go, &fds)?;
         booted.wait_until_up(is_init)
     });
@@ -229,13 +236,7 @@ fn boot_in(
     }
 }
 
-fn spec(
-    config: &Config,
-    state: &State,
-    order: &Order,
-    slaves: [bool; 3],
-    joins: bool,
-) -> Result<Spec> {
+fn spec(config: &Config, state: &State, order: &Order, slaves: [bool; 3]) -> Result<Spec> {
     let run = &config.run;
     let mut texts = vec![(
         state.write_text("hostname", &format!("{}\n", run.hostname))?,
@@ -266,7 +267,7 @@ fn spec(
         ids: order.ids,
         hostname: run.hostname.clone(),
         has_cgroup: false,
-        joins_network: joins,
+        joins_network: order.joins_network,
         covers: covers(config),
         masked: config.confine.hidden.masked.clone(),
         read_only: config.confine.hidden.read_only.clone(),

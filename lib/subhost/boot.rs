@@ -1,8 +1,8 @@
 //! Start and enter: both halves up, and a process inside.
 
-use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost, limit};
+use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost, Up, limit};
 use crate::boot::{self, Booted, Order};
-use crate::config::{Config, Phase};
+use crate::config::{Config, Net, Phase, Userns};
 use crate::enter::{self, Join, Joined};
 use crate::error::{Error, Exit, Result};
 use crate::init::spec::Main;
@@ -13,6 +13,9 @@ use crate::state::{Booter, Running, tty_of};
 use crate::terminal::{Signals, Wiring, Wish};
 use crate::{holders, hooks, proc};
 use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longer than a boot may take.
@@ -94,8 +97,39 @@ impl Subhost {
         main: Main,
         wiring: Option<Wiring>,
     ) -> Result<(Booted, Vec<Half>)> {
-        let mut brought = Vec::new();
-        let result = self.bring_up_halves(config, main, wiring, &mut brought);
+        for label in &config.run.labels {
+            label.check()?;
+        }
+        config.rights(false).check()?;
+        let order = Order {
+            main,
+            by: Booter {
+                tool: crate::cli::program(),
+                pid: wiring.map(|_| std::process::id() as i32),
+                tty: wiring.and_then(|_| tty_of(std::process::id() as i32)),
+            },
+            wiring,
+            ids: None,
+            joins_network: true,
+        };
+        let brought = Mutex::new(Vec::new());
+        let up = |half| {
+            let up = self.up(half, Some(config))?;
+            let mut brought = brought.lock().unwrap_or_else(PoisonError::into_inner);
+            brought.extend(up.brought.then_some(half));
+            Ok(up)
+        };
+        let result = std::thread::scope(|scope| {
+            let make_network = || up(Half::Net);
+            let thread = || std::thread::Builder::new().spawn_scoped(scope, make_network);
+            match self.network_is_apart(config)?.then(thread) {
+                Some(Ok(network)) => self.boot_beside(config, network, up, order),
+                // Without a thread it only takes longer.
+                _ => self.boot_after(config, up, order),
+            }
+        });
+        let mut brought = brought.into_inner().unwrap_or_else(PoisonError::into_inner);
+        brought.sort_unstable();
         match result {
             Ok(booted) => Ok((booted, brought)),
             Err(error) => {
@@ -111,21 +145,48 @@ impl Subhost {
         }
     }
 
-    fn bring_up_halves(
+    /// Can the network be made while the root is, and PID 1 on its way? Both are of one command then, no hook comes
+    /// between, and nothing else is started for it.
+    fn network_is_apart(&self, config: &Config) -> Result<bool> {
+        let is_plain = matches!(config.net, Net::Private(_))
+            && !config.has_helper()
+            && config.hooks.is_empty()
+            && config.userns == Userns::No
+            && !crate::rootless::has_entered();
+        Ok(is_plain && self.frozen(Half::Root)?.is_none() && self.frozen(Half::Net)?.is_none())
+    }
+
+    /// Root, and boot until PID 1 is to be told, while a thread makes the network.
+    fn boot_beside(
         &self,
         config: &Config,
-        main: Main,
-        wiring: Option<Wiring>,
-        brought: &mut Vec<Half>,
+        thread: ScopedJoinHandle<Result<Up>>,
+        up: impl Fn(Half) -> Result<Up>,
+        order: Order,
     ) -> Result<Booted> {
-        for label in &config.run.labels {
-            label.check()?;
-        }
-        config.rights(false).check()?;
-        let root = self.up(Half::Root, Some(config))?;
-        brought.extend(root.brought.then_some(Half::Root));
-        let net = self.up(Half::Net, Some(config))?;
-        brought.extend(net.brought.then_some(Half::Net));
+        let mut thread = Some(thread);
+        let mut network = || {
+            let joined = thread.take().map(|thread| {
+                let net = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+                self.network(&net?.plan)
+            });
+            joined.unwrap_or(Ok(None))
+        };
+        let booted =
+            up(Half::Root).and_then(|_| boot::boot(config, &self.state, &mut network, order));
+        // What became of the network has to be told, whatever became of the rest.
+        booted.map_err(|error| error.also(network().err()))
+    }
+
+    /// One after the other.
+    fn boot_after(
+        &self,
+        config: &Config,
+        up: impl Fn(Half) -> Result<Up>,
+        order: Order,
+    ) -> Result<Booted> {
+        let root = up(Half::Root)?;
+        let net = up(Half::Net)?;
         if !root.brought || !net.brought {
             self.warn_if_changed(config);
         }
@@ -138,18 +199,13 @@ impl Subhost {
             moved = as_frozen;
             config = &moved;
         }
-        let network = self.network(&net.plan)?;
+        let mut network = self.network(&net.plan)?;
         let order = Order {
-            main,
-            by: Booter {
-                tool: crate::cli::program(),
-                pid: wiring.map(|_| std::process::id() as i32),
-                tty: wiring.and_then(|_| tty_of(std::process::id() as i32)),
-            },
-            wiring,
             ids: root.plan.ids,
+            joins_network: network.is_some(),
+            ..order
         };
-        boot::boot(config, &self.state, network.as_ref(), order)
+        boot::boot(config, &self.state, &mut || Ok(network.take()), order)
     }
 
     fn network(&self, plan: &Plan) -> Result<Option<OwnedFd>> {

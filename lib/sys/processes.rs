@@ -97,7 +97,8 @@ pub fn vfork(
     };
     let (address, size) = ((&raw const args) as usize, size_of::<CloneArgs>());
     // SAFETY: the kernel reads args and writes one descriptor into pidfd, which is ours alone. The child
-    // has a stack of its own, which lives until this thread goes on.
+    // has a stack of its own, which lives until this thread goes on. Another thread may run meanwhile: to it
+    // the child is this thread, locks and all.
     unsafe {
         let pid = enter_child(nix::libc::SYS_clone3, [address, size, 0], work)?;
         Ok((pid, OwnedFd::from_raw_fd(pidfd)))
