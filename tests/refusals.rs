@@ -543,6 +543,32 @@ fn a_run_that_cannot_be_executed_is_told_at_once() {
     });
 }
 
+/// They are made side by side: neither waits for what the other says.
+#[test]
+fn of_root_and_network_both_are_told_what_is_wrong() {
+    sandbox(|s| {
+        let w = s.overlay("w", "BRIDGES=br9\n");
+        w.mkdir("live");
+        s.host("mount -t tmpfs strange opt/w/live");
+        let before = s.world();
+        let parts = ["a mount point: tmpfs mounted from strange", "no bridge br9"];
+        s.tool("subhost-start w").fails(1, &parts);
+        s.same(&before);
+        s.tool("subhost-enter w -- true").fails(125, &parts);
+        s.same(&before);
+        s.host("umount opt/w/live");
+        // The other way round: each undoes what the other has made.
+        let before = s.world();
+        s.tool("subhost-start w").fails(1, &parts[1..]);
+        s.same(&before);
+        s.bridge("br9");
+        s.host("mount -t tmpfs strange opt/w/live");
+        let before = s.world();
+        s.tool("subhost-start w").fails(1, &parts[..1]);
+        s.same(&before);
+    });
+}
+
 #[test]
 fn what_was_mounted_before_a_start_that_fails_stays() {
     sandbox(|s| {

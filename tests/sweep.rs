@@ -113,7 +113,8 @@ fn errnos(name: &str) -> &'static [Errno] {
     }
 }
 
-/// A subhost with two cables, an address, a route, a bind and hooks; its root of the kind.
+/// A subhost with two cables, an address, a route, a bind and hooks; its root of the kind. Without a hook a start makes
+/// the network beside the root: so it does of two kinds.
 fn make(s: &Sandbox, kind: &str) -> Subhost {
     s.bridge("br0");
     s.bridge("br1");
@@ -121,9 +122,12 @@ fn make(s: &Sandbox, kind: &str) -> Subhost {
     let base = s.base.display();
     let config = format!(
         "BRIDGES=\"br0 br1\"\nADDR0=192.0.2.2/24\nADDR1=\"198.51.100.2/24 2001:db8::2/64\"\n\
-         GATEWAY=192.0.2.1\nDNS=192.0.2.1\nBIND={base}/data:/data\nPOSTNET={base}/hook\n\
-         PRESTOP={base}/hook\nRUN='/bin/sleep 1000'\n"
+         GATEWAY=192.0.2.1\nDNS=192.0.2.1\nBIND={base}/data:/data\nRUN='/bin/sleep 1000'\n"
     );
+    let config = match kind {
+        "overlay" | "image" => config,
+        _ => format!("{config}POSTNET={base}/hook\nPRESTOP={base}/hook\n"),
+    };
     match kind {
         "overlay" => s.overlay("w", &config),
         "userns" => s.overlay("w", &format!("{config}USERNS=yes\n")),

@@ -56,8 +56,9 @@ impl Subhost {
         self.is_of_this_tree()?;
         let mounts = Mounts::later();
         let mut network = Network::new();
+        let is_up = || Ok(self.running()?.is_some_and(|running| running.init.up));
         match self.frozen(half)? {
-            Some(plan) if plan.made.is_some() || self.running()?.is_some() => {
+            Some(plan) if plan.made.is_some() || is_up()? => {
                 let mut plan = Arc::unwrap_or_clone(plan);
                 let steps = self.presences(&plan, true, &mounts, &mut network)?;
                 refuse_foreign(&steps)?;
