@@ -88,9 +88,9 @@ def settle():
 
 
 def spin():
-    """As long as settle() usually takes, busily: to look among a thousand links would cool the caches, and to sleep
-    the processors."""
-    end = time.perf_counter() + 0.03
+    """As long as the kernel takes among a thousand links to take one away, busily: to look for it there would cool the
+    caches, and to sleep the processors."""
+    end = time.perf_counter() + 0.1
     while time.perf_counter() < end:
         pass
 
