@@ -122,6 +122,8 @@ struct Tracee {
     /// Between entry and exit of a call: what is to be its result.
     result: Option<Option<Errno>>,
     inside: bool,
+    /// The kernel makes the last call once more: some wait in that way for a lock that another has.
+    again: bool,
     phase: Phase,
 }
 
@@ -269,6 +271,7 @@ impl Tracer {
             calls: BTreeMap::new(),
             result: None,
             inside: false,
+            again: false,
             // The first is the shell that becomes the tool; the others are its threads and children.
             phase: match number.or(made) {
                 Some(_) => Phase::Ours,
@@ -297,6 +300,7 @@ impl Tracer {
         tracee.inside = !tracee.inside;
         if !tracee.inside {
             let Some(result) = tracee.result.take() else {
+                tracee.again = is_restarted(pid);
                 return;
             };
             match result {
@@ -307,7 +311,7 @@ impl Tracer {
             }
             return;
         }
-        if tracee.phase == Phase::Foreign {
+        if std::mem::take(&mut tracee.again) || tracee.phase == Phase::Foreign {
             return;
         }
         let Some((number, [first, _, third])) = call(pid) else {
@@ -358,6 +362,11 @@ impl Tracer {
 fn call(pid: Pid) -> Option<(i64, [u64; 3])> {
     let regs = ptrace::getregs(pid).ok()?;
     Some((regs.orig_rax.cast_signed(), [regs.rdi, regs.rsi, regs.rdx]))
+}
+
+/// Of a call that has ended: ERESTARTSYS to ERESTART_RESTARTBLOCK of include/linux/errno.h, which only a tracer sees.
+fn is_restarted(pid: Pid) -> bool {
+    ptrace::getregs(pid).is_ok_and(|regs| (-516..=-512).contains(&regs.rax.cast_signed()))
 }
 
 fn is_eventfd(pid: Pid, fd: u64) -> bool {
