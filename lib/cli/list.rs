@@ -6,6 +6,7 @@ use crate::error::{Error, Exit, Result, shown};
 use crate::report::{Look, Row, rows};
 use crate::words::{bytes, last, span};
 use clap::Parser;
+use std::borrow::Cow;
 
 /// Columns, by the names of `-o`.
 const COLUMNS: &[&str] = &[
@@ -122,7 +123,7 @@ impl Tool for ListTool {
             print(&table(&rows))?;
         } else {
             for row in &rows {
-                let cells: Vec<String> = self.output.iter().map(|name| bare(row, name)).collect();
+                let cells: Vec<Cow<str>> = self.output.iter().map(|name| bare(row, name)).collect();
                 print(&format!("{}\n", cells.join(" ")))?;
             }
         }
@@ -136,66 +137,65 @@ pub(super) fn json(rows: &[Row]) -> Result<String> {
         .map_err(|e| Error::new(Exit::Failed, format!("cannot put it into JSON: {e}")))
 }
 
-fn or_dash(text: Option<String>) -> String {
-    text.filter(|text| !text.is_empty())
-        .unwrap_or_else(|| "-".into())
-}
-
 /// For scripts: one word a cell.
-fn bare(row: &Row, column: &str) -> String {
-    let number = |number: Option<u64>| number.map(|number| number.to_string());
-    or_dash(match column {
-        "name" => Some(row.name.clone()),
-        "state" => Some(row.state.clone()),
-        "pid" => row.pid.map(|pid| pid.to_string()),
+fn bare<'a>(row: &'a Row, column: &str) -> Cow<'a, str> {
+    let given = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
+    let number = |number: Option<u64>| number.map(|number| number.to_string().into());
+    let text: Option<Cow<str>> = match column {
+        "name" => Some((&row.name).into()),
+        "state" => Some((&row.state).into()),
+        "pid" => row.pid.map(|pid| pid.to_string().into()),
         "uptime" => number(row.uptime),
-        "address" => row.address.clone(),
+        "address" => given(&row.address),
         "memory" => number(row.memory),
-        "type" => row.kind.clone(),
+        "type" => given(&row.kind),
         "last" => row
             .last
             .as_ref()
             .map(|last| match (last.exit, last.signal) {
-                (Some(exit), _) => format!("exit:{exit}"),
-                (_, Some(signal)) => format!("signal:{signal}"),
+                (Some(exit), _) => format!("exit:{exit}").into(),
+                (_, Some(signal)) => format!("signal:{signal}").into(),
                 _ => "ended".into(),
             }),
-        "changed" => row
-            .changed
-            .map(|yes| if yes { "yes" } else { "no" }.to_owned()),
-        "cpu" => row.cpu.map(|cpu| format!("{cpu:.2}")),
+        "changed" => row.changed.map(|yes| if yes { "yes" } else { "no" }.into()),
+        "cpu" => row.cpu.map(|cpu| format!("{cpu:.2}").into()),
         "processes" => number(row.processes),
-        "root" => row.root.as_ref().map(shown),
+        "root" => row.root.as_ref().map(|root| shown(root).into()),
         _ => None,
-    })
+    };
+    or_dash(text)
+}
+
+fn or_dash(text: Option<Cow<str>>) -> Cow<str> {
+    text.filter(|text| !text.is_empty())
+        .unwrap_or(Cow::Borrowed("-"))
 }
 
 /// For people.
-fn cell(row: &Row, column: &str) -> String {
-    match column {
-        "uptime" => or_dash(row.uptime.map(span)),
-        "memory" => or_dash(row.memory.map(bytes)),
-        "last" => or_dash(row.last.as_ref().map(last)),
-        other => bare(row, other),
-    }
+fn cell<'a>(row: &'a Row, column: &str) -> Cow<'a, str> {
+    let text = match column {
+        "uptime" => row.uptime.map(span),
+        "memory" => row.memory.map(bytes),
+        "last" => row.last.as_ref().map(last),
+        other => return bare(row, other),
+    };
+    or_dash(text.map(Cow::Owned))
 }
 
 fn table(rows: &[Row]) -> String {
-    let heading = USUAL
-        .iter()
-        .map(|name| name.to_uppercase())
-        .collect::<Vec<_>>();
-    let mut lines = vec![heading];
-    lines.extend(
-        rows.iter()
-            .map(|row| USUAL.iter().map(|name| cell(row, name)).collect()),
-    );
-    let long = |cell: &String| cell.chars().count();
-    let width = |column: usize| lines.iter().map(|line| long(&line[column])).max();
-    let widths: Vec<usize> = (0..USUAL.len()).filter_map(width).collect();
+    let heading = USUAL.iter().map(|name| name.to_uppercase().into());
+    let of_row = |row| USUAL.iter().map(move |name| cell(row, name));
+    let cells: Vec<Cow<str>> = heading.chain(rows.iter().flat_map(of_row)).collect();
+    let long = |cell: &Cow<str>| cell.chars().count();
+    let mut widths = [0; USUAL.len()];
+    for line in cells.chunks(USUAL.len()) {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = long(cell).max(*width);
+        }
+    }
     let spaces = " ".repeat(widths.iter().max().unwrap_or(&0) + 2);
     let mut text = String::new();
-    for line in &lines {
+    for line in cells.chunks(USUAL.len()) {
         for (cell, width) in line.iter().zip(&widths) {
             text += cell;
             text.push_str(&spaces[..width - long(cell) + 2]);

@@ -46,6 +46,8 @@ pub struct State {
 #[derive(Debug, Default)]
 struct Known {
     keeps: bool,
+    /// By whom nothing is changed: has it been booted since something of it is up?
+    booted: Option<bool>,
     /// Of root and network.
     plans: [Option<Option<Arc<Plan>>>; 2],
     init: Option<Option<Init>>,
@@ -197,9 +199,22 @@ impl State {
         };
     }
 
-    /// For those who only look: from now on nothing is read twice.
+    /// For those who only look: from now on nothing is read twice, and PID 1 is looked for only where it has been
+    /// given the file for the end of its run, before it was recorded. What is not there costs the kernel more than
+    /// what is: a tmpfs does not remember it.
     pub fn look(&self) {
         self.begin(true);
+        let access = rustix::fs::access(self.last_file(), rustix::fs::Access::EXISTS);
+        self.known().booted = Some(access != Err(rustix::io::Errno::NOENT));
+    }
+
+    /// Is it known that it has not been booted?
+    fn is_not_booted(&self) -> bool {
+        self.known().booted == Some(false)
+    }
+
+    fn last_file(&self) -> PathBuf {
+        self.dir.join("last")
     }
 
     /// A file of ours by name.
@@ -339,6 +354,9 @@ impl State {
     pub fn init(&self) -> Result<Option<Init>> {
         if let Some(init) = &self.known().init {
             return Ok(init.clone());
+        }
+        if self.is_not_booted() {
+            return Ok(None);
         }
         let init = self.read_init()?;
         self.keep_init(init.as_ref());
@@ -480,12 +498,15 @@ impl State {
     pub fn record_last(&self, last: &Last) {
         if let Ok(text) = serde_json::to_string(last) {
             // For the administrator's eyes only: nothing depends on it.
-            let _ = self.write(&self.dir.join("last"), text.as_bytes());
+            let _ = self.write(&self.last_file(), text.as_bytes());
         }
     }
 
     /// How the last run ended.
     pub fn last(&self) -> Option<Last> {
+        if self.is_not_booted() {
+            return None;
+        }
         let mut last: Last = serde_json::from_str(&self.read("last").ok()??).ok()?;
         let killed = last.signal == Some(nix::libc::SIGKILL);
         let of_now = || matches!(self.init(), Ok(Some(init)) if init.since <= last.when);
@@ -502,7 +523,7 @@ impl State {
     /// # Errors
     /// It cannot be made.
     pub fn for_init(&self) -> Result<File> {
-        let path = self.dir.join("last");
+        let path = self.last_file();
         File::options()
             .write(true)
             .create(true)
