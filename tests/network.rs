@@ -4,6 +4,7 @@ mod common;
 
 use common::{Sandbox, eventually, has, lacks, sandbox};
 use serde_json::Value;
+use std::fs;
 
 /// One interface on the host, or in a named namespace.
 fn link(s: &Sandbox, netns: &str, name: &str) -> Value {
@@ -167,6 +168,34 @@ fn two_cables_and_a_name_for_their_host_ends() {
     });
 }
 
+/// A start makes the network while PID 1 is on its way; what that runs waits for the last of it.
+#[test]
+fn what_is_run_finds_all_of_its_network() {
+    sandbox(|s| {
+        s.bridge("br0");
+        let config = "BRIDGES=br0\nADDR0=192.0.2.2/24\nGATEWAY=192.0.2.1\n";
+        let w = s.overlay("w", &format!("{config}RUN='cp /proc/net/route /found'\n"));
+        for _ in 0..20 {
+            s.tool("subhost-start -f w").silent();
+            let found = fs::read_to_string(w.path("root/found")).unwrap();
+            // 192.0.2.1, as the kernel writes it.
+            let default = |line: &str| line.starts_with("eth0\t00000000\t010200C0\t");
+            assert!(found.lines().any(default), "{found}");
+            fs::remove_file(w.path("root/found")).unwrap();
+            s.tool("subhost-stop w").silent();
+        }
+        // One that fails at its end has run nothing, whatever was there already.
+        w.config(&format!(
+            "{}RUN='touch /found'\n",
+            config.replace("192.0.2.1\n", "192.0.2.255\n")
+        ));
+        let before = s.world();
+        s.tool("subhost-start w").fails(1, &["192.0.2.255"]);
+        s.same(&before);
+        assert!(!w.path("root/found").exists());
+    });
+}
+
 #[test]
 fn addresses_and_routes_of_both_protocols() {
     sandbox(|s| {
@@ -264,7 +293,7 @@ fn resolv_conf_hosts_and_host_name_are_given_and_the_tree_is_left_alone() {
                 "search example.org",
             ],
         );
-        lacks(&resolv, &["203.0.113.1"]);
+        lacks(&resolv, &["192.0.2.255"]);
         let hosts = s.inside("w", "cat /etc/hosts");
         has(&hosts, &["localhost", "192.0.2.10", "web.example.org"]);
         assert_eq!(s.inside("w", "hostname"), "web.example.org");

@@ -12,7 +12,7 @@ use crate::cgroup::{self, Entry, Group, Who};
 use crate::config::{Config, Layer, Net, Stop};
 use crate::confine::devices::Device;
 use crate::error::{Doing, Errno, Error, Exit, Result};
-use crate::init::spec::{Go, Hand, Main, Report, Spec, receive, send, sockets};
+use crate::init::spec::{Go, Hand, Main, Proceed, Report, Spec, receive, send, sockets};
 use crate::init::usual_stop;
 use crate::kept;
 use crate::login::{PATH, Program};
@@ -52,8 +52,20 @@ pub struct Order {
     pub joins_network: bool,
 }
 
-/// The network that it joins, from when it is asked for, once: it may be on its way until then.
-type Joined<'a> = &'a mut dyn FnMut() -> Result<Option<OwnedFd>>;
+/// The network that it joins, which may still be on its way.
+pub trait Joined {
+    /// The namespace, as soon as there is one; none: the host's. Asked for once.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn namespace(&mut self) -> Result<Option<OwnedFd>>;
+
+    /// Waits until all is there that is to be in it.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn complete(&mut self) -> Result<()>;
+}
 
 /// A booted subhost.
 #[derive(Debug)]
@@ -93,7 +105,12 @@ pub fn started(config: &Config) -> Main {
 ///
 /// # Errors
 /// Why it is not up, or why the network is not; nothing of the boot is left then.
-pub fn boot(config: &Config, state: &State, network: Joined, order: Order) -> Result<Booted> {
+pub fn boot(
+    config: &Config,
+    state: &State,
+    network: &mut dyn Joined,
+    order: Order,
+) -> Result<Booted> {
     // What ended by itself left its own behind.
     state.remove_cgroups()?;
     let is_init = matches!(order.main, Main::Init(_));
@@ -124,7 +141,7 @@ pub fn boot(config: &Config, state: &State, network: Joined, order: Order) -> Re
 fn boot_in(
     config: &Config,
     state: &State,
-    network: Joined,
+    network: &mut dyn Joined,
     order: Order,
     group: &Group,
 ) -> Result<Booted> {
@@ -151,11 +168,11 @@ fn boot_in(
     let last = state.for_init()?;
     // Who goes into a user namespace takes it along.
     let taken = match order.ids {
-        Some(_) => network()?,
+        Some(_) => network.namespace()?,
         None => None,
     };
     let (socket, theirs) = sockets("PID 1")?;
-    let child = spawn(&theirs, log.as_ref(), group, order.ids.is_some())?;
+    let (child, program) = spawn(&theirs, log.as_ref(), group, order.ids.is_some())?;
     drop(theirs);
     let child = match order.ids {
         None => child,
@@ -198,12 +215,16 @@ fn boot_in(
     let up = state.record(&record).and_then(|()| {
         let memfd = memfd(&spec)?;
         let mut fds = vec![memfd.as_raw_fd(), last.as_raw_fd()];
-        let network = match order.ids {
+        let namespace = match order.ids {
             Some(_) => None,
-            None => network()?,
+            None => network.namespace()?,
         };
-        fds.extend(network.as_ref().map(AsRawFd::as_raw_fd));
+        fds.extend(namespace.as_ref().map(AsRawFd::as_raw_fd));
         send(&booted.socket, &Go, &fds)?;
+        // Not before: to let go of a mount takes the kernel a while.
+        drop(program);
+        network.complete()?;
+        booted.proceed()?;
         booted.wait_until_up(is_init)
     });
     let up = up.and_then(|()| {
@@ -355,9 +376,14 @@ fn memfd(spec: &Spec) -> Result<OwnedFd> {
 }
 
 /// Spawns the process in its cgroups, and in a pid namespace of its own unless it `crosses` and makes
-/// that itself.
-fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>, group: &Group, crosses: bool) -> Result<Child> {
-    let (_program, mut command) = init_command()?;
+/// that itself. Gives what it was executed by, too.
+fn spawn(
+    socket: &OwnedFd,
+    log: Option<&OwnedFd>,
+    group: &Group,
+    crosses: bool,
+) -> Result<(Child, OwnedFd)> {
+    let (program, mut command) = init_command()?;
     if crosses {
         command.arg("--cross");
     }
@@ -374,7 +400,7 @@ fn spawn(socket: &OwnedFd, log: Option<&OwnedFd>, group: &Group, crosses: bool) 
         false => CloneFlags::CLONE_NEWPID,
     };
     let child = command.spawn(flags, &entry, || Ok(()));
-    child.doing(|| "start PID 1")
+    Ok((child.doing(|| "start PID 1")?, program))
 }
 
 /// The host's /dev/null.
@@ -444,6 +470,14 @@ fn wait_for_report(socket: &OwnedFd, sender: Option<&OwnedFd>) -> Result<()> {
 }
 
 impl Booted {
+    fn proceed(&self) -> Result<()> {
+        match send(&self.socket, &Proceed, &[]) {
+            // It has failed, and said why.
+            Err(error) if error.errno == Some(Errno::EPIPE) => Ok(()),
+            other => other,
+        }
+    }
+
     fn wait_until_up(&mut self, is_init: bool) -> Result<()> {
         loop {
             wait_for_report(&self.socket, None)?;

@@ -20,7 +20,7 @@ use crate::lsm::Labelling;
 use crate::{sys, terminal};
 use nix::sys::signal::Signal;
 use reaper::{Reaper, record};
-use spec::{Go, Main, Report, Spec, receive, send};
+use spec::{Go, Main, Proceed, Report, Spec, receive, send};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
@@ -123,6 +123,9 @@ fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {
         Some(pair.slave)
     } else {
         None
+    };
+    let Some((Proceed, _)) = receive(socket)? else {
+        return Ok(125);
     };
     match &spec.main {
         Main::Init(program) => Err(become_init(program, terminal.as_ref(), spec.slaves)),

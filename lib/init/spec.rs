@@ -86,6 +86,10 @@ pub fn sockets(to: &str) -> Result<(OwnedFd, OwnedFd)> {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Go;
 
+/// The second, sent when all of its network is there. Before it nothing of the tree's runs.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Proceed;
+
 /// The first packet to a process that is to become PID 1 in a user namespace, before it is one: beside
 /// it the spec, the user namespace, and the network namespace if there is one to join. That does not
 /// come with the [`Go`] then.
@@ -213,9 +217,8 @@ pub fn receive<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Option<(T, Vec<O
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let message = match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags)
         {
-            Err(Errno::EINTR) => continue,
-            // The other end was killed with our packets unread.
-            Err(Errno::ECONNRESET) => return Ok(None),
+            // The other end is gone with a packet of ours unread, which is told once: what it sent is still there.
+            Err(Errno::EINTR | Errno::ECONNRESET) => continue,
             other => other.doing(|| "receive from the other side of a boot")?,
         };
         let mut fds = Vec::new();

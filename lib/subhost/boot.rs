@@ -1,19 +1,21 @@
 //! Start and enter: both halves up, and a process inside.
 
+use super::halves::Told;
 use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost, Up, limit};
-use crate::boot::{self, Booted, Order};
+use crate::boot::{self, Booted, Joined, Order};
 use crate::config::{Config, Net, Phase, Userns};
-use crate::enter::{self, Join, Joined};
+use crate::enter::{self, Join};
 use crate::error::{Error, Exit, Result};
 use crate::init::spec::Main;
 use crate::login::Program;
 use crate::net::netns;
-use crate::plan::{Half, Plan};
+use crate::plan::{Half, Plan, Step};
 use crate::state::{Booter, Running, tty_of};
 use crate::terminal::{Signals, Wiring, Wish};
 use crate::{holders, hooks, proc};
 use std::os::fd::OwnedFd;
 use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
@@ -113,20 +115,34 @@ impl Subhost {
             joins_network: true,
         };
         let brought = Mutex::new(Vec::new());
-        let up = |half| {
-            let up = self.up(half, Some(config))?;
+        let up = |half, told: Told| {
+            let up = self.up(half, Some(config), told)?;
             let mut brought = brought.lock().unwrap_or_else(PoisonError::into_inner);
             brought.extend(up.brought.then_some(half));
             Ok(up)
         };
+        let up = &up;
         let result = std::thread::scope(|scope| {
-            let make_network = || up(Half::Net);
+            let (sender, namespace) = channel();
+            let told = move |step: &Step| {
+                let Step::Netns { name, .. } = step else {
+                    return;
+                };
+                // Where it cannot be opened that is told when all is made.
+                let _ = netns::open(name).map(|namespace| sender.send(namespace));
+            };
+            let make_network = move || up(Half::Net, &told);
             let thread = || std::thread::Builder::new().spawn_scoped(scope, make_network);
-            match self.network_is_apart(config)?.then(thread) {
-                Some(Ok(network)) => self.boot_beside(config, network, up, order),
+            let network = match self.network_is_apart(config)?.then(thread) {
+                Some(Ok(thread)) => Beside {
+                    subhost: self,
+                    thread: Some(thread),
+                    namespace,
+                },
                 // Without a thread it only takes longer.
-                _ => self.boot_after(config, up, order),
-            }
+                _ => return self.boot_after(config, up, order),
+            };
+            self.boot_beside(config, network, up, order)
         });
         let mut brought = brought.into_inner().unwrap_or_else(PoisonError::into_inner);
         brought.sort_unstable();
@@ -156,37 +172,29 @@ impl Subhost {
         Ok(is_plain && self.frozen(Half::Root)?.is_none() && self.frozen(Half::Net)?.is_none())
     }
 
-    /// Root, and boot until PID 1 is to be told, while a thread makes the network.
+    /// Root, and boot until something of the tree's is to run, while a thread makes the network.
     fn boot_beside(
         &self,
         config: &Config,
-        thread: ScopedJoinHandle<Result<Up>>,
-        up: impl Fn(Half) -> Result<Up>,
+        mut network: Beside,
+        up: impl Fn(Half, Told) -> Result<Up>,
         order: Order,
     ) -> Result<Booted> {
-        let mut thread = Some(thread);
-        let mut network = || {
-            let joined = thread.take().map(|thread| {
-                let net = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-                self.network(&net?.plan)
-            });
-            joined.unwrap_or(Ok(None))
-        };
-        let booted =
-            up(Half::Root).and_then(|_| boot::boot(config, &self.state, &mut network, order));
+        let booted = up(Half::Root, &|_| ())
+            .and_then(|_| boot::boot(config, &self.state, &mut network, order));
         // What became of the network has to be told, whatever became of the rest.
-        booted.map_err(|error| error.also(network().err()))
+        booted.map_err(|error| error.also(network.complete().err()))
     }
 
     /// One after the other.
     fn boot_after(
         &self,
         config: &Config,
-        up: impl Fn(Half) -> Result<Up>,
+        up: impl Fn(Half, Told) -> Result<Up>,
         order: Order,
     ) -> Result<Booted> {
-        let root = up(Half::Root)?;
-        let net = up(Half::Net)?;
+        let root = up(Half::Root, &|_| ())?;
+        let net = up(Half::Net, &|_| ())?;
         if !root.brought || !net.brought {
             self.warn_if_changed(config);
         }
@@ -199,13 +207,13 @@ impl Subhost {
             moved = as_frozen;
             config = &moved;
         }
-        let mut network = self.network(&net.plan)?;
+        let network = self.network(&net.plan)?;
         let order = Order {
             ids: root.plan.ids,
             joins_network: network.is_some(),
             ..order
         };
-        boot::boot(config, &self.state, &mut || Ok(network.take()), order)
+        boot::boot(config, &self.state, &mut Made(network), order)
     }
 
     fn network(&self, plan: &Plan) -> Result<Option<OwnedFd>> {
@@ -298,8 +306,8 @@ impl Subhost {
             return Err(limit::frozen(&self.name));
         }
         match enter::join(&self.name, &running, &cgroups, join)? {
-            Joined::Ended(status) => Ok(Some(status)),
-            Joined::TooLate => {
+            enter::Joined::Ended(status) => Ok(Some(status)),
+            enter::Joined::TooLate => {
                 // Its PID 1 is on its way out: gone, it is like any that does not run.
                 proc::wait(&running.pidfd, Some(KILL_TIMEOUT));
                 Ok(None)
@@ -349,6 +357,54 @@ impl Subhost {
             self.end(running, false)?;
         }
         Ok(goes_on)
+    }
+}
+
+/// A network that a thread makes.
+struct Beside<'a> {
+    subhost: &'a Subhost,
+    thread: Option<ScopedJoinHandle<'a, Result<Up>>>,
+    /// The namespace, if the thread makes it, from then on.
+    namespace: Receiver<OwnedFd>,
+}
+
+impl Beside<'_> {
+    /// The plan of what has been made, when it has been; none if that was asked for before.
+    fn made(&mut self) -> Result<Option<Plan>> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(None);
+        };
+        let net = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok(Some(net?.plan))
+    }
+}
+
+impl Joined for Beside<'_> {
+    fn namespace(&mut self) -> Result<Option<OwnedFd>> {
+        if let Ok(namespace) = self.namespace.recv() {
+            return Ok(Some(namespace));
+        }
+        match self.made()? {
+            Some(plan) => self.subhost.network(&plan),
+            None => Ok(None),
+        }
+    }
+
+    fn complete(&mut self) -> Result<()> {
+        self.made().map(drop)
+    }
+}
+
+/// One that is all there.
+struct Made(Option<OwnedFd>);
+
+impl Joined for Made {
+    fn namespace(&mut self) -> Result<Option<OwnedFd>> {
+        Ok(self.0.take())
+    }
+
+    fn complete(&mut self) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -15,13 +15,16 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Who is to hear of what is made, while more is.
+pub(super) type Told<'a> = &'a dyn Fn(&Step);
+
 impl Subhost {
     /// Mounts the root.
     ///
     /// # Errors
     /// Why not; the world is as before.
     pub fn mount(&self) -> Result<()> {
-        self.locked(|| self.up(Half::Root, None).map(drop))
+        self.locked(|| self.up(Half::Root, None, &|_| ()).map(drop))
     }
 
     /// Makes the network.
@@ -29,7 +32,7 @@ impl Subhost {
     /// # Errors
     /// Why not; the world is as before.
     pub fn net(&self) -> Result<()> {
-        self.locked(|| self.up(Half::Net, None).map(drop))
+        self.locked(|| self.up(Half::Net, None, &|_| ()).map(drop))
     }
 
     /// Takes one half down; refused while it runs, as nothing in the kernel would stop it.
@@ -51,8 +54,8 @@ impl Subhost {
         })
     }
 
-    /// `config` saves reading it again.
-    pub(super) fn up(&self, half: Half, config: Option<&Config>) -> Result<Up> {
+    /// `config` saves reading it again; `told` hears of each step that is made.
+    pub(super) fn up(&self, half: Half, config: Option<&Config>, told: Told) -> Result<Up> {
         self.is_of_this_tree()?;
         let mounts = Mounts::later();
         let mut network = Network::new();
@@ -62,7 +65,7 @@ impl Subhost {
                 let mut plan = Arc::unwrap_or_clone(plan);
                 let steps = self.presences(&plan, true, &mounts, &mut network)?;
                 refuse_foreign(&steps)?;
-                if self.act_all(&steps, &mut network)? > 0 {
+                if self.act_all(&steps, &mut network, told)? > 0 {
                     self.finish(&mut plan, &mut network)?;
                 }
                 return Ok(Up {
@@ -79,7 +82,7 @@ impl Subhost {
                         ..StopHow::default()
                     },
                 )?;
-                return self.up(half, config);
+                return self.up(half, config, told);
             }
             None => {}
         }
@@ -93,13 +96,13 @@ impl Subhost {
         };
         self.check_trees(config, half)?;
         let ids = self.ids(config, half, true)?;
-        match self.make(half, config, ids, &mounts, network) {
+        match self.make(half, config, ids, &mounts, network, told) {
             Err(why)
                 if ids.is_some() && config.userns == Userns::Auto && root::is_unmapped(&why) =>
             {
                 // Of what is in an image only the mounted image tells.
                 self.goes_without(&why);
-                self.make(half, config, None, &mounts, Network::new())
+                self.make(half, config, None, &mounts, Network::new(), told)
             }
             other => other,
         }
@@ -113,6 +116,7 @@ impl Subhost {
         ids: Option<u32>,
         mounts: &Mounts,
         mut network: Network,
+        told: Told,
     ) -> Result<Up> {
         let mut plan = plan(config, half, &self.state, ids)?;
         let steps = self.presences(&plan, false, mounts, &mut network)?;
@@ -141,7 +145,7 @@ impl Subhost {
             Half::Net => (Phase::Prenet, Phase::Postnet),
         };
         let made = hooks::run(&plan, before)
-            .and_then(|()| self.act_all(&steps, &mut network))
+            .and_then(|()| self.act_all(&steps, &mut network, told))
             .and_then(|_| {
                 let finished =
                     hooks::run(&plan, after).and_then(|()| self.finish(&mut plan, &mut network));
@@ -175,20 +179,26 @@ impl Subhost {
     }
 
     /// Gives the number of steps done.
-    fn act_all(&self, steps: &[(Planned, Presence)], network: &mut Network) -> Result<usize> {
+    fn act_all(
+        &self,
+        steps: &[(Planned, Presence)],
+        network: &mut Network,
+        told: Told,
+    ) -> Result<usize> {
         let network = RefCell::new(network);
         let act = |planned: &Planned| {
             crate::cli::tell(Some(&self.name), || {
                 format!("making {}", title(planned.step))
             });
-            match planned.step {
+            let made = match planned.step {
                 Step::Claim { path } => self.state.claim(path),
                 step @ (Step::Netns { .. }
                 | Step::Cable { .. }
                 | Step::Helper { .. }
                 | Step::Routes { .. }) => network.borrow_mut().act(step),
                 other => root::act(other),
-            }
+            };
+            made.inspect(|()| told(planned.step))
         };
         apply(steps, act, self.undoing(&network, false, true))
     }
