@@ -24,19 +24,24 @@ impl Profile {
         // Of one call in the order in which they are listed.
         calls.sort_by_key(|rule| rule.call);
         // What becomes of every number, in ranges: from here on.
-        let mut ranges: Vec<(u32, Leaf)> = Vec::with_capacity(2 * calls.len() + 2);
+        let mut ranges: Vec<(u32, Leaf)> = Vec::new();
+        let mut from = |number, leaf| {
+            if ranges.last().is_none_or(|(_, last)| *last != leaf) {
+                ranges.push((number, leaf));
+            }
+        };
         let known = Sysno::last().id().cast_unsigned();
         let mut next = 0;
         for rules in calls.chunk_by(|one, other| one.call == other.call) {
             let number = rules[0].call;
             if next < number {
-                ranges.push((next, Leaf::always(self.default)));
+                from(next, Leaf::always(self.default));
             }
             next = number + 1;
-            ranges.push((number, Leaf::of(rules, self.default)));
+            from(number, Leaf::of(rules, self.default));
         }
         if next <= known {
-            ranges.push((next, Leaf::always(self.default)));
+            from(next, Leaf::always(self.default));
         }
         // Newer ones than we know, if only listed ones are allowed, and those of x32, a second entry
         // to the same calls, are not there: a C library then takes others.
@@ -45,8 +50,7 @@ impl Profile {
             Action::Allow => X32,
             _ => known + 1,
         };
-        ranges.push((beyond, not_there));
-        ranges.dedup_by(|next, last| next.1 == last.1);
+        from(beyond, not_there);
         let mut backwards = Backwards::default();
         let begin = backwards.search(&ranges);
         let program = backwards.finish(begin);

@@ -73,6 +73,26 @@ const OLD: &[S] = &[
 #[cfg(target_arch = "aarch64")]
 const OLD: &[S] = &[S::fstatat];
 
+/// Both in the order of their numbers, in which they are needed whenever a filter is made.
+const USUAL: [S; ALLOWED.len() + OLD.len()] = {
+    let mut all = [S::read; ALLOWED.len() + OLD.len()];
+    let mut count = 0;
+    while count < all.len() {
+        let call = match count < ALLOWED.len() {
+            true => ALLOWED[count],
+            false => OLD[count - ALLOWED.len()],
+        };
+        let mut at = count;
+        while at > 0 && all[at - 1].id() > call.id() {
+            all[at] = all[at - 1];
+            at -= 1;
+        }
+        all[at] = call;
+        count += 1;
+    }
+    all
+};
+
 /// Allowed to those who keep one of these capabilities, without which the kernel would refuse most
 /// of it anyway.
 const GUARDED: &[(&[Cap], &[S])] = &[
@@ -207,7 +227,7 @@ pub fn profile(kept: Cap, strict: bool) -> Profile {
         .filter(|(caps, _)| caps.iter().any(|cap| kept.contains(*cap)))
         .flat_map(|(_, calls)| calls.iter());
     let not_strict = NOT_STRICT.iter().filter(|_| !strict);
-    for call in ALLOWED.iter().chain(OLD).chain(guarded).chain(not_strict) {
+    for call in USUAL.iter().chain(guarded).chain(not_strict) {
         if !is_out(call) {
             add(*call, Action::Allow, &[]);
         }
