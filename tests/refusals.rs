@@ -296,7 +296,7 @@ fn a_host_end_that_does_not_fit_is_refused_with_the_arithmetic() {
 fn a_missing_root_or_layer_is_named() {
     sandbox(|s| {
         let w = s.bare("w", "");
-        refused(s, 1, &[w.path("root").to_str().unwrap()]);
+        refused(s, 1, &[w.path("root").to_str().unwrap(), "make it"]);
         assert!(!w.exists("root"), "a root was made");
         w.config("LOWER='/no/such /no/other'\n");
         w.mkdir("root");
@@ -304,7 +304,7 @@ fn a_missing_root_or_layer_is_named() {
         assert!(!Path::new("/no").exists());
         w.config("LOWER=\"$SUBHOST/layers/base\"\nUPPER=/no/upper\n");
         s.layer("base");
-        refused(s, 1, &["/no/upper"]);
+        refused(s, 1, &["/no/upper", "mkdir it"]);
     });
 }
 
