@@ -7,9 +7,10 @@ TOOLS: the directory with the built tools. RAW: the program made of raw-cycle.c.
 part, flat, memory, size, data; all of them if none is named. Prints Markdown; with --out DIR it also writes
 DIR/bench.md and DIR/bench.svg.
 
-In each round every command has its turn, so that what the machine does meanwhile meets all of them; what a
-command leaves to the kernel is waited for before the next one, outside the measured time. The figures depend
-on the machine and its mood; the ratios, taken in the same run, do much less.
+In each round every command has its turn, in an order of that round, so that what the machine does meanwhile and
+what another has left meets all of them; what a command leaves to the kernel is waited for before the next one,
+outside the measured time. The figures depend on the machine and its mood; the ratios, taken in the same run, do much
+less.
 
 BENCH_TREE names the system tree that serves as layer, for example one that debootstrap made; if unset, a
 small one is made of busybox-static. ROUNDS (default 30) and OTHERS (default 1000) say how much.
@@ -23,6 +24,7 @@ nothing of the host.
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import statistics
@@ -95,11 +97,16 @@ def spin():
         pass
 
 
+def in_turns(cases, turn):
+    """In an order for each turn, the same in every run: what one leaves in the caches and on the disk meets all."""
+    return random.Random(turn).sample(cases, len(cases))
+
+
 def measure(cases, rounds=None, between=settle):
     """Milliseconds of each case, a list of commands: {name: [total...]}; the first rounds do not count."""
     took = {name: [] for name in cases}
     for turn in range(-3, rounds or ROUNDS):
-        for name, commands in cases.items():
+        for name, commands in in_turns(list(cases.items()), turn):
             begin = time.perf_counter()
             for command in commands:
                 run(command)
@@ -107,11 +114,6 @@ def measure(cases, rounds=None, between=settle):
                 took[name].append((time.perf_counter() - begin) * 1e3)
             between()
     return took
-
-
-def in_turns(cases, turn):
-    """Each case comes first as often as the other: it finds the disk and the caches as the last left them."""
-    return cases[::-1] if turn % 2 else cases
 
 
 def compare(took, base, what):
@@ -430,6 +432,7 @@ class Bench:
                         root = f"{self.subhosts}/hand/live" + ("/root" if kind == "image" else "")
                         sh(f"cd {self.subhosts}; {hand[kind]}; mount --bind /dev {root}/dev")
                         inside, end = ["chroot", root, "dd"], ["umount", "-R", f"{self.subhosts}/hand/live"]
+                    os.sync()
                     # The same dd, and by its own clock: to get there is measured above.
                     told = subprocess.run([*inside, "if=/dev/zero", "of=/written", "bs=64k", f"count={size * 16}", "conv=fsync"],
                                           check=True, stdin=QUIET, capture_output=True, text=True).stderr
