@@ -293,7 +293,7 @@ fn resolv_conf_hosts_and_host_name_are_given_and_the_tree_is_left_alone() {
                 "search example.org",
             ],
         );
-        lacks(&resolv, &["192.0.2.255"]);
+        lacks(&resolv, &["203.0.113.1"]);
         let hosts = s.inside("w", "cat /etc/hosts");
         has(&hosts, &["localhost", "192.0.2.10", "web.example.org"]);
         assert_eq!(s.inside("w", "hostname"), "web.example.org");
