@@ -46,7 +46,7 @@ pub struct State {
 #[derive(Debug, Default)]
 struct Known {
     keeps: bool,
-    /// By whom nothing is changed: has it been booted since something of it is up?
+    /// Of those who only look: has it been booted since something of it is up?
     booted: Option<bool>,
     /// Of root and network.
     plans: [Option<Option<Arc<Plan>>>; 2],

@@ -1,6 +1,7 @@
 //! Start and enter: both halves up, and a process inside.
 
 use super::halves::Told;
+use super::joined::{Beside, Made, namespace_of};
 use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost, Up, limit};
 use crate::boot::{self, Booted, Joined, Order};
 use crate::config::{Config, Net, Phase, Userns};
@@ -9,15 +10,12 @@ use crate::error::{Error, Exit, Result};
 use crate::init::spec::Main;
 use crate::login::Program;
 use crate::net::netns;
-use crate::plan::{Half, Plan, Step};
+use crate::plan::{Half, Step};
 use crate::state::{Booter, Running, tty_of};
 use crate::terminal::{Signals, Wiring, Wish};
 use crate::{holders, hooks, proc};
-use std::os::fd::OwnedFd;
-use std::panic::resume_unwind;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
-use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longer than a boot may take.
@@ -134,11 +132,7 @@ impl Subhost {
             let make_network = move || up(Half::Net, &told);
             let thread = || std::thread::Builder::new().spawn_scoped(scope, make_network);
             let network = match self.network_is_apart(config)?.then(thread) {
-                Some(Ok(thread)) => Beside {
-                    subhost: self,
-                    thread: Some(thread),
-                    namespace,
-                },
+                Some(Ok(thread)) => Beside::new(thread, namespace),
                 // Without a thread it only takes longer.
                 _ => return self.boot_after(config, up, order),
             };
@@ -207,20 +201,13 @@ impl Subhost {
             moved = as_frozen;
             config = &moved;
         }
-        let network = self.network(&net.plan)?;
+        let network = namespace_of(&net.plan)?;
         let order = Order {
             ids: root.plan.ids,
             joins_network: network.is_some(),
             ..order
         };
         boot::boot(config, &self.state, &mut Made(network), order)
-    }
-
-    fn network(&self, plan: &Plan) -> Result<Option<OwnedFd>> {
-        match plan.netns.file_name().and_then(|name| name.to_str()) {
-            None => Ok(None),
-            Some(name) => netns::open(name).map(Some),
-        }
     }
 
     fn warn_if_changed(&self, config: &Config) {
@@ -357,54 +344,6 @@ impl Subhost {
             self.end(running, false)?;
         }
         Ok(goes_on)
-    }
-}
-
-/// A network that a thread makes.
-struct Beside<'a> {
-    subhost: &'a Subhost,
-    thread: Option<ScopedJoinHandle<'a, Result<Up>>>,
-    /// The namespace, if the thread makes it, from then on.
-    namespace: Receiver<OwnedFd>,
-}
-
-impl Beside<'_> {
-    /// The plan of what has been made, when it has been; none if that was asked for before.
-    fn made(&mut self) -> Result<Option<Plan>> {
-        let Some(thread) = self.thread.take() else {
-            return Ok(None);
-        };
-        let net = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-        Ok(Some(net?.plan))
-    }
-}
-
-impl Joined for Beside<'_> {
-    fn namespace(&mut self) -> Result<Option<OwnedFd>> {
-        if let Ok(namespace) = self.namespace.recv() {
-            return Ok(Some(namespace));
-        }
-        match self.made()? {
-            Some(plan) => self.subhost.network(&plan),
-            None => Ok(None),
-        }
-    }
-
-    fn complete(&mut self) -> Result<()> {
-        self.made().map(drop)
-    }
-}
-
-/// One that is all there.
-struct Made(Option<OwnedFd>);
-
-impl Joined for Made {
-    fn namespace(&mut self) -> Result<Option<OwnedFd>> {
-        Ok(self.0.take())
-    }
-
-    fn complete(&mut self) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 mod boot;
 mod halves;
 mod ids;
+mod joined;
 mod lasting;
 mod limit;
 mod script;
