@@ -37,7 +37,7 @@ setup-check:
 
 # All tests, as root: they work in namespaces of their own. No skip counts as a success.
 check: setup-check
-	$(ENV) SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 $(CARGO) test --locked
+	$(ENV) SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 $(CARGO) test --locked --no-fail-fast
 
 # The same in full: every fault and crash that check samples, races and random kills for minutes.
 soak: setup-check

@@ -194,7 +194,7 @@ impl Sweep<'_> {
     fn differs(&self, from: &World, patience: Duration) -> Option<String> {
         let end = Instant::now() + patience;
         loop {
-            let diff = from.diff(&self.s.world());
+            let diff = from.diff(&self.s.world_now());
             if diff.is_empty() {
                 return None;
             }
@@ -211,7 +211,7 @@ impl Sweep<'_> {
         if !self.verb.line.starts_with("subhost-stop w") || !about {
             return;
         }
-        let diff = self.clean.diff(&self.s.world());
+        let diff = self.clean.diff(&self.s.world_now());
         let left = |of: &str, what: &str| {
             diff.lines()
                 .any(|line| line.starts_with(of) && line.contains(what))

@@ -257,28 +257,42 @@ impl Sandbox {
         dir
     }
 
-    /// The world as the kernel and /run tell it.
+    /// The world as the kernel and /run tell it, once the kernel is through with the links of earlier stops:
+    /// what is to be held against a later one.
     pub fn world(&self) -> World {
+        let mut world = self.world_now();
+        for _ in 0..300 {
+            if !world.has_unreaped() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            world = self.world_now();
+        }
+        world
+    }
+
+    /// The same at once.
+    pub fn world_now(&self) -> World {
         World::snapshot(&self.base)
     }
 
     /// Asserts that the world is as it was `before`, at once: what `subhost-stop --sync` promises.
     #[track_caller]
     pub fn same_now(&self, before: &World) {
-        let diff = before.diff(&self.world());
+        let diff = before.diff(&self.world_now());
         assert!(diff.is_empty(), "the world is not as before:\n{diff}");
     }
 
     /// The same, soon: without `--sync` the kernel may still be reaping links and processes.
     #[track_caller]
     pub fn same(&self, before: &World) {
-        self.soon(|| before.diff(&self.world()));
+        self.soon(|| before.diff(&self.world_now()));
     }
 
     /// The same but for /run/subhost: after `-u`, whether a lock file stays is nobody's business.
     #[track_caller]
     pub fn same_but_state(&self, before: &World) {
-        self.soon(|| before.diff_but_state(&self.world()));
+        self.soon(|| before.diff_but_state(&self.world_now()));
     }
 
     #[track_caller]

@@ -109,6 +109,13 @@ impl World {
         &self.0[subject]
     }
 
+    /// Is there a link that lost its name in a stop, which the kernel has yet to take away?
+    pub fn has_unreaped(&self) -> bool {
+        self.lines("link")
+            .iter()
+            .any(|link| link.starts_with("\"gone"))
+    }
+
     /// Loop devices with a file of this test behind them.
     pub fn loops(&self) -> &[String] {
         self.lines("loop")
