@@ -63,7 +63,7 @@ fn own(mut error: Error) -> Error {
 
 /// How a join went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Joined {
+pub enum Entered {
     /// The command ran and ended with this status.
     Ended(u8),
     /// The subhost had ended before the command could be run.
@@ -74,7 +74,7 @@ pub enum Joined {
 ///
 /// # Errors
 /// `Own`, `CannotRun`, `NotFound`.
-pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Result<Joined> {
+pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Result<Entered> {
     let init = &running.init;
     let trampoline = trampoline(&init.rights, &init.labels, init.ids.is_some(), join.anew);
     let trampoline = trampoline.map_err(own)?;
@@ -97,16 +97,16 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
     // Opened while their directories are to be seen.
     let entry = match cgroups.entry(Who::Joining) {
         Err(error) if error.errno == Some(Errno::ENOENT) && is_ending(running) => {
-            return Ok(Joined::TooLate);
+            return Ok(Entered::TooLate);
         }
         other => other.map_err(own)?,
     };
     let own_ids = match running.init.ids.map(|base| OwnIds::of(running, base)) {
-        Some(Err(error)) if error.errno == Some(Errno::ENOENT) => return Ok(Joined::TooLate),
+        Some(Err(error)) if error.errno == Some(Errno::ENOENT) => return Ok(Entered::TooLate),
         ids => ids.transpose().map_err(own)?,
     };
     if !become_member(running).map_err(own)? {
-        return Ok(Joined::TooLate);
+        return Ok(Entered::TooLate);
     }
     let way = Way {
         entry: &entry,
@@ -124,7 +124,7 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
             return match split.in_world {
                 // Our children are in its pid namespace for good: nothing else can be booted by us.
                 true => Err(Error::new(Exit::NotRunning, "it ended while it was joined")),
-                false => Ok(Joined::TooLate),
+                false => Ok(Entered::TooLate),
             };
         }
         other => other?,
@@ -148,7 +148,7 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
     let status = status.map_err(own)?;
     match child.failure() {
         Some(errno) => Err(cannot_run(&command, errno)),
-        None => Ok(Joined::Ended(code(status))),
+        None => Ok(Entered::Ended(code(status))),
     }
 }
 

@@ -3,17 +3,18 @@
 //! the host and can undo.
 
 mod cross;
+mod log;
 mod program;
+mod spec;
 mod texts;
 
+pub use log::LOGS;
 pub use program::{is_out_of_reach, out_of_reach, sibling, tools_in};
 
-use crate::cgroup::{self, Entry, Group, Who};
-use crate::config::{Config, Layer, Net, Stop};
-use crate::confine::devices::Device;
+use crate::cgroup::{self, Group, Who};
+use crate::config::{Config, Net};
 use crate::error::{Doing, Errno, Error, Exit, Result};
-use crate::init::spec::{Go, Hand, Main, Proceed, Report, Spec, receive, send, sockets};
-use crate::init::usual_stop;
+use crate::init::spec::{Go, Hand, Main, Proceed, Report, receive, send, sockets};
 use crate::kept;
 use crate::login::{PATH, Program};
 use crate::proc::{self, Identity};
@@ -22,18 +23,10 @@ use crate::state::{Booter, Init, State, boot_id, now};
 use crate::terminal::{self, Signals, Terminal, Wiring};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
-use nix::sys::signal::Signal;
 use program::init_command;
-use rustix::fs::{MemfdFlags, memfd_create};
-use std::fs::File;
-use std::io::{Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 
-/// Where the consoles of started subhosts are kept.
-pub const LOGS: &str = "/var/log/subhost";
 /// No honest tree takes this long to be assembled, seconds.
 const PATIENCE: u16 = 60;
 
@@ -151,14 +144,14 @@ fn boot_in(
         Some(wiring) => wiring.slaves,
         None => [is_init; 3],
     };
-    let mut spec = spec(config, state, &order, slaves)?;
+    let mut spec = spec::of(config, state, &order, slaves)?;
     spec.has_cgroup = is_init && group.unified().is_some();
     if let (Some(base), true) = (order.ids, spec.has_cgroup) {
         // It is to manage its own.
         group.give_to(base)?;
     }
     let log = match order.wiring {
-        None => Some(open_log(config)?),
+        None => Some(log::open(config)?),
         Some(_) => None,
     };
     // Without it the boot takes longer.
@@ -178,8 +171,14 @@ fn boot_in(
         None => child,
         Some(base) => {
             let own = matches!(config.net, Net::Private(_));
-            let (child, unmapped) =
-                cross::born(child, &socket, &memfd(&spec)?, taken.as_ref(), own, base)?;
+            let (child, unmapped) = cross::born(
+                child,
+                &socket,
+                &spec::memfd(&spec)?,
+                taken.as_ref(),
+                own,
+                base,
+            )?;
             for path in unmapped {
                 let what = format!("{path} belongs to nobody inside: its ids cannot be mapped");
                 crate::cli::warn(Some(&config.name), &what);
@@ -213,7 +212,7 @@ fn boot_in(
         console: None,
     };
     let up = state.record(&record).and_then(|()| {
-        let memfd = memfd(&spec)?;
+        let memfd = spec::memfd(&spec)?;
         let mut fds = vec![memfd.as_raw_fd(), last.as_raw_fd()];
         let namespace = match order.ids {
             Some(_) => None,
@@ -230,7 +229,7 @@ fn boot_in(
     let up = up.and_then(|()| {
         let terminal = booted.terminal.take();
         let console = match (&log, terminal) {
-            (Some(log), Some(terminal)) if is_init => Some(console(
+            (Some(log), Some(terminal)) if is_init => Some(log::leave_console(
                 &terminal,
                 log,
                 config.run.log_max,
@@ -257,124 +256,6 @@ fn boot_in(
     }
 }
 
-fn spec(config: &Config, state: &State, order: &Order, slaves: [bool; 3]) -> Result<Spec> {
-    let run = &config.run;
-    let mut texts = vec![(
-        state.write_text("hostname", &format!("{}\n", run.hostname))?,
-        "/etc/hostname".into(),
-        false,
-    )];
-    if matches!(config.net, Net::Private(_)) {
-        texts.push((
-            state.write_text("hosts", &texts::hosts(config))?,
-            "/etc/hosts".into(),
-            true,
-        ));
-    }
-    if !run.dns.is_empty() || !run.search.is_empty() || config.has_helper() {
-        texts.push((
-            state.write_text("resolv.conf", &texts::resolv_conf(config))?,
-            "/etc/resolv.conf".into(),
-            true,
-        ));
-    }
-    let usual = match &order.main {
-        Main::Run(program) => program.argv.first().and_then(|program| usual_stop(program)),
-        _ => None,
-    };
-    let devices = config.confine.devices.iter().map(Device::node);
-    Ok(Spec {
-        live: config.root.live.clone(),
-        ids: order.ids,
-        hostname: run.hostname.clone(),
-        has_cgroup: false,
-        joins_network: order.joins_network,
-        covers: covers(config),
-        masked: config.confine.hidden.masked.clone(),
-        read_only: config.confine.hidden.read_only.clone(),
-        devices: devices.collect::<Result<_>>()?,
-        binds: run.binds.clone(),
-        texts,
-        tmpfs: run.tmpfs.clone(),
-        ram_size: run.ram_size,
-        stop_signal: match run.stop {
-            Stop::Signal(signal) => signal,
-            _ => usual.unwrap_or(Signal::SIGTERM as i32),
-        },
-        stop_timeout: run.stop_timeout,
-        log_max: order.wiring.is_none().then_some(run.log_max),
-        slaves,
-        tied: order.wiring.is_some(),
-        main: order.main.clone(),
-        rights: config.rights(matches!(order.main, Main::Init(_))),
-    })
-}
-
-/// Where a layer shows the host's $SUBHOST, with all subhosts' configs and trees. By identity, as a
-/// layer may be called by a link or be a bind.
-fn covers(config: &Config) -> Vec<String> {
-    let identity = |path: &Path| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.dev(), meta.ino()))
-    };
-    let below = |layer: &Layer| match layer {
-        Layer::Directory(path) => {
-            let layer = identity(path)?;
-            let holding = config
-                .tree
-                .ancestors()
-                .find(|dir| identity(dir) == Some(layer))?;
-            config.tree.strip_prefix(holding).ok()
-        }
-        Layer::Image(_) => None,
-    };
-    let layers = config.root.lowers.iter().filter_map(below);
-    layers
-        .filter(|path| path.parent().is_some())
-        .map(|path| path.to_string_lossy().into_owned())
-        .collect()
-}
-
-fn open_log(config: &Config) -> Result<OwnedFd> {
-    match std::fs::DirBuilder::new().mode(0o700).create(LOGS) {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(e).doing(|| format!("make the directory {LOGS}"));
-        }
-        _ => {}
-    }
-    let is_dir = std::fs::symlink_metadata(LOGS).is_ok_and(|meta| meta.is_dir());
-    if !is_dir {
-        let what = format!("{LOGS} is not a directory");
-        return Err(Error::new(Exit::Failed, what));
-    }
-    let path = Path::new(LOGS).join(format!("{}.log", config.name));
-    let file = File::options()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK)
-        .open(&path)
-        .doing(|| format!("open {}", path.display()))?;
-    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
-        let what = format!("{} is not a regular file", path.display());
-        return Err(Error::new(Exit::Failed, what));
-    }
-    Ok(file.into())
-}
-
-fn memfd(spec: &Spec) -> Result<OwnedFd> {
-    let text = serde_json::to_vec(spec)
-        .map_err(|e| Error::new(Exit::Failed, format!("cannot put the boot into words: {e}")))?;
-    let fd = memfd_create("subhost", MemfdFlags::CLOEXEC)
-        .doing(|| "make room for the boot's settings")?;
-    let mut file = File::from(fd);
-    file.write_all(&text)
-        .and_then(|()| file.rewind())
-        .doing(|| "write the boot's settings")?;
-    Ok(file.into())
-}
-
 /// Spawns the process in its cgroups, and in a pid namespace of its own unless it `crosses` and makes
 /// that itself. Gives what it was executed by, too.
 fn spawn(
@@ -390,7 +271,7 @@ fn spawn(
     command.arg(&socket.as_raw_fd().to_string());
     if let Some(log) = log {
         let to = || log.try_clone().doing(|| "open the log");
-        command.stdio(0, null()?);
+        command.stdio(0, log::null()?);
         command.stdio(1, to()?);
         command.stdio(2, to()?);
     }
@@ -401,44 +282,6 @@ fn spawn(
     };
     let child = command.spawn(flags, &entry, || Ok(()));
     Ok((child.doing(|| "start PID 1")?, program))
-}
-
-/// The host's /dev/null.
-fn null() -> Result<OwnedFd> {
-    let null = File::options().read(true).write(true).open("/dev/null");
-    null.map(Into::into).doing(|| "open /dev/null")
-}
-
-/// Leaves a process behind that writes an init's console to the log.
-fn console(
-    terminal: &Terminal,
-    log: &OwnedFd,
-    log_max: u64,
-    last: &File,
-    pidfd: &OwnedFd,
-) -> Result<Identity> {
-    let (socket, theirs) = sockets("the console's logger")?;
-    let (_program, mut command) = init_command()?;
-    command.arg("--console");
-    command.arg(&theirs.as_raw_fd().to_string());
-    command.arg(&log_max.to_string());
-    for number in 0..3 {
-        command.stdio(number, null()?);
-    }
-    let child = command.spawn(CloneFlags::empty(), &Entry::default(), || {
-        nix::unistd::chdir("/")
-    });
-    let child = child.doing(|| "start the console's logger")?;
-    let identity = Identity::of(child.id()).doing(|| "watch the console's logger")?;
-    let fds = [
-        terminal.master.as_raw_fd(),
-        terminal.slave.as_raw_fd(),
-        log.as_raw_fd(),
-        last.as_raw_fd(),
-        pidfd.as_raw_fd(),
-    ];
-    send(&socket, &Go, &fds)?;
-    Ok(identity.0)
 }
 
 fn is_ready(socket: &OwnedFd) -> bool {

@@ -293,8 +293,8 @@ impl Subhost {
             return Err(limit::frozen(&self.name));
         }
         match enter::join(&self.name, &running, &cgroups, join)? {
-            enter::Joined::Ended(status) => Ok(Some(status)),
-            enter::Joined::TooLate => {
+            enter::Entered::Ended(status) => Ok(Some(status)),
+            enter::Entered::TooLate => {
                 // Its PID 1 is on its way out: gone, it is like any that does not run.
                 proc::wait(&running.pidfd, Some(KILL_TIMEOUT));
                 Ok(None)

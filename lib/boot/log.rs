@@ -1,0 +1,85 @@
+//! Where what a subhost in the background says goes: a file of the host's, written by our PID 1, or by a
+//! process that is left behind to read an init's console.
+
+use super::program::init_command;
+use crate::cgroup::Entry;
+use crate::config::Config;
+use crate::error::{Doing, Error, Exit, Result};
+use crate::init::spec::{Go, send, sockets};
+use crate::proc::Identity;
+use crate::terminal::Terminal;
+use nix::sched::CloneFlags;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Where the consoles of started subhosts are kept.
+pub const LOGS: &str = "/var/log/subhost";
+
+/// Opens the log of a subhost; makes it if it is not there.
+pub(super) fn open(config: &Config) -> Result<OwnedFd> {
+    match std::fs::DirBuilder::new().mode(0o700).create(LOGS) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(e).doing(|| format!("make the directory {LOGS}"));
+        }
+        _ => {}
+    }
+    let is_dir = std::fs::symlink_metadata(LOGS).is_ok_and(|meta| meta.is_dir());
+    if !is_dir {
+        let what = format!("{LOGS} is not a directory");
+        return Err(Error::new(Exit::Failed, what));
+    }
+    let path = Path::new(LOGS).join(format!("{}.log", config.name));
+    let file = File::options()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK)
+        .open(&path)
+        .doing(|| format!("open {}", path.display()))?;
+    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+        let what = format!("{} is not a regular file", path.display());
+        return Err(Error::new(Exit::Failed, what));
+    }
+    Ok(file.into())
+}
+
+/// The host's /dev/null.
+pub(super) fn null() -> Result<OwnedFd> {
+    let null = File::options().read(true).write(true).open("/dev/null");
+    null.map(Into::into).doing(|| "open /dev/null")
+}
+
+/// Leaves a process behind that writes an init's console to the log.
+pub(super) fn leave_console(
+    terminal: &Terminal,
+    log: &OwnedFd,
+    log_max: u64,
+    last: &File,
+    pidfd: &OwnedFd,
+) -> Result<Identity> {
+    let (socket, theirs) = sockets("the console's logger")?;
+    let (_program, mut command) = init_command()?;
+    command.arg("--console");
+    command.arg(&theirs.as_raw_fd().to_string());
+    command.arg(&log_max.to_string());
+    for number in 0..3 {
+        command.stdio(number, null()?);
+    }
+    let child = command.spawn(CloneFlags::empty(), &Entry::default(), || {
+        nix::unistd::chdir("/")
+    });
+    let child = child.doing(|| "start the console's logger")?;
+    let identity = Identity::of(child.id()).doing(|| "watch the console's logger")?;
+    let fds = [
+        terminal.master.as_raw_fd(),
+        terminal.slave.as_raw_fd(),
+        log.as_raw_fd(),
+        last.as_raw_fd(),
+        pidfd.as_raw_fd(),
+    ];
+    send(&socket, &Go, &fds)?;
+    Ok(identity.0)
+}
