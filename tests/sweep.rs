@@ -234,7 +234,7 @@ impl Sweep<'_> {
         let check = self.s.tool("subhost-check --repair").run();
         let state = self.s.state("w");
         let left = match state.as_str() {
-            "stopped" => self.differs(&self.clean, Duration::from_secs(2)),
+            "stopped" => self.differs(&self.clean, Duration::from_secs(10)),
             "hibernating" | "running" => None,
             _ => Some(String::new()),
         };
@@ -331,7 +331,7 @@ impl Sweep<'_> {
             let took = format!("{:?}", start.elapsed());
             self.complain("the stop took too long", &call, blow, &output, &took);
         }
-        let left = self.differs(&self.clean, Duration::from_secs(2));
+        let left = self.differs(&self.clean, Duration::from_secs(10));
         if stop.code == 0 && left.is_none() {
             return true;
         }

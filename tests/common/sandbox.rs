@@ -261,7 +261,7 @@ impl Sandbox {
     /// what is to be held against a later one.
     pub fn world(&self) -> World {
         let mut world = self.world_now();
-        for _ in 0..300 {
+        for _ in 0..1000 {
             if !world.has_unreaped() {
                 break;
             }
@@ -297,7 +297,7 @@ impl Sandbox {
 
     #[track_caller]
     fn soon(&self, diff: impl Fn() -> String) {
-        for _ in 0..300 {
+        for _ in 0..1000 {
             if diff().is_empty() {
                 return;
             }
