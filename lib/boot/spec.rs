@@ -15,6 +15,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// The boot of `config` as `order` says; leaves in the state's directory the texts that it binds.
+///
+/// # Errors
+/// A text cannot be written, or a device is none.
 pub(super) fn of(config: &Config, state: &State, order: &Order, slaves: [bool; 3]) -> Result<Spec> {
     let run = &config.run;
     let mut texts = vec![(

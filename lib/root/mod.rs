@@ -8,21 +8,21 @@ mod overlay;
 mod partitions;
 pub mod shell;
 mod steps;
+mod undo;
 
 pub use steps::steps;
+pub use undo::undo;
+use undo::{slave, unmount};
 
 use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
-use crate::holders;
 use crate::plan::{Mark, Planned, Presence, Step};
 use crate::sys;
 use mountinfo::{Mount, Mounts, Table};
-use nix::mount::{MntFlags, umount2};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use sys_mount::{FilesystemType, MountFlags};
 
 /// Is what a step makes there? Steps that are no mounts are answered for by their callers.
@@ -325,90 +325,6 @@ pub fn act(step: &Step) -> Result<()> {
 pub(super) fn tmpfs_options(size: Option<u64>) -> String {
     let size = size.map_or(String::new(), |size| format!(",size={size}"));
     format!("mode=0755{size}")
-}
-
-/// Takes away what the step made, if it is there and ours. `detach`: what stays busy is detached
-/// (`MNT_DETACH`) and reported.
-///
-/// # Errors
-/// What stays busy, with its holders; something foreign in its place.
-pub fn undo(planned: Planned, detach: bool) -> Result<()> {
-    match planned.step {
-        Step::Directory { path, keep: false } => {
-            return match std::fs::remove_dir(path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    Err(e).doing(|| format!("remove the directory {}", shown(path)))
-                }
-                _ => Ok(()),
-            };
-        }
-        Step::Image { .. } | Step::Tmpfs { .. } | Step::Overlay { .. } | Step::Rbind { .. } => {}
-        _ => return Ok(()),
-    }
-    // What is mounted below it is looked for only where there is some.
-    if let (Some(at), Some(mark)) = (mount_point(planned.step), planned.mark)
-        && mountinfo::is_marked(at, mark)
-        && umount2(at, MntFlags::UMOUNT_NOFOLLOW).is_ok()
-    {
-        return Ok(());
-    }
-    let table = Table::read()?;
-    match found(planned, &table) {
-        Found::Nothing => Ok(()),
-        Found::Foreign(what) => Err(Error::new(
-            Exit::Failed,
-            format!("left alone what is not ours: {what}"),
-        )),
-        Found::Mount(mount) => {
-            if matches!(planned.step, Step::Rbind { .. }) {
-                // Unmounting a submount that still shares with its source would unmount the
-                // host's own; a crash may have come before act made it a slave.
-                slave(&mount.at)?;
-            }
-            for below in table.below(mount.id) {
-                unmount(&below.at, detach)?;
-            }
-            unmount(&mount.at, detach)
-        }
-    }
-}
-
-fn unmount(at: &Path, detach: bool) -> Result<()> {
-    let mut waits = [1u64, 2, 4, 8, 16, 32].iter();
-    loop {
-        // Not by sys-mount: its NOFOLLOW is open(2)'s flag, which umount2(2) refuses.
-        let Err(errno) = umount2(at, MntFlags::UMOUNT_NOFOLLOW) else {
-            return Ok(());
-        };
-        match errno {
-            // Already gone, as the propagation of an earlier one took it along.
-            Errno::EINVAL | Errno::ENOENT if Table::read()?.at(at).is_none() => return Ok(()),
-            Errno::EBUSY => {
-                // The last process inside may still be on its way out of the kernel.
-                if let Some(wait) = waits.next() {
-                    std::thread::sleep(Duration::from_millis(*wait));
-                    continue;
-                }
-                let held = holders::of_mount(at);
-                if !detach {
-                    let error = Error::sys(format!("unmount {}", shown(at)), errno);
-                    return Err(error.hint(holders::told(&held)));
-                }
-                umount2(at, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH)
-                    .doing(|| format!("detach {}", shown(at)))?;
-                let what = format!("detached {}, {}", shown(at), holders::told(&held));
-                crate::cli::warn(None, &what);
-                return Ok(());
-            }
-            _ => return Err(Error::sys(format!("unmount {}", shown(at)), errno)),
-        }
-    }
-}
-
-fn slave(at: &Path) -> Result<()> {
-    let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SLAVE;
-    nix::mount::mount(None::<&str>, at, None::<&str>, flags, None::<&str>)
-        .doing(|| format!("make {} a slave mount", shown(at)))
 }
 
 fn rbind(source: &Path, at: &Path, read_only: bool, ids: Option<u32>) -> Result<()> {

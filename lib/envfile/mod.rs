@@ -8,6 +8,10 @@
 //! This module must not run anything, read the environment or a file, or know which keys exist: text and
 //! the few variables of `scope` go in, pairs come out, in time linear in the text.
 
+mod refusal;
+
+pub use refusal::SyntaxError;
+use refusal::*;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -25,52 +29,6 @@ pub struct Pair {
     /// 1-based line of the key.
     pub line: usize,
 }
-
-/// Why a file was refused, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyntaxError {
-    /// 1-based.
-    pub line: usize,
-    /// 1-based, in characters.
-    pub column: usize,
-    /// What is wrong.
-    pub message: String,
-    /// What to write instead; may be empty.
-    pub hint: String,
-    /// The offending line; bytes that are no UTF-8 and characters that could move or hide text are
-    /// replaced one for one, so that `column` still counts. Empty when the file is too large.
-    pub source: String,
-}
-
-impl fmt::Display for SyntaxError {
-    /// `LINE:COL: message (hint)`, the source line and a caret under the column. No newline at the end;
-    /// the caller puts `FILE:` before it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of a very long line only what surrounds the caret is of use.
-        const BEFORE: usize = 60;
-        const SHOWN: usize = 100;
-        write!(f, "{}:{}: {}", self.line, self.column, self.message)?;
-        if !self.hint.is_empty() {
-            write!(f, " ({})", self.hint)?;
-        }
-        if self.source.is_empty() {
-            return Ok(());
-        }
-        let caret = self.column.saturating_sub(1);
-        let start = if caret < SHOWN { 0 } else { caret - BEFORE };
-        let shown: String = self.source.chars().skip(start).take(SHOWN).collect();
-        // Tabs are repeated, so that the caret is right whatever their width.
-        let pad: String = shown
-            .chars()
-            .chain(std::iter::repeat(' '))
-            .take(caret - start)
-            .map(|c| if c == '\t' { c } else { ' ' })
-            .collect();
-        write!(f, "\n  {shown}\n  {pad}^")
-    }
-}
-
-impl std::error::Error for SyntaxError {}
 
 /// Reads a file's text. `scope` gives the variables that are known before the file, SUBHOST and NAME;
 /// they are not among the pairs that come back.
@@ -132,64 +90,6 @@ const SPECIAL: &[&str] = &[
 
 /// The same, whole families: bash's own, completion, line editing, locale, dynamic linker.
 const SPECIAL_PREFIXES: &[&str] = &["BASH", "COMP_", "LC_", "LD_", "READLINE_"];
-
-// What is refused: message, and after the dashes the hint. {} is what it is about.
-const TOO_LARGE: &str = "the file is larger than 1 MiB -- is it the right one?";
-const BYTE_ORDER_MARK: &str = "byte order mark -- save the file as UTF-8 without one";
-const NOT_UTF8: &str = "not UTF-8 -- save the file as UTF-8";
-const NUL: &str = "NUL byte -- is this a text file?";
-const CR: &str =
-    r"carriage return -- the file has Windows line ends: sed -i 's/\r$//' takes them away";
-const CONTROL: &str = "control character {} -- it can stand in single quotes only";
-const OUTSIDE: &str = "{} outside quotes -- put the value in single quotes";
-const NO_QUOTE: &str = "{} is no quote to a shell -- write ' or \"";
-const NO_KEY: &str = "{} where a key should begin -- a line is KEY=value, a # comment or blank";
-const DIGIT: &str = "a key cannot begin with a digit -- a line is KEY=value, a # comment or blank";
-const IN_KEY: &str = "{} in a key -- a key is made of letters, digits and _";
-const EXPORT: &str = "export without a key -- write export KEY=value";
-const NO_EQUALS: &str = "{} without = -- write KEY=value; no command is ever run";
-const APPEND: &str = "+= is understood by bash alone -- write {}=\"${{}}...\"";
-const ELEMENT: &str = "there are no arrays -- use a key for each, or words in quotes";
-const FUNCTION: &str = "there are no functions -- nothing is ever run";
-const SPECIAL_KEY: &str =
-    "{} is a variable that shells set or live by -- give the key another name";
-const BLANK_BEFORE: &str = "blank before = -- write KEY=value, without blanks around =";
-const BLANK_AFTER: &str = "blank after = -- write KEY=value, without blanks around =";
-const SECOND_WORD: &str = "a second word after the value -- a value with blanks needs quotes";
-const SECOND_KEY: &str = "two assignments on one line -- one a line";
-const OPEN_SINGLE: &str = "this ' is never closed -- add the closing '";
-const OPEN_DOUBLE: &str = "this \" is never closed -- add the closing \"";
-const LAST_BACKSLASH: &str =
-    "backslash at the end of the file -- quote it, and end the file with a newline";
-const COMMAND: &str = r"a shell would run or compute this -- for a literal $ write \$";
-const COMPUTED: &str = "a shell would compute this -- only ${{}} is read";
-const DOLLAR_QUOTE: &str = r"${} is understood by bash alone -- leave out the $, or write \${}";
-const SHELLS_OWN: &str = r"${} is the shell's own -- for a literal $ write \$";
-const LONE_DOLLAR: &str = r"$ without a name -- for a literal $ write \$";
-const UNCLEAR_END: &str = "unclear where the name ends -- write ${{}}";
-const SPLIT: &str = "some shells split this into words after export -- write \"${}\"";
-const UNSET: &str =
-    r"{} is not set above -- only keys above, SUBHOST and NAME are known; for a literal $ write \$";
-const GROWN: &str = "the values grow beyond 1 MiB -- use fewer variables";
-
-/// The same for a character that some shell would act on where it stands bare; None if no shell would.
-fn active(c: char) -> Option<&'static str> {
-    Some(match c {
-        '`' => r"unquoted {}: a shell would run a command -- for a literal one write \`",
-        ';' => "unquoted {}: a shell would end the command -- one assignment a line, or quotes",
-        '&' | '|' => "unquoted {}: a shell would start another command -- put the value in quotes",
-        '<' | '>' => "unquoted {}: a shell would redirect -- put the value in quotes",
-        '*' | '?' | '[' => "unquoted {}: a shell might look for files -- put the value in quotes",
-        '~' => {
-            "unquoted {}: a shell might put a home directory -- quote it, or write the path in full"
-        }
-        '(' | ')' => {
-            "unquoted {}: there are no arrays and no subshells -- a list is words in quotes"
-        }
-        '{' | '}' => "unquoted {}: some shells expand braces -- put the value in quotes",
-        _ => return None,
-    })
-}
 
 type Read<T> = Result<T, SyntaxError>;
 
@@ -500,46 +400,5 @@ impl<'a> Reader<'a> {
             c if c.is_control() => self.fail_about(at, CONTROL, format!("U+{:04X}", u32::from(c))),
             c => self.fail_about(at, active(c).unwrap_or(OUTSIDE), visible(c)),
         }
-    }
-}
-
-fn refusal(text: &[u8], at: usize, why: &str) -> SyntaxError {
-    let (before, after) = text.split_at(at);
-    let start = before
-        .iter()
-        .rposition(|b| *b == b'\n')
-        .map_or(0, |newline| newline + 1);
-    let end = at
-        + after
-            .iter()
-            .position(|b| *b == b'\n')
-            .unwrap_or(after.len());
-    let (message, hint) = why.split_once(" -- ").unwrap_or((why, ""));
-    SyntaxError {
-        line: 1 + before.iter().filter(|b| **b == b'\n').count(),
-        column: 1 + String::from_utf8_lossy(&text[start..at]).chars().count(),
-        message: message.to_owned(),
-        hint: hint.to_owned(),
-        source: String::from_utf8_lossy(&text[start..end])
-            .chars()
-            .map(visible)
-            .collect(),
-    }
-}
-
-/// One visible character for one that a terminal would obey or not show. Tabs stay.
-fn visible(c: char) -> char {
-    match c {
-        '\t' => c,
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
-        '\u{7f}' => '\u{2421}',
-        '\u{ad}'
-        | '\u{61c}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' => '\u{fffd}',
-        c if c.is_control() => '\u{fffd}',
-        c => c,
     }
 }
