@@ -230,6 +230,64 @@ fn addresses_and_routes_of_both_protocols() {
     });
 }
 
+/// However the kernel is told of it.
+#[test]
+fn an_address_is_what_ip_makes_of_it() {
+    sandbox(|s| {
+        s.bridge("br0");
+        let w = s.overlay("w", "BRIDGES=br0\n");
+        let before = s.world();
+        let lists: [&[&str]; 9] = [
+            &["10.1.2.3/8"],
+            &["10.1.2.3/24"],
+            &["192.0.2.10/1"],
+            &["192.0.2.10/30"],
+            &["192.0.2.10/31"],
+            &["192.0.2.10/32"],
+            &["250.1.2.3/24"],
+            &["172.16.0.9/12", "172.16.0.8/12", "192.0.2.1/24"],
+            &["2001:db8::9/64", "192.0.2.10/25"],
+        ];
+        for all in lists {
+            w.config(&format!("BRIDGES=br0\nADDR0='{}'\n", all.join(" ")));
+            s.tool("subhost-net w").silent();
+            s.host("ip netns add hand; ip -n hand link add eth0 type veth peer name p");
+            s.host("ip -n hand link set eth0 up; ip -n hand link set lo up");
+            for address in all {
+                let prefix: u8 = address.rsplit('/').next().unwrap().parse().unwrap();
+                let broadcast = if prefix < 31 && !address.contains(':') {
+                    "brd +"
+                } else {
+                    ""
+                };
+                s.host(&format!(
+                    "ip -n hand addr add {address} {broadcast} dev eth0"
+                ));
+            }
+            let of = |netns: &str| {
+                let found = s.host(&format!(
+                    "ip -4 -n {netns} -o addr show dev eth0; ip -4 -n {netns} route show table all"
+                ));
+                // Their numbers, and whether the other end is up.
+                let mut lines: Vec<String> = found
+                    .replace(" linkdown", "")
+                    .lines()
+                    .map(|line| {
+                        line.split_once(": ")
+                            .map_or(line, |(_, rest)| rest)
+                            .to_owned()
+                    })
+                    .collect();
+                lines.sort();
+                lines
+            };
+            assert_eq!(of("w"), of("hand"), "{all:?}");
+            s.host("ip netns del hand");
+            s.stop("w", &before);
+        }
+    });
+}
+
 #[test]
 fn an_ipv6_address_can_be_used_at_once() {
     sandbox(|s| {
@@ -455,28 +513,62 @@ fn a_held_namespace_does_not_keep_the_names() {
     });
 }
 
-/// What only an open file keeps nobody finds: the cable goes when it is closed, and carries nothing until then.
+/// What only an open file keeps nobody finds: the cable goes when it is closed, and until then nothing answers at
+/// its end.
 #[test]
-fn the_cable_of_a_namespace_that_is_kept_is_cut() {
-    sandbox(|s| {
-        s.bridge("br0");
-        s.overlay("w", "BRIDGES=br0\nADDR0=192.0.2.10/24\n");
-        s.host("ip address add 192.0.2.1/24 dev br0");
-        let before = s.world();
-        s.tool("subhost-net w").silent();
-        let reached = || s.test("busybox ping -c 1 -W 1 192.0.2.10");
-        eventually("it is reached", reached);
-        let mut keeper = s.sh("exec sleep 1000 9</run/netns/w").start();
-        let file = format!("test -e /proc/{}/fd/9", keeper.pid());
-        eventually("the keeper keeps it", || s.test(&file));
-        s.tool("subhost-stop w").silent();
+fn a_namespace_that_is_kept_has_no_addresses() {
+    kept_is_silent("true", |s, kept| {
+        let left = s.host(&format!("nsenter --net={kept} ip -o address"));
+        lacks(&left, &["eth0", "other", "::1"]);
+    });
+}
+
+/// Where its addresses cannot be taken away, the cable is cut.
+#[test]
+fn the_cable_of_a_namespace_that_keeps_its_addresses_is_cut() {
+    let read_only = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys";
+    kept_is_silent(read_only, |s, _| {
+        s.host("umount /proc/sys");
         let kept = s.json("ip -j link show type veth");
         let flags = kept[0]["flags"].as_array().unwrap();
         assert!(!flags.contains(&"LOWER_UP".into()), "{kept}");
-        assert!(!reached(), "{kept}");
+    });
+}
+
+/// Stops one whose namespace is kept; `check` gets that.
+fn kept_is_silent(before_stop: &'static str, check: fn(&Sandbox, &str)) {
+    sandbox(move |s| {
+        s.bridge("br0");
+        s.overlay("w", "BRIDGES=br0\nADDR0='192.0.2.10/24 2001:db8::10/64'\n");
+        s.host("ip address add 192.0.2.1/24 dev br0; ip address add 2001:db8::1/64 dev br0 nodad");
+        let before = s.world();
+        s.tool("subhost-net w").silent();
+        // More than are told at once, some of them of a link and a label of their own.
+        s.host(
+            "ip -n w link add other type veth peer name end; ip -n w link set other up
+            ip -n w address add 192.0.2.200/24 dev other label other:1
+            for i in $(busybox seq 150); do echo address add 198.51.100.$i/32 dev eth0; done >add
+            ip -n w -batch add",
+        );
+        let pings = |address| s.test(&format!("busybox ping -c 1 -W 1 {address}"));
+        for address in ["192.0.2.10", "2001:db8::10"] {
+            eventually("it is reached", || pings(address));
+        }
+        s.host("ip route add 198.51.100.0/24 dev br0");
+        assert!(pings("198.51.100.7"));
+        let mut keeper = s.sh("exec sleep 1000 9</run/netns/w").start();
+        let kept = format!("/proc/{}/fd/9", keeper.pid());
+        eventually("the keeper keeps it", || s.test(&format!("test -e {kept}")));
+        s.host(before_stop);
+        s.tool("subhost-stop w").silent();
+        check(s, &kept);
+        for address in ["192.0.2.10", "192.0.2.200", "198.51.100.7", "2001:db8::10"] {
+            assert!(!pings(address), "{address}");
+        }
+        s.host("ip route del 198.51.100.0/24 dev br0");
         // Its name and its address are free.
         s.tool("subhost-net w").silent();
-        eventually("the new one is reached", reached);
+        eventually("the new one is reached", || pings("192.0.2.10"));
         keeper.kill();
         keeper.wait();
         s.tool("subhost-stop --sync w").silent();

@@ -3,12 +3,10 @@
 use super::netns::{self, Found};
 use super::present::Cabled;
 use super::socket::Socket;
-use super::{Link, Network};
+use super::{Link, Network, inside};
 use crate::config::Cable;
-use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
-use crate::sys;
+use crate::error::{Doing, Errno, Error, Result, shown};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 /// Has a link do without IPv6: a bridge's port has no use for it, and of each there would be a route to all
@@ -24,8 +22,6 @@ pub(super) struct Discarded {
     /// Of the host end.
     index: u32,
     alias: String,
-    /// Namespace and number of the inner end, until it is cut.
-    inner: Option<(OwnedFd, u32)>,
 }
 
 impl Network {
@@ -111,40 +107,46 @@ impl Network {
         if cable.bridge.is_some() {
             without_ipv6(&cable.host);
         }
-        self.netlink
-            .set_alias(&host, &cable.host, alias)
-            .doing(|| format!("mark the link {}", cable.host))?;
-        let inner = self.handle(name)?;
-        let index = inner
-            .index(&cable.inner)
-            .and_then(|index| index.ok_or(Errno::ENODEV))
-            .doing(|| format!("find {} in {name}", cable.inner))?;
-        self.netlink
-            .up(&inner, index)
+        let namespace = netns::open(name)?;
+        let inside = self.inside(name, &namespace)?;
+        let mut addresses = &cable.addresses[..];
+        let doing = |cidr| move || format!("give {} the address {cidr}", cable.inner);
+        if let [first, others @ ..] = addresses
+            && inside
+                .first_address(&cable.inner, *first)
+                .doing(doing(first))?
+        {
+            addresses = others;
+        }
+        inside
+            .up(&cable.inner)
             .doing(|| format!("bring up {}", cable.inner))?;
-        for cidr in &cable.addresses {
-            self.netlink
-                .add_address(&inner, index, *cidr)
-                .doing(|| format!("give {} the address {cidr}", cable.inner))?;
+        if !addresses.is_empty() {
+            let inner = self.handle(name)?;
+            let index = inner
+                .index(&cable.inner)
+                .and_then(|index| index.ok_or(Errno::ENODEV))
+                .doing(|| format!("find {} in {name}", cable.inner))?;
+            for cidr in addresses {
+                self.netlink
+                    .add_address(&inner, index, *cidr)
+                    .doing(doing(cidr))?;
+            }
         }
         // Last: what changes of a bridge's port that is up the kernel tells to all that listen, and each time
         // looks at the other ports and at every route.
-        host.index(&cable.host)
-            .and_then(|index| self.netlink.up(&host, index.ok_or(Errno::ENODEV)?))
-            .doing(|| format!("bring up {}", cable.host))
+        self.netlink
+            .mark_and_up(&host, &cable.host, alias)
+            .doing(|| format!("mark the link {} and bring it up", cable.host))
     }
 
     /// Takes away a cable of ours by its host end.
     pub(super) fn remove_cable(&mut self, netns: &str, link: Link, wait: bool) -> Result<()> {
         let host = self.netlink.host()?;
-        if !wait
-            && let Some(namespace) = self.peers_namespace(netns, &link)?
-            && let Ok(cut) = self.discard(&host, &link)
-        {
+        if !wait && self.has_peer_in(netns, &link)? && self.discard(&host, &link).is_ok() {
             self.discarded.push(Discarded {
                 index: link.index,
                 alias: link.alias,
-                inner: link.peer.filter(|_| !cut).map(|peer| (namespace, peer)),
             });
             return Ok(());
         }
@@ -155,37 +157,25 @@ impl Network {
     }
 
     /// Takes the name from a cable's host end, so that it is free at once. Off its bridge the kernel takes it when
-    /// it takes it away. True if it has cut the cable too.
-    fn discard(&self, host: &Socket, link: &Link) -> std::result::Result<bool, Errno> {
+    /// it takes it away.
+    fn discard(&self, host: &Socket, link: &Link) -> std::result::Result<(), Errno> {
         let name = format!("gone{}", link.index);
-        let renamed = self.netlink.rename(host, link.index, &name);
-        if renamed.is_ok() && link.peer.is_some() {
-            return Ok(false);
-        }
-        // Before Linux 6.2 one that is up cannot be renamed.
-        self.netlink.down(host, link.index)?;
-        renamed
-            .or_else(|_| self.netlink.rename(host, link.index, &name))
-            .map(|()| true)
+        self.netlink.rename(host, link.index, &name).or_else(|_| {
+            // Before Linux 6.2 one that is up cannot be renamed.
+            self.netlink.down(host, link.index)?;
+            self.netlink.rename(host, link.index, &name)
+        })
     }
 
-    /// Cuts the cables that were left to the kernel: nothing passes them any more. At their inner ends: what the
-    /// kernel does when a bridge's port is taken down costs the more, the more ports the bridge has, and so it does
-    /// that in its own time. Whatever waits for an RCU grace period meanwhile waits for that too: this is for last.
-    pub(super) fn cut_discarded(&mut self) {
-        for cable in &mut self.discarded {
-            let Some((namespace, peer)) = cable.inner.take() else {
-                continue;
-            };
-            // A netlink socket would keep the namespace for a while after it was closed.
-            let cut = netns::within(&namespace, || {
-                let socket = UnixDatagram::unbound().map_err(IntoErrno::into_errno)?;
-                sys::link_down(socket, peer)
-            });
-            if cut.is_err() {
-                // Nobody is left to be told: it ends with its namespace, only later.
-                let host = self.netlink.host();
-                let _ = host.map(|host| self.netlink.down(&host, cable.index));
+    /// Has nothing answer any more at the other ends of the cables that were left to the kernel.
+    pub(super) fn silence_discarded(&mut self, namespace: &OwnedFd) {
+        if self.discarded.is_empty() || inside::silence(namespace).is_ok() {
+            return;
+        }
+        // Nobody is left to be told if that fails too: they end with their namespace, only later.
+        if let Ok(host) = self.netlink.host() {
+            for cable in &self.discarded {
+                let _ = self.netlink.down(&host, cable.index);
             }
         }
     }
@@ -201,16 +191,15 @@ impl Network {
         Ok(())
     }
 
-    /// The namespace `name` if the other end is there, where we put it. Only then does it go with it.
-    fn peers_namespace(&mut self, name: &str, link: &Link) -> Result<Option<OwnedFd>> {
+    /// Is the other end in the namespace `name`, where we put it? Only then does it go with it.
+    fn has_peer_in(&mut self, name: &str, link: &Link) -> Result<bool> {
         let Found::Namespace(namespace) = netns::find(name)? else {
-            return Ok(None);
+            return Ok(false);
         };
         let host = self.netlink.host()?;
         let id = self.netlink.netns_id(&host, namespace.as_fd());
         // An answer that does not come costs the time of an explicit removal.
-        let is_there = link.peer_netns.is_some() && id.unwrap_or(None) == link.peer_netns;
-        Ok(is_there.then_some(namespace))
+        Ok(link.peer_netns.is_some() && id.unwrap_or(None) == link.peer_netns)
     }
 
     /// Deletes the link `index` of the host if it still bears the alias; false if there is none

@@ -3,6 +3,7 @@
 
 mod cable;
 pub mod helper;
+mod inside;
 mod link;
 pub mod mac;
 mod netlink;
@@ -17,12 +18,13 @@ use crate::config::{Cable, Config, Net};
 use crate::error::{Doing, Errno, Error, Exit, Result};
 use crate::plan::{Planned, Step};
 use cable::Discarded;
+use inside::Inside;
 use netlink::Netlink;
 use netns::Found;
 use present::Cabled;
 use socket::Socket;
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 /// The steps that make a subhost's network. `ids`: the first id of its user namespace.
@@ -59,6 +61,8 @@ pub fn steps(config: &Config, ids: Option<u32>) -> Vec<Step> {
 #[derive(Default)]
 pub struct Network {
     netlink: Netlink,
+    /// Sockets in the namespaces of subhosts.
+    inside: BTreeMap<String, Rc<Inside>>,
     /// The numbers of bridges that we have looked at.
     bridges: BTreeMap<String, u32>,
     /// Cables whose host ends lost their names.
@@ -127,9 +131,12 @@ impl Network {
         match step {
             Step::Netns { name, ids } => {
                 let namespace = netns::make(name, *ids)?;
-                let up = self.lo_up(name, &namespace);
+                let up = self.inside(name, &namespace).and_then(|inside| {
+                    let up = inside.up("lo");
+                    up.doing(|| format!("bring up lo in {name}"))
+                });
                 if up.is_err() {
-                    self.netlink.close(name);
+                    self.let_go(name);
                     let _ = netns::remove(name);
                 }
                 up
@@ -165,12 +172,22 @@ impl Network {
         self.netlink.inner(name, &namespace)
     }
 
-    fn lo_up(&mut self, name: &str, namespace: &std::os::fd::OwnedFd) -> Result<()> {
-        let handle = self.netlink.inner(name, namespace)?;
-        // lo is the first link of every namespace.
-        self.netlink
-            .up(&handle, 1)
-            .doing(|| format!("bring up lo in {name}"))
+    /// The socket in the named namespace `name`; `namespace` is its file.
+    fn inside(&mut self, name: &str, namespace: &OwnedFd) -> Result<Rc<Inside>> {
+        if let Some(inside) = self.inside.get(name) {
+            return Ok(inside.clone());
+        }
+        let inside =
+            Inside::of(namespace).doing(|| format!("open a socket in the namespace {name}"))?;
+        let inside = Rc::new(inside);
+        self.inside.insert(name.to_owned(), inside.clone());
+        Ok(inside)
+    }
+
+    /// Closes the sockets to `name`, which would keep the namespace alive.
+    fn let_go(&mut self, name: &str) {
+        self.netlink.close(name);
+        self.inside.remove(name);
     }
 
     /// Takes away what the step made, if it is there and ours. `wait`: until the kernel has done
@@ -188,21 +205,22 @@ impl Network {
         };
         match planned.step {
             Step::Netns { name, .. } => {
+                let found = netns::find(name)?;
                 // Its cables are gone by now, so only its mark can tell that it is not ours.
-                let removed = match (planned.mark, netns::find(name)?) {
-                    (Some(mark), Found::Namespace(namespace))
-                        if !self.is_marked(name, &namespace, mark)? =>
-                    {
-                        let path = netns::path(name);
-                        left_alone(format!("{} is another one by now", path.display()))
-                    }
-                    _ => {
-                        self.netlink.close(name);
-                        netns::remove(name)
-                    }
-                };
-                self.cut_discarded();
-                removed
+                if let (Some(mark), Found::Namespace(namespace)) = (planned.mark, &found)
+                    && !self.is_marked(name, namespace, mark)?
+                {
+                    let path = netns::path(name);
+                    let what = format!("{} is another one by now", path.display());
+                    let deleted = self.delete_discarded();
+                    return left_alone(what).map_err(|error| error.also(deleted.err()));
+                }
+                self.let_go(name);
+                netns::remove(name)?;
+                if let Found::Namespace(namespace) = &found {
+                    self.silence_discarded(namespace);
+                }
+                Ok(())
             }
             Step::Cable {
                 netns,

@@ -148,14 +148,10 @@ impl Netlink {
         socket.order(RouteNetlinkMessage::NewLink(message), MAKE)
     }
 
-    /// Marks a link; not possible in the message that makes it.
-    pub fn set_alias(&self, socket: &Socket, name: &str, alias: &str) -> Answer<()> {
-        set(socket, LinkUnspec::new_with_name(name).alias(alias).build())
-    }
-
-    /// Brings a link up.
-    pub fn up(&self, socket: &Socket, index: u32) -> Answer<()> {
-        set(socket, LinkUnspec::new_with_index(index).up().build())
+    /// Marks a link, which the message that makes it cannot, and brings it up.
+    pub fn mark_and_up(&self, socket: &Socket, name: &str, alias: &str) -> Answer<()> {
+        let link = LinkUnspec::new_with_name(name).alias(alias);
+        set(socket, link.up().build())
     }
 
     /// Takes a link down.

@@ -88,7 +88,7 @@ pub fn watch(name: &str) -> Result<Option<Watch>> {
 impl Watch {
     /// Does it live on? Who keeps it is for [`crate::holders`] to find.
     ///
-    /// Where a link goes down, the kernel forgets what it has masqueraded there (net/netfilter/nf_nat_masquerade.c),
+    /// Where an address goes, the kernel forgets what it has masqueraded by it (net/netfilter/nf_nat_masquerade.c),
     /// in a worker that keeps the namespace meanwhile, and that waits for the processor that we are on.
     pub fn lives(&self) -> bool {
         let lives = || !matches!(crate::sys::open_namespace(&self.handle), Err(Errno::ESTALE));

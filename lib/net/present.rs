@@ -84,7 +84,7 @@ impl Network {
         let Ok(Found::Namespace(namespace)) = netns::find(name) else {
             return None;
         };
-        let cookie = self.netlink.inner(name, &namespace).ok()?.cookie();
+        let cookie = self.inside(name, &namespace).ok()?.cookie();
         let mark = mountinfo::mark(&netns::path(name))?;
         Some(Mark {
             netns: Some((netns::inode(&namespace), cookie)),
@@ -107,8 +107,7 @@ impl Network {
         let Some((inode, cookie)) = mark.netns else {
             return Ok(false);
         };
-        Ok(netns::inode(namespace) == inode
-            && self.netlink.inner(name, namespace)?.cookie() == cookie)
+        Ok(netns::inode(namespace) == inode && self.inside(name, namespace)?.cookie() == cookie)
     }
 
     /// Is a namespace of which we know nothing but its name what a script of `-n` makes, or one that

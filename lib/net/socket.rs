@@ -54,11 +54,6 @@ impl Socket {
         })
     }
 
-    /// The cookie of its namespace, which no other gets again; 0 before Linux 5.14.
-    pub fn cookie(&self) -> u64 {
-        crate::sys::netns_cookie(&self.fd).unwrap_or(0)
-    }
-
     /// The number of the link `name`; none if there is none. Asked by ioctl, which any socket takes
     /// (`netdevice(7)`) and which costs a tenth of a message.
     ///

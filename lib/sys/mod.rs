@@ -5,6 +5,7 @@
 
 mod descriptors;
 mod filters;
+mod links;
 mod loops;
 mod mounts;
 mod namespaces;
@@ -14,6 +15,7 @@ mod trampoline;
 
 pub use descriptors::*;
 pub use filters::*;
+pub use links::*;
 pub use loops::*;
 pub use mounts::*;
 pub use namespaces::*;
