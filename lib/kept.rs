@@ -48,7 +48,7 @@ pub fn prepare() -> Result<()> {
     if directories() < MANY || Path::new(FILE).exists() || crate::proc::in_user_namespace() {
         return Ok(());
     }
-    let Some(_lock) = lock()? else {
+    let Some(_lock) = lock(FlockOperation::NonBlockingLockExclusive)? else {
         return Ok(()); // Another is at it.
     };
     if Path::new(FILE).exists() {
@@ -67,7 +67,8 @@ pub fn release() {
     if directories() > 4 || !Path::new(DIR).exists() {
         return;
     }
-    if let Ok(Some(_lock)) = lock() {
+    // Who has it may have looked before our directory went, and would leave it to us.
+    if let Ok(Some(_lock)) = lock(FlockOperation::LockExclusive) {
         let entries = std::fs::read_dir(RUN).into_iter().flatten().flatten();
         let mut names = entries.map(|entry| entry.file_name());
         if names.all(|name| name.to_string_lossy().starts_with('.')) {
@@ -81,10 +82,10 @@ fn directories() -> u64 {
     std::fs::metadata(RUN).map_or(0, |meta| meta.nlink())
 }
 
-/// For those who make and remove it; none if somebody else has it.
-fn lock() -> Result<Option<File>> {
+/// For those who make and remove it; none if somebody else has it and that is not to be waited for.
+fn lock(how: FlockOperation) -> Result<Option<File>> {
     let dir = File::open(RUN).doing(|| format!("open {RUN}"))?;
-    match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+    match flock(&dir, how) {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         other => other.doing(|| format!("lock {RUN}")).map(|()| Some(dir)),
     }
