@@ -106,6 +106,7 @@ pub mod lsm;
 pub mod net;
 pub mod plan;
 pub mod proc;
+mod processor;
 pub mod program;
 pub mod report;
 pub mod root;

@@ -582,6 +582,24 @@ fn kept_is_silent(before_stop: &'static str, check: fn(&Sandbox, &str)) {
     });
 }
 
+/// A stop lets go of the namespace on another processor.
+#[test]
+fn a_hook_after_a_stop_has_all_processors() {
+    sandbox(|s| {
+        s.bridge("br0");
+        let w = s.overlay("w", "BRIDGES=br0\nPOSTSTOP=hook\n");
+        w.script(
+            "hook",
+            "grep Cpus_allowed: /proc/self/status >$SUBHOST/cpus",
+        );
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        s.stop("w", &before);
+        let all = s.host("grep Cpus_allowed: /proc/self/status");
+        assert_eq!(s.host("cat opt/cpus"), all);
+    });
+}
+
 #[test]
 fn the_inside_has_a_sysfs_of_its_own_network() {
     sandbox(|s| {

@@ -17,6 +17,7 @@ pub use link::{Link, host_mac};
 use crate::config::{Cable, Config, Net};
 use crate::error::{Doing, Errno, Error, Exit, Result};
 use crate::plan::{Planned, Step};
+use crate::processor::elsewhere;
 use cable::Discarded;
 use inside::Inside;
 use netlink::Netlink;
@@ -216,11 +217,14 @@ impl Network {
                     return left_alone(what).map_err(|error| error.also(deleted.err()));
                 }
                 self.let_go(name);
-                netns::remove(name)?;
-                if let Found::Namespace(namespace) = &found {
-                    self.silence_discarded(namespace);
-                }
-                Ok(())
+                elsewhere(|| {
+                    netns::remove(name)?;
+                    if let Found::Namespace(namespace) = &found {
+                        self.silence_discarded(namespace);
+                    }
+                    drop(found);
+                    Ok(())
+                })
             }
             Step::Cable {
                 netns,
