@@ -45,15 +45,21 @@ pub struct Order {
     pub joins_network: bool,
 }
 
-/// The network that it joins, which may still be on its way.
-pub trait Joined {
-    /// The namespace, as soon as there is one; none: the host's. Asked for once.
+/// Root and network that it is booted in, which may still be on their way.
+pub trait Halves {
+    /// Has the root mounted. Asked for once.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn root(&mut self) -> Result<()>;
+
+    /// The network namespace, as soon as there is one; none: the host's. Asked for once.
     ///
     /// # Errors
     /// Why there is none.
     fn namespace(&mut self) -> Result<Option<OwnedFd>>;
 
-    /// Waits until all is there that is to be in it.
+    /// Waits until all is there that is to be in that.
     ///
     /// # Errors
     /// Why it is not.
@@ -94,14 +100,14 @@ pub fn started(config: &Config) -> Main {
     }
 }
 
-/// Boots. The root is mounted.
+/// Boots.
 ///
 /// # Errors
-/// Why it is not up, or why the network is not; nothing of the boot is left then.
+/// Why it is not up, or why root or network are not; nothing of the boot is left then.
 pub fn boot(
     config: &Config,
     state: &State,
-    network: &mut dyn Joined,
+    halves: &mut dyn Halves,
     order: Order,
 ) -> Result<Booted> {
     // What ended by itself left its own behind.
@@ -123,7 +129,7 @@ pub fn boot(
         true => Ok(()),
         false => state.record_cgroups(&group),
     };
-    let booted = booted.and_then(|()| boot_in(config, state, network, order, &group));
+    let booted = booted.and_then(|()| boot_in(config, state, halves, order, &group));
     booted.map_err(|error| {
         let left = state.remove_cgroups();
         state.forget();
@@ -134,7 +140,7 @@ pub fn boot(
 fn boot_in(
     config: &Config,
     state: &State,
-    network: &mut dyn Joined,
+    halves: &mut dyn Halves,
     order: Order,
     group: &Group,
 ) -> Result<Booted> {
@@ -161,7 +167,7 @@ fn boot_in(
     let last = state.for_init()?;
     // Who goes into a user namespace takes it along.
     let taken = match order.ids {
-        Some(_) => network.namespace()?,
+        Some(_) => halves.namespace()?,
         None => None,
     };
     let (socket, theirs) = sockets("PID 1")?;
@@ -212,17 +218,19 @@ fn boot_in(
         console: None,
     };
     let up = state.record(&record).and_then(|()| {
+        // It begins meanwhile, and then waits for us.
+        halves.root()?;
         let memfd = spec::memfd(&spec)?;
         let mut fds = vec![memfd.as_raw_fd(), last.as_raw_fd()];
         let namespace = match order.ids {
             Some(_) => None,
-            None => network.namespace()?,
+            None => halves.namespace()?,
         };
         fds.extend(namespace.as_ref().map(AsRawFd::as_raw_fd));
         send(&booted.socket, &Go, &fds)?;
         // Not before: to let go of a mount takes the kernel a while.
         drop(program);
-        network.complete()?;
+        halves.complete()?;
         booted.proceed()?;
         booted.wait_until_up(is_init)
     });

@@ -1,7 +1,7 @@
-//! The network that PID 1 joins: made before, or by a thread beside.
+//! Root and network that PID 1 gets: made before, or the one by a thread beside and the other while PID 1 begins.
 
 use super::Up;
-use crate::boot::Joined;
+use crate::boot::Halves;
 use crate::error::Result;
 use crate::net::netns;
 use crate::plan::Plan;
@@ -10,25 +10,28 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::Receiver;
 use std::thread::ScopedJoinHandle;
 
-/// A network that a thread makes.
-pub(super) struct Beside<'a> {
+/// A root that is to be mounted, and a network that a thread makes.
+pub(super) struct Beside<'a, R> {
+    root: R,
     thread: Option<ScopedJoinHandle<'a, Result<Up>>>,
-    /// The namespace, if the thread makes it, from then on.
+    /// Its namespace, if the thread makes it, from then on.
     namespace: Receiver<OwnedFd>,
 }
 
-impl<'a> Beside<'a> {
+impl<'a, R> Beside<'a, R> {
     pub(super) fn new(
+        root: R,
         thread: ScopedJoinHandle<'a, Result<Up>>,
         namespace: Receiver<OwnedFd>,
     ) -> Self {
         Self {
+            root,
             thread: Some(thread),
             namespace,
         }
     }
 
-    /// The plan of what has been made, when it has been; none if that was asked for before.
+    /// The plan of the network, when that has been made; none if that was asked for before.
     fn made(&mut self) -> Result<Option<Plan>> {
         let Some(thread) = self.thread.take() else {
             return Ok(None);
@@ -38,7 +41,11 @@ impl<'a> Beside<'a> {
     }
 }
 
-impl Joined for Beside<'_> {
+impl<R: FnMut() -> Result<()>> Halves for Beside<'_, R> {
+    fn root(&mut self) -> Result<()> {
+        (self.root)()
+    }
+
     fn namespace(&mut self) -> Result<Option<OwnedFd>> {
         if let Ok(namespace) = self.namespace.recv() {
             return Ok(Some(namespace));
@@ -54,10 +61,14 @@ impl Joined for Beside<'_> {
     }
 }
 
-/// One that is all there.
+/// All is there: the network's namespace; none: the host's.
 pub(super) struct Made(pub(super) Option<OwnedFd>);
 
-impl Joined for Made {
+impl Halves for Made {
+    fn root(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn namespace(&mut self) -> Result<Option<OwnedFd>> {
         Ok(self.0.take())
     }

@@ -1,9 +1,9 @@
 //! Start and enter: both halves up, and a process inside.
 
+use super::beside::{Beside, Made, namespace_of};
 use super::halves::Told;
-use super::joined::{Beside, Made, namespace_of};
 use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost, Up, limit};
-use crate::boot::{self, Booted, Joined, Order};
+use crate::boot::{self, Booted, Halves, Order};
 use crate::config::{Config, Net, Phase, Userns};
 use crate::enter::{self, Join};
 use crate::error::{Error, Exit, Result};
@@ -131,12 +131,15 @@ impl Subhost {
             };
             let make_network = move || up(Half::Net, &told);
             let thread = || std::thread::Builder::new().spawn_scoped(scope, make_network);
-            let network = match self.network_is_apart(config)?.then(thread) {
-                Some(Ok(thread)) => Beside::new(thread, namespace),
+            let root = || up(Half::Root, &|_| ()).map(drop);
+            let mut halves = match self.network_is_apart(config)?.then(thread) {
+                Some(Ok(thread)) => Beside::new(root, thread, namespace),
                 // Without a thread it only takes longer.
                 _ => return self.boot_after(config, up, order),
             };
-            self.boot_beside(config, network, up, order)
+            let booted = boot::boot(config, &self.state, &mut halves, order);
+            // What became of the network has to be told, whatever became of the rest.
+            booted.map_err(|error| error.also(halves.complete().err()))
         });
         let mut brought = brought.into_inner().unwrap_or_else(PoisonError::into_inner);
         brought.sort_unstable();
@@ -155,7 +158,7 @@ impl Subhost {
         }
     }
 
-    /// Can the network be made while the root is, and PID 1 on its way? Both are of one command then, no hook comes
+    /// Can the network be made by a thread, and the root while PID 1 begins? Both are of one command then, no hook comes
     /// between, and nothing else is started for it.
     fn network_is_apart(&self, config: &Config) -> Result<bool> {
         let is_plain = matches!(config.net, Net::Private(_))
@@ -164,20 +167,6 @@ impl Subhost {
             && config.userns == Userns::No
             && !crate::rootless::has_entered();
         Ok(is_plain && self.frozen(Half::Root)?.is_none() && self.frozen(Half::Net)?.is_none())
-    }
-
-    /// Root, and boot until something of the tree's is to run, while a thread makes the network.
-    fn boot_beside(
-        &self,
-        config: &Config,
-        mut network: Beside,
-        up: impl Fn(Half, Told) -> Result<Up>,
-        order: Order,
-    ) -> Result<Booted> {
-        let booted = up(Half::Root, &|_| ())
-            .and_then(|_| boot::boot(config, &self.state, &mut network, order));
-        // What became of the network has to be told, whatever became of the rest.
-        booted.map_err(|error| error.also(network.complete().err()))
     }
 
     /// One after the other.

@@ -1,10 +1,11 @@
 //! The verbs: mount, net, boot, enter, stop, each under the subhost's lock and each the same way:
 //! check everything, freeze the plan, act; or take down what the frozen plan says.
 
+mod beside;
 mod boot;
 mod halves;
 mod ids;
-mod joined;
+
 mod lasting;
 mod limit;
 mod script;
