@@ -7,11 +7,14 @@ use crate::config::Cidr;
 use crate::error::{Errno, IntoErrno};
 use crate::sys;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 
 /// How often addresses are looked for, 64 at a time, before that is given up.
 const ROUNDS: usize = 64;
+/// The least that a veth can have, bytes (ETH_MIN_MTU of include/uapi/linux/if_ether.h).
+const LEAST_MTU: u32 = 68;
 
 /// A socket in a namespace, which it keeps for as long as it is open.
 #[derive(Debug)]
@@ -69,12 +72,12 @@ fn plain() -> Result<OwnedFd, Errno> {
 /// Some may be left.
 pub(super) fn silence(namespace: &OwnedFd) -> Result<(), Errno> {
     netns::within(namespace, || {
-        match std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1") {
-            // The kernel has no IPv6.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            other => other.map_err(IntoErrno::into_errno)?,
-        }
         let socket = plain()?;
+        for link in with_ipv6()? {
+            // Too small for it: there is none any more (net/ipv6/addrconf.c). To disable it is said in a file, and who
+            // writes to that does not sleep while the kernel is busy with links, but spins.
+            sys::set_mtu(&socket, &link, LEAST_MTU)?;
+        }
         for _ in 0..ROUNDS {
             if sys::drop_ipv4(&socket, "lo")? == 0 {
                 return Ok(());
@@ -82,4 +85,20 @@ pub(super) fn silence(namespace: &OwnedFd) -> Result<(), Errno> {
         }
         Err(Errno::E2BIG)
     })
+}
+
+/// The links of the calling thread's namespace that have IPv6 addresses, without `lo`.
+fn with_ipv6() -> Result<BTreeSet<String>, Errno> {
+    let text = match std::fs::read_to_string("/proc/thread-self/net/if_inet6") {
+        // The kernel has no IPv6.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        other => other.map_err(IntoErrno::into_errno)?,
+    };
+    let names = text
+        .lines()
+        .filter_map(|line| line.split_ascii_whitespace().last());
+    Ok(names
+        .filter(|name| *name != "lo")
+        .map(str::to_owned)
+        .collect())
 }

@@ -90,6 +90,16 @@ pub fn link_up(socket: impl AsFd, name: &str) -> Result<(), Errno> {
     link.make(&socket, libc::SIOCSIFFLAGS)
 }
 
+/// Gives a link another MTU, bytes (SIOCSIFMTU).
+///
+/// # Errors
+/// As [`link_index`]; EINVAL where it cannot have this one.
+pub fn set_mtu(socket: impl AsFd, name: &str, mtu: u32) -> Result<(), Errno> {
+    let mut link = Request::of(name)?;
+    link.content[..4].copy_from_slice(&mtu.to_ne_bytes());
+    link.make(socket, libc::SIOCSIFMTU)
+}
+
 /// Gives a link an IPv4 address, instead of the first that it has (SIOCSIFADDR, SIOCSIFNETMASK; `socket` is of
 /// AF_INET). The broadcast address follows from it.
 ///
