@@ -1,7 +1,22 @@
 //! On which processor we work.
 
+use crate::error::Errno;
 use nix::sched::{sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Have all processors enough to do without us?
+static SHARED: AtomicBool = AtomicBool::new(false);
+
+/// Says that as many of us are at work as there are processors, or more: none is to be had for a part of what one does.
+pub fn share() {
+    SHARED.store(true, Ordering::Relaxed);
+}
+
+/// Has [`share`] been called?
+pub fn is_shared() -> bool {
+    SHARED.load(Ordering::Relaxed)
+}
 
 /// Does `work` on another processor than we are on, if we may be on another.
 ///
@@ -10,6 +25,9 @@ use nix::unistd::Pid;
 pub fn elsewhere<T>(work: impl FnOnce() -> T) -> T {
     let us = Pid::from_raw(0);
     let leave = || {
+        if is_shared() {
+            return Err(Errno::EBUSY);
+        }
         let may = sched_getaffinity(us)?;
         let mut others = may;
         others.unset(sched_getcpu()?)?;

@@ -25,6 +25,7 @@ pub use stop::StopTool;
 
 use crate::config::Name;
 use crate::error::{Doing, Error, Exit, Result};
+use crate::processor;
 use crate::subhost::Subhost;
 use crate::sys;
 use clap::{Args, CommandFactory, Parser};
@@ -142,6 +143,7 @@ impl Common {
                 // What cannot be done beside us is done by us.
                 Err(errno) => shares.push((share, Err(errno))),
                 Ok(None) => {
+                    processor::share();
                     // Whoever ends us ends them, each after what it is at.
                     let end = rustix::process::Signal::TERM;
                     let _ = rustix::process::set_parent_process_death_signal(Some(end));

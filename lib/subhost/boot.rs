@@ -13,7 +13,7 @@ use crate::net::netns;
 use crate::plan::{Half, Step};
 use crate::state::{Booter, Running, tty_of};
 use crate::terminal::{Signals, Wiring, Wish};
-use crate::{holders, hooks, proc};
+use crate::{holders, hooks, proc, processor};
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -165,6 +165,7 @@ impl Subhost {
             && !config.has_helper()
             && config.hooks.is_empty()
             && config.userns == Userns::No
+            && !processor::is_shared()
             && !crate::rootless::has_entered();
         Ok(is_plain && self.frozen(Half::Root)?.is_none() && self.frozen(Half::Net)?.is_none())
     }
