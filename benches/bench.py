@@ -344,16 +344,17 @@ class Bench:
             chart.append((f"cold cycle with {OTHERS} others", name, many))
         table(["cold cycle, ms", "alone, before and after", f"with {OTHERS} others, {some} of them running", "ratio"], rows)
         say(f"`subhost-list` of {OTHERS + 1}: {min(listed):.1f} ms at best, median {statistics.median(listed):.1f} ms.\n")
-        rows = []
-        for name, start, stop in [("one after the other", names, names), ("--all", ["--all"], ["--all"])]:
-            times = []
-            for verb, words in (("start", start), ("stop", stop)):
-                time.sleep(5)
-                begin = time.perf_counter()
-                run([self.tool(verb), "-q", *words])
-                times.append(time.perf_counter() - begin)
-            rows.append([name, *(f"{t:.2f}" for t in times)])
-        table([f"{OTHERS} subhosts, s", "start", "stop"], rows)
+        ways, rounds = {"one after the other": names, "--all": ["--all"]}, 3
+        took = {(way, verb): [] for way in ways for verb in ("start", "stop")}
+        for turn in range(rounds):
+            for way, words in in_turns(list(ways.items()), turn):
+                for verb in ("start", "stop"):
+                    time.sleep(5)
+                    begin = time.perf_counter()
+                    run([self.tool(verb), "-q", *words])
+                    took[way, verb].append(time.perf_counter() - begin)
+        table([f"{OTHERS} subhosts, s, median of {rounds}", "start", "stop"],
+              [[way, *(f"{statistics.median(took[way, verb]):.2f}" for verb in ("start", "stop"))] for way in ways])
         for name in names:
             shutil.rmtree(f"{self.subhosts}/{name}")
 
