@@ -519,7 +519,7 @@ fn a_held_namespace_does_not_keep_the_names() {
 fn a_namespace_that_is_kept_has_no_addresses() {
     kept_is_silent("subhost-stop w", |s, kept| {
         let left = s.host(&format!("nsenter --net={kept} ip -o address"));
-        lacks(&left, &["eth0", "other"]);
+        lacks(&left, &["inet ", "eth0", "other"]);
     });
 }
 
@@ -550,6 +550,7 @@ fn kept_is_silent(stop: &'static str, check: fn(&Sandbox, &str)) {
             "ip -n w link add other type veth peer name end; ip -n w link set other up
             ip -n w address add 192.0.2.200/24 dev other label other:1
             ip -n w address add 2001:db8:9::200/64 dev other
+            ip -n w address add 198.51.100.200/32 dev lo
             for i in $(busybox seq 150); do echo address add 198.51.100.$i/32 dev eth0; done >add
             ip -n w -batch add",
         );
@@ -558,13 +559,19 @@ fn kept_is_silent(stop: &'static str, check: fn(&Sandbox, &str)) {
             eventually("it is reached", || pings(address));
         }
         s.host("ip route add 198.51.100.0/24 dev br0");
-        assert!(pings("198.51.100.7"));
+        assert!(pings("198.51.100.7") && pings("198.51.100.200"));
         let mut keeper = s.sh("exec sleep 1000 9</run/netns/w").start();
         let kept = format!("/proc/{}/fd/9", keeper.pid());
         eventually("the keeper keeps it", || s.test(&format!("test -e {kept}")));
         s.sh(stop).silent();
         check(s, &kept);
-        for address in ["192.0.2.10", "192.0.2.200", "198.51.100.7", "2001:db8::10"] {
+        for address in [
+            "192.0.2.10",
+            "192.0.2.200",
+            "198.51.100.7",
+            "198.51.100.200",
+            "2001:db8::10",
+        ] {
             assert!(!pings(address), "{address}");
         }
         s.host("ip route del 198.51.100.0/24 dev br0");
@@ -581,6 +588,22 @@ fn kept_is_silent(stop: &'static str, check: fn(&Sandbox, &str)) {
                 .is_empty()
         });
         s.same(&before);
+    });
+}
+
+/// The kernel keeps a namespace for a while after a netlink socket in it was closed.
+#[test]
+fn no_netlink_socket_is_opened_inside_for_one_address() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", "BRIDGES=br0\nADDR0=192.0.2.10/24\n");
+        let before = s.world();
+        s.sh("strace -qqfo $SUBHOST/told -e trace=socket,setns subhost-net w")
+            .silent();
+        let told = s.host("cat opt/told");
+        has(&told, &["setns", "AF_INET"]);
+        assert_eq!(told.matches("AF_NETLINK").count(), 1, "{told}");
+        s.stop("w", &before);
     });
 }
 

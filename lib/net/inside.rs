@@ -78,8 +78,9 @@ pub(super) fn silence(namespace: &OwnedFd) -> Result<(), Errno> {
             // writes to that does not sleep while the kernel is busy with links, but spins.
             sys::set_mtu(&socket, &link, LEAST_MTU)?;
         }
+        // Those of `lo` answer on all links.
         for _ in 0..ROUNDS {
-            if sys::drop_ipv4(&socket, "lo")? == 0 {
+            if sys::drop_ipv4(&socket)? == 0 {
                 return Ok(());
             }
         }

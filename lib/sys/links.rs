@@ -118,13 +118,12 @@ pub fn set_ipv4(
     link.make(&socket, SIOCSIFNETMASK)
 }
 
-/// Takes up to 64 IPv4 addresses away, of whatever links but `but` (SIOCGIFCONF, SIOCSIFADDR; `socket` is of AF_INET).
-/// Gives how many there were.
+/// Takes up to 64 IPv4 addresses away, of whatever links (SIOCGIFCONF, SIOCSIFADDR; `socket` is of AF_INET). Gives how
+/// many there were.
 ///
 /// # Errors
 /// The errno of the call.
-pub fn drop_ipv4(socket: impl AsFd, but: &str) -> Result<usize, Errno> {
-    let but = Request::of(but)?.name;
+pub fn drop_ipv4(socket: impl AsFd) -> Result<usize, Errno> {
     let mut found = [Request::default(); 64];
     let mut buffer = Buffer {
         size: size_of_val(&found) as libc::c_int,
@@ -137,13 +136,9 @@ pub fn drop_ipv4(socket: impl AsFd, but: &str) -> Result<usize, Errno> {
     };
     Errno::result(rc)?;
     let count = buffer.size.unsigned_abs() as usize / size_of::<Request>();
-    let mut dropped = 0;
     for request in found.iter_mut().take(count) {
-        if request.name != but {
-            request.holds(Ipv4Addr::UNSPECIFIED);
-            request.make(&socket, SIOCSIFADDR)?;
-            dropped += 1;
-        }
+        request.holds(Ipv4Addr::UNSPECIFIED);
+        request.make(&socket, SIOCSIFADDR)?;
     }
-    Ok(dropped)
+    Ok(count)
 }
