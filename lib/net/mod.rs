@@ -218,12 +218,12 @@ impl Network {
                 }
                 self.let_go(name);
                 elsewhere(|| {
-                    netns::remove(name)?;
+                    let removed = netns::remove(name);
                     if let Found::Namespace(namespace) = &found {
                         self.silence_discarded(namespace);
                     }
                     drop(found);
-                    Ok(())
+                    removed
                 })
             }
             Step::Cable {
