@@ -1,6 +1,5 @@
 //! On which processor we work.
 
-use crate::error::Errno;
 use nix::sched::{sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,11 +22,11 @@ pub fn is_shared() -> bool {
 /// What a call leaves to the kernel's workers begins where it was made, and may keep that processor for a millisecond:
 /// whoever waits for us was here, and does not have to wait for that.
 pub fn elsewhere<T>(work: impl FnOnce() -> T) -> T {
+    if is_shared() {
+        return work();
+    }
     let us = Pid::from_raw(0);
     let leave = || {
-        if is_shared() {
-            return Err(Errno::EBUSY);
-        }
         let may = sched_getaffinity(us)?;
         let mut others = may;
         others.unset(sched_getcpu()?)?;

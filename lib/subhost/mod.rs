@@ -5,7 +5,6 @@ mod beside;
 mod boot;
 mod halves;
 mod ids;
-
 mod lasting;
 mod limit;
 mod script;
