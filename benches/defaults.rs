@@ -3,8 +3,9 @@
 
 use std::error::Error;
 use std::fmt::Write;
+use subhost::Name;
 use subhost::cgroup::device_program;
-use subhost::config::{Config, Name};
+use subhost::config::Config;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let tree = std::env::temp_dir().join(format!("subhost-defaults-{}", std::process::id()));

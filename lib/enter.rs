@@ -1,19 +1,24 @@
 //! Joining a running subhost by a pidfd of its PID 1: we join its mounts, to read its files and open its
 //! terminals there, and the command, a child in its pid namespace that ends with it, joins the rest.
 
-use crate::boot;
-use crate::cgroup::{Entry, Group, Who};
-use crate::config::Name;
+use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
+use crate::base::message;
+use crate::base::name::Name;
+use crate::cgroup::Who;
 use crate::confine::{Rights, Seccomp};
-use crate::error::{Doing, Errno, Error, Exit, Result, shown};
+use crate::kernel::lsm::{Label, Labelling};
+use crate::kernel::proc;
+use crate::kernel::proc::Namespace;
+use crate::kernel::spawn;
+use crate::kernel::spawn::Entry;
+use crate::kernel::terminal::{self, Signals, Terminal, Wiring};
+use crate::kernel::tools;
+use crate::kernel::trampoline::Trampoline;
+use crate::kernel::userns;
 use crate::login::{Program, cannot_run};
-use crate::lsm::{Label, Labelling};
-use crate::proc::Namespace;
-use crate::spawn;
+use crate::state::Group;
 use crate::state::Running;
-use crate::terminal::{self, Signals, Terminal, Wiring};
-use crate::trampoline::Trampoline;
-use crate::{proc, sys, userns};
+use crate::sys;
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::CapabilitySet;
@@ -38,10 +43,8 @@ pub struct Join {
     pub env: BTreeMap<String, String>,
     /// Terminals.
     pub wiring: Wiring,
-    /// Says nothing about joining or booting.
-    pub quiet: bool,
     /// Our own program may be executed anew, from its beginning, where the command is not to be run without
-    /// [`boot::out_of_reach`]; else that is an error.
+    /// [`tools::out_of_reach`]; else that is an error.
     pub anew: bool,
 }
 
@@ -79,8 +82,8 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
     let trampoline = trampoline(&init.rights, &init.labels, init.ids.is_some(), join.anew);
     let trampoline = trampoline.map_err(own)?;
     let signals = Signals::new().map_err(own)?;
-    if join.wiring.interactive() && !join.quiet {
-        eprintln!("{name}: joined (pid {})", running.init.identity.pid);
+    if join.wiring.interactive() {
+        message::notice(name, &format!("joined (pid {})", running.init.identity.pid));
     }
     let program = Program {
         argv: join.argv.clone(),
@@ -166,13 +169,13 @@ fn trampoline(
     if let (true, Ok(trampoline)) = (is_usual, Trampoline::new()) {
         return Ok(Some(trampoline));
     }
-    if !anew && !boot::is_out_of_reach()? {
+    if !anew && !tools::is_out_of_reach()? {
         return Err(
             Error::new(Exit::Own, "those inside could get at our program")
                 .hint("who enters by the library calls boot::out_of_reach first"),
         );
     }
-    boot::out_of_reach().map(|()| None)
+    tools::out_of_reach().map(|()| None)
 }
 
 /// What a fork, or joining a namespace, says when it is too late.
@@ -352,7 +355,7 @@ fn code(status: ExitStatus) -> u8 {
 /// It cannot be run; `TimedOut`.
 pub fn aside(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Result<u8> {
     let stderr = std::io::stderr().as_fd().try_clone_to_owned();
-    let child = Command::new(boot::sibling("subhost-enter")?)
+    let child = Command::new(tools::sibling("subhost-enter")?)
         .args(["-j", "-T", "-q", "-S"])
         .arg(tree)
         .args([name.as_str(), "--"])

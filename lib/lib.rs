@@ -19,31 +19,29 @@
 //! Everything up to the plan is pure: it reads files, and changes nothing. What is up is what its
 //! frozen plan says, whatever became of the config since.
 //!
+//! From the ground up; a module uses only what stands above it in this table (`tests/layers.rs`):
+//!
 //! | module | what lives there |
 //! |---|---|
-//! | [`envfile`], [`config`] | the grammar; settings and their meaning |
+//! | [`base`] | errors, events, names, paths, the grammar of configs |
+//! | [`sys`] | the only `unsafe`: system calls that nix and rustix lack |
+//! | [`kernel`], [`confine`] | one object of the kernel a file; capabilities, filters, masks |
+//! | [`config`] | settings and their meaning |
 //! | [`plan`] | steps, the frozen plan, the law of doing and undoing |
-//! | [`state`] | the lock, frozen plans, who is PID 1: the only user of /run/subhost |
-//! | [`root`], [`net`] | steps and the kernel: mounts; namespaces, cables, addresses, routes |
-//! | [`boot`], [`init`], [`enter`] | the parent's half of a boot; PID 1; joining |
-//! | [`login`], [`confine`], [`terminal`] | a process as a login has it; its rights; terminals |
-//! | [`subhost`] | the verbs, made of all these |
-//! | [`kept`] | a mount namespace with nothing in it, for hosts with many subhosts |
-//! | [`cgroup`], [`spawn`] | cgroups and limits; a child that begins in its cgroups |
-//! | [`ids`], [`userns`] | ranges of ids for user namespaces; making, finding and entering these |
-//! | [`report`], [`holders`], [`proc`] | what is there, and who holds it |
-//! | [`rootless`] | the world of an ordinary user, in which he is root |
-//! | [`check`] | what the host can do, and what is left that nobody owns |
-//! | [`cli`], [`error`] | command lines, messages, statuses |
-//! | [`mod@program`] | what comes before a tool |
-//! | [`sys`] | the only `unsafe` |
+//! | [`state`] | the only reader and writer of /run/subhost and /var/lib/subhost |
+//! | [`root`], [`net`], [`cgroup`] | steps and the kernel: mounts; namespaces, cables, addresses, routes; cgroups |
+//! | [`login`], [`init`], [`boot`] | a process as a login has it; PID 1; the booting tool's half |
+//! | [`enter`], [`rootless`] | joining; the world of an ordinary user, in which he is root |
+//! | [`subhost`] | the verbs, made of all these, under the subhost's lock |
+//! | [`report`], [`check`] | what is there; what the host can do, and what nobody owns |
+//! | [`cli`] | command lines, messages, statuses |
 //!
 //! # A config and its plan
 //!
 //! ```
 //! use std::fs;
 //! use std::os::unix::fs::PermissionsExt;
-//! use subhost::{config::Name, plan::Half, subhost::Subhost};
+//! use subhost::{Name, plan::Half, subhost::Subhost};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let tree = std::env::temp_dir().join(format!("subhost-doc-{}", std::process::id()));
@@ -63,15 +61,15 @@
 //!
 //! # Up and down
 //!
-//! Needs root; [`boot::tools_in`] says where `subhost-init` is, if it lies neither beside the program
+//! Needs root; [`kernel::tools::tools_in`] says where `subhost-init` is, if it lies neither beside the program
 //! nor in `/usr/local/sbin`. The process should have one thread. One that enters subhosts whose
 //! settings leave them CAP_SYS_PTRACE, have a filter of their own or a label calls
-//! [`boot::out_of_reach`] first thing, or what runs inside could get hold of its program
+//! [`kernel::tools::out_of_reach`] first thing, or what runs inside could get hold of its program
 //! (CVE-2019-5736): to enter them is an error else.
 //!
 //! ```
 //! use std::path::Path;
-//! use subhost::{config::Name, subhost::{StartHow, Status, StopHow, Subhost}};
+//! use subhost::{Name, subhost::{StartHow, Status, StopHow, Subhost}};
 //!
 //! fn restart(tree: &Path, name: &str) -> subhost::error::Result<()> {
 //!     let web = Subhost::new(tree, &Name::new(name)?, &[]);
@@ -85,37 +83,25 @@
 //! # assert_eq!(error.exit, subhost::error::Exit::NoSubhost);
 //! ```
 
+pub mod base;
 pub mod boot;
 pub mod cgroup;
 pub mod check;
 pub mod cli;
 pub mod config;
 pub mod confine;
-mod dirs;
 pub mod enter;
-pub mod envfile;
-pub mod error;
-pub mod holders;
-pub mod hooks;
-pub mod ids;
 pub mod init;
-pub mod kept;
-pub mod log;
+pub mod kernel;
 pub mod login;
-pub mod lsm;
 pub mod net;
 pub mod plan;
-pub mod proc;
-mod processor;
-pub mod program;
 pub mod report;
 pub mod root;
 pub mod rootless;
-pub mod spawn;
 pub mod state;
 pub mod subhost;
 pub mod sys;
-pub mod terminal;
-mod trampoline;
-pub mod userns;
-pub mod words;
+
+pub use base::name::Name;
+pub use base::{envfile, error};

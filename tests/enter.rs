@@ -473,8 +473,8 @@ fn no_descriptor_comes_along() {
             .sh("exec 7</etc/passwd 8>/dev/null 9</; subhost-enter w -- ls /proc/self/fd </dev/null")
             .ok();
         assert_eq!(out.stdout, "0\n1\n2\n3\n", "3 is what ls itself opens");
-        // Neither has PID 1 anything of the host's.
-        let out = s.inside("w", "ls -l /proc/1/fd");
+        // Neither has PID 1 anything of the host's; of its own it may close something meanwhile.
+        let out = s.inside("w", "ls -l /proc/1/fd 2>/dev/null || :");
         lacks(&out, &["passwd", s.base.to_str().unwrap()]);
     });
 }

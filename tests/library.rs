@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use subhost::config::Name;
+use subhost::Name;
 use subhost::plan::{Half, Step};
 use subhost::subhost::{StartHow, Status, StopHow, Subhost};
 
@@ -13,7 +13,7 @@ fn up_and_down_from_rust() {
         s.bridge("br0");
         s.overlay("w", "BRIDGES=br0\nADDR0=192.0.2.10/24\n");
         let before = s.world();
-        subhost::boot::tools_in(tools_dir().as_ref());
+        subhost::kernel::tools::tools_in(tools_dir().as_ref());
         let w = Subhost::new(&s.subhost, &Name::new("w").unwrap(), &[]);
         let plan = w.plan(Half::Net).unwrap();
         assert!(matches!(&plan.steps[1], Step::Cable { cable, .. } if cable.host == "w0"));

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::path::Path;
-use subhost::root::mountinfo::{Table, unescape};
+use subhost::kernel::mountinfo::{Table, unescape};
 
 fuzz_target!(|text: &[u8]| {
     assert!(unescape(text).len() <= text.len());

@@ -2,10 +2,12 @@
 //! once it has.
 
 use super::wait_for_report;
-use crate::error::{Doing, Result};
-use crate::init::spec::{Cross, Report, receive, send};
-use crate::spawn::Child;
-use crate::{terminal, userns};
+use crate::base::error::{Doing, Result};
+use crate::init::spec::{Cross, Report};
+use crate::kernel::packets::{receive, send};
+use crate::kernel::spawn::Child;
+use crate::kernel::terminal;
+use crate::kernel::userns;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Sends `child`, which is not PID 1 but makes it, on its way. Gives PID 1, and what could not be

@@ -1,21 +1,19 @@
 //! Where what a subhost in the background says goes: a file of the host's, written by our PID 1, or by a
 //! process that is left behind to read an init's console.
 
-use super::program::init_command;
-use crate::cgroup::Entry;
+use crate::base::error::{Doing, Error, Exit, Result};
+use crate::base::paths::LOGS;
 use crate::config::Config;
-use crate::error::{Doing, Error, Exit, Result};
-use crate::init::spec::{Go, send, sockets};
-use crate::proc::Identity;
-use crate::terminal::Terminal;
+use crate::kernel::packets::{Go, send, sockets};
+use crate::kernel::proc::Identity;
+use crate::kernel::spawn::Entry;
+use crate::kernel::terminal::Terminal;
+use crate::kernel::tools::init_command;
 use nix::sched::CloneFlags;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-
-/// Where the consoles of started subhosts are kept.
-pub const LOGS: &str = "/var/log/subhost";
 
 /// Opens the log of a subhost; makes it if it is not there.
 pub(super) fn open(config: &Config) -> Result<OwnedFd> {

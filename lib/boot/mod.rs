@@ -4,26 +4,26 @@
 
 mod cross;
 mod log;
-mod program;
 mod spec;
 mod texts;
 
-pub use log::LOGS;
-pub use program::{is_out_of_reach, out_of_reach, sibling, tools_in};
-
-use crate::cgroup::{self, Group, Who};
+use crate::base::error::{Doing, Errno, Error, Exit, Result};
+use crate::cgroup::{self, Who};
 use crate::config::{Config, Net};
-use crate::error::{Doing, Errno, Error, Exit, Result};
-use crate::init::spec::{Go, Hand, Main, Proceed, Report, receive, send, sockets};
-use crate::kept;
+use crate::init::spec::{Hand, Main, Proceed, Report};
+use crate::kernel::clock::boot_id;
+use crate::kernel::clock::now;
+use crate::kernel::kept;
+use crate::kernel::packets::{Go, receive, send, sockets};
+use crate::kernel::proc::{self, Identity};
+use crate::kernel::spawn::Child;
+use crate::kernel::terminal::{self, Signals, Terminal, Wiring};
+use crate::kernel::tools::init_command;
 use crate::login::{PATH, Program};
-use crate::proc::{self, Identity};
-use crate::spawn::Child;
-use crate::state::{Booter, Init, State, boot_id, now};
-use crate::terminal::{self, Signals, Terminal, Wiring};
+use crate::state::Group;
+use crate::state::{Booter, Init, State};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
-use program::init_command;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 
@@ -162,7 +162,7 @@ fn boot_in(
     };
     // Without it the boot takes longer.
     if let Err(error) = kept::prepare() {
-        crate::cli::tell(Some(&config.name), || error.to_string());
+        crate::base::message::tell(Some(&config.name), || error.to_string());
     }
     let last = state.for_init()?;
     // Who goes into a user namespace takes it along.
@@ -187,7 +187,7 @@ fn boot_in(
             )?;
             for path in unmapped {
                 let what = format!("{path} belongs to nobody inside: its ids cannot be mapped");
-                crate::cli::warn(Some(&config.name), &what);
+                crate::base::message::warn(Some(&config.name), &what);
             }
             child
         }

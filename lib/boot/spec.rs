@@ -1,9 +1,9 @@
 //! What PID 1 is told to be, put together of the config.
 
 use super::{Order, texts};
+use crate::base::error::{Doing, Error, Exit, Result};
 use crate::config::{Config, Layer, Net, Stop};
 use crate::confine::devices::Device;
-use crate::error::{Doing, Error, Exit, Result};
 use crate::init::spec::{Main, Spec};
 use crate::init::usual_stop;
 use crate::state::State;

@@ -2,8 +2,10 @@
 
 use super::limits::{Wanted, Write};
 use super::{Dir, INIT, JOINED, OURS};
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
-use crate::{holders, proc, sys};
+use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::kernel::holders;
+use crate::kernel::proc;
+use crate::sys;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
@@ -25,10 +27,6 @@ pub(super) fn write(file: &Path, text: &str) -> std::io::Result<()> {
 }
 
 impl Dir {
-    pub(super) fn is_v2(&self) -> bool {
-        self.v1.is_empty()
-    }
-
     fn parent(&self) -> &Path {
         self.path.parent().unwrap_or(&self.floor)
     }

@@ -2,7 +2,7 @@
 
 use super::Group;
 use super::dir::{read, write};
-use crate::error::{Doing, Error, Exit, Result, shown};
+use crate::base::error::{Doing, Error, Exit, Result, shown};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

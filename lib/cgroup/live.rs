@@ -3,8 +3,9 @@
 use super::limits::{Rates, Wanted, lifted, old_name, wanted};
 use super::place::{Hierarchies, Which};
 use super::{Dir, Group, add, members, missing, rates};
-use crate::config::{Bound, Config, Limits, Name};
-use crate::error::{Doing, Error, Exit, Result, shown};
+use crate::base::error::{Doing, Error, Exit, Result, shown};
+use crate::base::name::Name;
+use crate::config::{Bound, Config, Limits};
 use crate::state::State;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -11,6 +11,7 @@ mod limits;
 mod live;
 mod place;
 mod rates;
+mod recorded;
 mod usage;
 
 pub use dir::{members, remove_empty};
@@ -19,51 +20,22 @@ pub use live::change;
 pub use place::OURS;
 pub use usage::Usage;
 
+use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::config::Config;
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::kernel::spawn::Entry;
+use crate::state::{Dir, Group};
 use crate::sys::Instruction;
 use limits::{Wanted, old_name, wanted};
 use place::{Hierarchies, Which};
 use rustix::fs::{Mode, OFlags};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 
 /// Where an init of the tree's own is: its limits lie above what it can write.
 const INIT: &str = "init";
 /// Where those are that join such a subhost: its init may have divided its own among its services,
 /// and then no process can be in it.
 const JOINED: &str = "joined";
-
-/// One directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dir {
-    /// The cgroup.
-    pub path: PathBuf,
-    /// Controllers are given down from here, and not from above.
-    pub floor: PathBuf,
-    /// What it lies in is ours as well, and goes with the last.
-    pub parent_is_ours: bool,
-    /// Controllers of its v1 hierarchy; empty: it is of v2.
-    pub v1: Vec<String>,
-}
-
-/// All cgroups of a subhost, as they are recorded.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    /// That of v2 first, if there is one.
-    pub dirs: Vec<Dir>,
-    /// An init of the tree's own has its part of that of v2, and those that join another.
-    pub divided: bool,
-    /// The keys of limits that are set, as they hold now.
-    pub settings: BTreeMap<String, String>,
-    /// The root's writable layer or its image, for IO.
-    pub root: Option<PathBuf>,
-}
 
 /// Cgroups that are to be made, with what is written into them.
 #[derive(Debug)]
@@ -81,34 +53,6 @@ pub enum Who {
     Init,
     /// Who joins it.
     Joining,
-}
-
-/// The way in, opened on the host.
-#[derive(Debug, Default)]
-pub struct Entry {
-    /// The directory in v2's hierarchy.
-    pub unified: Option<OwnedFd>,
-    v1: Vec<File>,
-}
-
-impl Entry {
-    /// The calling process, of one thread, moves itself into those of v1, and `moved`
-    /// says whether it was made in that of v2.
-    ///
-    /// # Errors
-    /// One has been removed.
-    pub fn join(&self, moved: bool) -> std::result::Result<(), Errno> {
-        for mut file in &self.v1 {
-            file.write_all(b"0").map_err(IntoErrno::into_errno)?;
-        }
-        let Some(dir) = self.unified.as_ref().filter(|_| !moved) else {
-            return Ok(());
-        };
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let procs = rustix::fs::openat(dir, "cgroup.procs", flags, Mode::empty());
-        let mut procs = File::from(procs.map_err(IntoErrno::into_errno)?);
-        procs.write_all(b"0").map_err(IntoErrno::into_errno)
-    }
 }
 
 impl Plan {
@@ -243,7 +187,7 @@ fn add(dirs: &mut Vec<Dir>, mut dir: Dir, controller: &str) -> usize {
 }
 
 fn missing(wanted: &Wanted) -> Error {
-    if crate::rootless::is_user() {
+    if crate::kernel::privilege::is_user() {
         let what = format!("{} needs a cgroup that is the user's to manage", wanted.key);
         return Error::new(Exit::Failed, what).hint(
             "systemd gives him one; elsewhere root makes it, gives it to him, and CGROUP names it",
@@ -270,23 +214,6 @@ fn cannot_write(errno: Option<Errno>) -> bool {
 }
 
 impl Group {
-    /// Is there none?
-    pub fn is_empty(&self) -> bool {
-        self.dirs.is_empty()
-    }
-
-    /// That of v2, if there is one.
-    pub fn unified(&self) -> Option<&Path> {
-        let dir = self.dirs.iter().find(|dir| dir.is_v2());
-        dir.map(|dir| dir.path.as_path())
-    }
-
-    /// That of the v1 hierarchy that has this controller.
-    pub fn v1(&self, controller: &str) -> Option<&Path> {
-        let has = |dir: &&Dir| dir.v1.iter().any(|one| one == controller);
-        self.dirs.iter().find(has).map(|dir| dir.path.as_path())
-    }
-
     /// The way in.
     ///
     /// # Errors

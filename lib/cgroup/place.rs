@@ -2,9 +2,10 @@
 //! and in those v1 hierarchies whose controllers are needed. Looks only.
 
 use super::Dir;
-use crate::config::{Cgroup, Name};
-use crate::error::{Doing, Error, Exit, Result, shown};
-use crate::root::mountinfo::{Mount, Table};
+use crate::base::error::{Doing, Error, Exit, Result, shown};
+use crate::base::name::Name;
+use crate::config::Cgroup;
+use crate::kernel::mountinfo::{Mount, Table};
 use std::path::{Component, Path, PathBuf};
 
 /// Where hierarchies are mounted.

@@ -1,8 +1,8 @@
 //! Which block device an IO is about. Looks only.
 
 use super::Rates;
+use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::config::Io;
-use crate::error::{Doing, Error, Exit, Result, shown};
 use nix::libc::{major, minor};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;

@@ -2,10 +2,12 @@
 
 use super::world::World;
 use super::{Debris, Fix, Kind};
-use crate::config::Name;
-use crate::envfile::quote;
-use crate::error::shown;
-use crate::state::{CLAIMS, RUN, State};
+use crate::base::envfile::quote;
+use crate::base::error::shown;
+use crate::base::name::Name;
+use crate::base::paths::CLAIMS;
+use crate::base::paths::RUN;
+use crate::state::State;
 use std::path::{Path, PathBuf};
 
 /// What a command that was killed leaves in a directory of state, and nobody needs.
@@ -154,7 +156,7 @@ pub(super) fn unfinished(world: &World) -> Vec<Debris> {
 /// Removes what holds nothing any more. A command that is about to put something there makes it
 /// again.
 pub(super) fn tidy_run() {
-    crate::kept::release();
+    crate::kernel::kept::release();
     for dir in [CLAIMS, RUN] {
         // Not empty: it still serves somebody.
         let _ = std::fs::remove_dir(dir);

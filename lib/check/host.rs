@@ -3,9 +3,10 @@
 
 use super::systems::{file_system, is_known, waits};
 use super::{Ability, limits, systems};
-use crate::error::{Errno, IntoErrno};
-use crate::proc::{self, Identity};
-use crate::{ids, sys, userns};
+use crate::base::error::{Errno, IntoErrno};
+use crate::kernel::proc::{self, Identity};
+use crate::kernel::userns;
+use crate::sys;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
@@ -154,14 +155,14 @@ fn namespaces() -> Vec<Ability> {
     };
     // A user is in one already, and needs no other.
     let needed = |(name, ..): &(&str, CloneFlags, &str, &str, &str)| {
-        *name != "user" || !crate::rootless::has_entered()
+        *name != "user" || !crate::kernel::privilege::has_entered()
     };
     ALL.into_iter().filter(needed).map(one).collect()
 }
 
 /// A user namespace. Which ids it has does not matter, nobody is in it.
 fn users() -> std::result::Result<OwnedFd, Errno> {
-    userns::make(ids::COUNT).map_err(|error| error.errno.unwrap_or(Errno::EIO))
+    userns::make(userns::COUNT).map_err(|error| error.errno.unwrap_or(Errno::EIO))
 }
 
 /// A private mount namespace with a tmpfs on /run, for the thread alone.
@@ -256,7 +257,7 @@ fn processes() -> Vec<Ability> {
     let us = std::process::id() as i32;
     let join = move || {
         let pidfd = proc::open(us)?;
-        if crate::rootless::has_entered() {
+        if crate::kernel::privilege::has_entered() {
             // Of the host's namespaces, in which we are else, none can be joined by a user.
             return Ok(());
         }

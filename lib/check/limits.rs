@@ -2,10 +2,9 @@
 //! tools need.
 
 use super::Ability;
-use crate::boot;
-use crate::error::shown;
-use crate::root::mountinfo::Table;
-use crate::words::bytes;
+use crate::base::error::shown;
+use crate::base::words::bytes;
+use crate::kernel::mountinfo::Table;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -35,8 +34,8 @@ pub(super) fn all(tree: &Path) -> Vec<Ability> {
     ));
     all.push(room(
         "room for logs",
-        Path::new(match crate::rootless::has_entered() {
-            true => crate::boot::LOGS,
+        Path::new(match crate::kernel::privilege::has_entered() {
+            true => crate::base::paths::LOGS,
             false => "/var/log",
         }),
         64 << 20,
@@ -111,7 +110,7 @@ fn terminals() -> Option<Ability> {
 fn mapped(tree: &Path) -> Option<Ability> {
     let there = tree.ancestors().find(|dir| dir.is_dir())?;
     // Any ids will do: nothing is mounted.
-    let userns = crate::userns::make(crate::ids::COUNT).ok()?;
+    let userns = crate::kernel::userns::make(crate::kernel::userns::COUNT).ok()?;
     let tried = super::host::tried("id-mapped mounts", crate::root::can_map(there, &userns));
     Some(tried.note().lack(
         "USERNS=yes is refused for trees on this file system",
@@ -171,7 +170,7 @@ fn place(tree: &Path) -> Ability {
 }
 
 fn init() -> Ability {
-    match boot::sibling("subhost-init") {
+    match crate::kernel::tools::sibling("subhost-init") {
         Ok(path) => Ability::new("subhost-init", true, shown(path)),
         Err(error) => Ability::new("subhost-init", false, error.to_string())
             .essential()

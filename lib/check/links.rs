@@ -3,9 +3,9 @@
 
 use super::world::World;
 use super::{Debris, Fix, Held, Kind, Told};
+use crate::base::error::shown;
+use crate::base::name::Name;
 use crate::cgroup::{self, OURS};
-use crate::config::Name;
-use crate::error::shown;
 use crate::net::{Link, netns};
 use crate::plan::Step;
 use std::collections::{BTreeMap, BTreeSet};
@@ -151,7 +151,9 @@ fn inode(root: &Path) -> Option<u64> {
 }
 
 fn namespaces() -> Vec<String> {
-    let entries = std::fs::read_dir(netns::DIR).into_iter().flatten();
+    let entries = std::fs::read_dir(crate::base::paths::NETNS)
+        .into_iter()
+        .flatten();
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();

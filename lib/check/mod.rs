@@ -18,8 +18,8 @@ mod world;
 pub use host::host;
 pub use repair::{left, repair};
 
-use crate::config::Name;
-use crate::proc::Identity;
+use crate::base::name::Name;
+use crate::kernel::proc::Identity;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -4,13 +4,14 @@
 use super::roots::place;
 use super::world::{Place, World};
 use super::{Debris, Fix, Held, Kind, Told};
-use crate::config::{Config, Layer, Name};
-use crate::envfile::quote;
-use crate::error::shown;
+use crate::base::envfile::quote;
+use crate::base::error::shown;
+use crate::base::name::Name;
+use crate::base::paths::RUN;
+use crate::config::{Config, Layer};
+use crate::kernel::mountinfo::{Mount, Table};
 use crate::plan::Step;
-use crate::root::mountinfo::{Mount, Table};
 use crate::root::{self, TMPFS_SOURCE};
-use crate::state::RUN;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -193,7 +194,7 @@ pub(super) fn mounts(world: &World, loops: &[Loop], told: &Told) -> Vec<Debris> 
             )
             .note(),
         };
-        let holders = crate::holders::of_mount(&mount.at);
+        let holders = crate::kernel::holders::of_mount(&mount.at);
         let holders = holders.into_iter().map(|holder| Held {
             pid: holder.pid,
             command: holder.command,

@@ -2,12 +2,12 @@
 
 use super::world::{Owner, World};
 use super::{Debris, Fix, Kind, Outcome, Told, files, links, mounts, roots};
+use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
+use crate::base::name::Name;
 use crate::cgroup;
-use crate::config::Name;
-use crate::error::{Doing, Errno, Error, Exit, Result, shown};
+use crate::kernel::proc;
 use crate::net::{Network, netns};
 use crate::plan::Half;
-use crate::proc;
 use crate::root;
 use crate::state::State;
 use crate::subhost::{StopHow, Subhost};
@@ -60,7 +60,7 @@ fn look(tree: &Path) -> Result<Vec<Debris>> {
     world.see_work_again();
     for (name, owner) in &world.owners {
         if let Some(work) = &owner.work {
-            crate::cli::tell(Some(name), || format!("at work, so not judged: {work}"));
+            crate::base::message::tell(Some(name), || format!("at work, so not judged: {work}"));
         }
     }
     let is_at_work = |owner: &Owner| owner.work.is_some();
@@ -145,7 +145,7 @@ fn repair_all(tree: &Path, wanted: Vec<&mut Debris>) -> Result<()> {
             continue;
         };
         let name = debris.subhost.as_ref();
-        crate::cli::tell(name, || format!("repairing {}", debris.object));
+        crate::base::message::tell(name, || format!("repairing {}", debris.object));
         let failed = match (fix, name) {
             // Root and network are told apart and stopped together.
             (Fix::Stop(_), Some(name)) if stopped.contains_key(name) => stopped[name].clone(),

@@ -3,12 +3,12 @@
 
 use super::world::{Owner, Process, World};
 use super::{Debris, Fix, Held, Kind, Told};
-use crate::config::Name;
-use crate::error::shown;
+use crate::base::error::shown;
+use crate::base::name::Name;
+use crate::kernel::mountinfo::Mounts;
+use crate::kernel::proc::Identity;
 use crate::net::netns;
 use crate::plan::{Half, Presence, Step};
-use crate::proc::Identity;
-use crate::root::mountinfo::Mounts;
 use crate::subhost::{Status, Subhost};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -232,7 +232,7 @@ fn is_first(status: &str) -> bool {
 pub(super) fn is_still_init(pid: i32) -> bool {
     is_init(&Process {
         pid,
-        command: crate::holders::command(pid),
+        command: crate::kernel::holders::command(pid),
         mnt: 0,
         net: 0,
     })

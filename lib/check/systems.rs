@@ -3,8 +3,8 @@
 
 use super::Ability;
 use super::host::tried;
-use crate::error::IntoErrno;
-use crate::root::mountinfo::{Mount, Table};
+use crate::base::error::IntoErrno;
+use crate::kernel::mountinfo::{Mount, Table};
 use std::path::Path;
 
 /// Has the kernel this file system now?

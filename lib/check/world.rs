@@ -3,14 +3,16 @@
 //! twice, and once more under the lock before anything is touched.
 
 use super::Held;
-use crate::cgroup::Group;
-use crate::config::{self, Config, Name};
-use crate::error::{Error, Exit, Result};
-use crate::holders;
+use crate::base::error::{Error, Exit, Result};
+use crate::base::name::Name;
+use crate::base::paths::RUN;
+use crate::config::{self, Config};
+use crate::kernel::holders;
+use crate::kernel::mountinfo::{Mount, Table};
 use crate::net::{Link, Network};
 use crate::plan::{Half, Plan, Step};
-use crate::root::mountinfo::{Mount, Table};
-use crate::state::{self, Init, RUN, State};
+use crate::state::Group;
+use crate::state::{self, Init, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! `subhost-check`.
 
 use super::{Common, Tool, print};
+use crate::base::error::{Error, Exit, Result, shown};
 use crate::check::{self, Ability, Debris, Found, Level, Outcome, State};
-use crate::error::{Error, Exit, Result, shown};
 use clap::Parser;
 use std::time::Duration;
 

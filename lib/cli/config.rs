@@ -1,9 +1,11 @@
 //! `subhost-config`.
 
-use super::{Common, Tool, print, warn};
-use crate::config::{Config, Name, Net, Userns};
-use crate::envfile::quote;
-use crate::error::{Error, Exit, Result, shown};
+use super::{Common, Tool, print};
+use crate::base::envfile::quote;
+use crate::base::error::{Error, Exit, Result, shown};
+use crate::base::message::warn;
+use crate::base::name::Name;
+use crate::config::{Config, Net, Userns};
 use clap::Parser;
 use std::path::Path;
 
@@ -92,7 +94,7 @@ fn quoted(value: &str) -> String {
 
 /// What is valid, but should have been thought about.
 fn warnings(config: &Config) -> Vec<String> {
-    let mut warnings = crate::confine::weakened(config);
+    let mut warnings = crate::config::weakened(config);
     if config.userns != Userns::No && !matches!(config.net, Net::Private(_)) {
         let net = &config.settings["NET"];
         warnings.push(format!(

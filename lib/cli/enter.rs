@@ -1,9 +1,9 @@
 //! `subhost-enter`.
 
 use super::{Common, Tool};
+use crate::base::error::{Error, Exit, Result, shown};
 use crate::enter::Join;
-use crate::error::{Error, Exit, Result, shown};
-use crate::terminal::{Wiring, Wish};
+use crate::kernel::terminal::{Wiring, Wish};
 use clap::Parser;
 use std::collections::BTreeMap;
 
@@ -100,7 +100,6 @@ impl Tool for EnterTool {
             dir: self.workdir.unwrap_or_default(),
             env,
             wiring: Wiring::new(wish),
-            quiet: self.common.quiet,
             anew: true,
         };
         let subhost = self.common.subhost(&self.name)?;

@@ -2,11 +2,12 @@
 
 use super::list::json;
 use super::{Common, Tool, print};
+use crate::base::error::{Exit, Result, shown};
+use crate::base::name::Name;
+use crate::base::words::{bytes, span};
 use crate::cgroup::Usage;
-use crate::config::Name;
-use crate::error::{Exit, Result, shown};
+use crate::report::last;
 use crate::report::{Look, Row, rows};
-use crate::words::{bytes, last, span};
 use clap::Parser;
 
 /// Tell all about subhosts

@@ -2,9 +2,9 @@
 
 use super::info::hits;
 use super::{Common, Tool, print};
+use crate::base::error::{Error, Exit, Result};
+use crate::base::words::bytes;
 use crate::cgroup::Usage;
-use crate::error::{Error, Exit, Result};
-use crate::words::bytes;
 use clap::Parser;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -135,7 +135,7 @@ fn text(shown: &Shown) -> String {
     line("Limit hits", hits(usage));
     line("Frozen", shown.frozen.then(|| "yes".to_owned()));
     for cgroup in &shown.cgroups {
-        line("Cgroup", Some(crate::error::shown(cgroup)));
+        line("Cgroup", Some(crate::base::error::shown(cgroup)));
     }
     out
 }

@@ -1,10 +1,11 @@
 //! `subhost-list`.
 
 use super::{Common, Tool, print};
-use crate::config::Name;
-use crate::error::{Error, Exit, Result, shown};
+use crate::base::error::{Error, Exit, Result, shown};
+use crate::base::name::Name;
+use crate::base::words::{bytes, span};
+use crate::report::last;
 use crate::report::{Look, Row, rows};
-use crate::words::{bytes, last, span};
 use clap::Parser;
 use std::borrow::Cow;
 

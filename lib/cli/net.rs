@@ -1,7 +1,7 @@
 //! `subhost-net`.
 
 use super::{Common, Tool, print};
-use crate::error::Result;
+use crate::base::error::Result;
 use crate::plan::Half;
 use clap::Parser;
 

@@ -1,10 +1,10 @@
 //! `subhost-start`.
 
 use super::{Common, Tool};
+use crate::base::error::{Error, Exit, Result};
 use crate::config::{self, Config};
-use crate::error::{Error, Exit, Result};
+use crate::kernel::terminal::{Wiring, Wish};
 use crate::subhost::{StartHow, Subhost};
-use crate::terminal::{Wiring, Wish};
 use clap::Parser;
 
 /// Start subhosts

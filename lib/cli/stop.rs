@@ -1,8 +1,8 @@
 //! `subhost-stop`.
 
 use super::{Common, Tool, print};
+use crate::base::error::Result;
 use crate::config;
-use crate::error::Result;
 use crate::plan::Half;
 use crate::state;
 use crate::subhost::{StopHow, Subhost};

@@ -2,7 +2,7 @@
 //!
 //! Meaning is given in `check`; nothing here looks at a value.
 
-use crate::error::{Error, Exit, Result};
+use crate::base::error::{Error, Exit, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 

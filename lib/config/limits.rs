@@ -1,7 +1,8 @@
 //! What a subhost may use of the host: the settings of its cgroup, and of its disk.
 
-use super::{Config, Name, Origin, Setting, Settings, check};
-use crate::error::Result;
+use super::{Config, Origin, Setting, Settings, check};
+use crate::base::error::Result;
+use crate::base::name::Name;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

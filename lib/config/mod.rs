@@ -7,81 +7,28 @@
 mod check;
 pub mod keys;
 mod limits;
+mod mac;
 mod model;
 mod trust;
 mod values;
+mod weak;
 
 pub use limits::{Bound, CPU_PERIOD, Cgroup, Io, LIMIT_KEYS, Limits, USUAL_PIDS};
 pub use model::{Bind, Cable, Confine, Image, Layer, Net, Phase, Private, Root, Run, Stop, Userns};
 pub use trust::{check_above, unreachable_by_others};
-pub use values::{Cidr, Mac, signal_number};
+pub use values::{Cidr, Mac};
+pub use weak::weakened;
 
+use crate::base::envfile;
+use crate::base::error::{Doing, Error, Exit, Result, shown};
+use crate::base::name::Name;
 use crate::confine::{Rights, caps};
-use crate::dirs;
-use crate::envfile;
-use crate::error::{Doing, Error, Exit, Result, shown};
-use serde::{Deserialize, Serialize};
+use crate::kernel::dirs;
+use rustix::thread::CapabilitySet as Cap;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The name of a subhost: `[A-Za-z0-9][A-Za-z0-9_.-]*`, at most 64 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
-
-impl Name {
-    /// # Errors
-    /// `Exit::Usage` with the rule.
-    pub fn new(name: &str) -> Result<Self> {
-        Self::checked(name).ok_or_else(|| {
-            Error::new(
-                Exit::Usage,
-                format!("'{}' cannot be the name of a subhost", shown(name)),
-            )
-            .hint(
-                "a letter or digit, then letters, digits, '_', '.', '-', at most 64 bytes, \
-                 not 'control' or 'defaults'",
-            )
-        })
-    }
-
-    /// None if it cannot be one.
-    pub(crate) fn checked(name: &str) -> Option<Self> {
-        let ok = name.len() <= 64
-            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-            && !["control", "defaults"].contains(&name);
-        ok.then(|| Self(name.to_owned()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for Name {
-    type Error = String;
-    fn try_from(name: String) -> std::result::Result<Self, String> {
-        Name::new(&name).map_err(|e| e.to_string())
-    }
-}
-
-impl From<Name> for String {
-    fn from(name: Name) -> String {
-        name.0
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// All settings of one subhost, with their meaning.
 #[derive(Debug, Clone)]
@@ -200,7 +147,7 @@ impl Config {
 
     /// What those inside may do; `has_init` if the tree's own init runs.
     pub fn rights(&self, has_init: bool) -> Rights {
-        let kept = self.confine.caps.apply(caps::usual(&self.net, has_init));
+        let kept = self.confine.caps.apply(usual(&self.net, has_init));
         Rights {
             caps: kept.bits(),
             no_new_privs: self.confine.no_new_privs,
@@ -267,39 +214,6 @@ fn merge(settings: &mut Settings, file: &Path, tree: &Path, name: &Name) -> Resu
     Ok(())
 }
 
-fn default_tree() -> PathBuf {
-    match crate::rootless::is_user() {
-        true => crate::rootless::default_tree(),
-        false => PathBuf::from("/opt/subhost"),
-    }
-}
-
-/// $SUBHOST as an absolute path: `-S`, else the environment's SUBHOST, else `/opt/subhost`, or a
-/// user's own.
-///
-/// # Errors
-/// `Usage` if it is not absolute after all or not UTF-8.
-pub fn tree(option: Option<&Path>) -> Result<PathBuf> {
-    let given = match option {
-        Some(dir) => dir.to_owned(),
-        None => std::env::var_os("SUBHOST")
-            .filter(|v| !v.is_empty())
-            .map_or_else(default_tree, PathBuf::from),
-    };
-    let absolute =
-        std::path::absolute(&given).doing(|| format!("tell where {} is", shown(&given)))?;
-    // Only a path without symlinks can be compared with what the kernel says of mounts.
-    let real = std::fs::canonicalize(&absolute).unwrap_or(absolute);
-    if real.to_str().is_none() {
-        return Err(Error::new(
-            Exit::Usage,
-            format!("the path {} is not UTF-8", shown(&real)),
-        )
-        .hint("configs are text and could not name it"));
-    }
-    Ok(real)
-}
-
 /// The names of all subhosts below `tree`: directories with a config. Sorted.
 ///
 /// # Errors
@@ -332,4 +246,20 @@ pub fn names_and(tree: &Path, mut known: Vec<Name>) -> Result<Vec<Name>> {
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// Kept by default where the network is the subhost's own, or not the host's: raw sockets on the
+/// host's links read and forge what others send.
+pub fn usual(net: &Net, has_init: bool) -> Cap {
+    let mut kept = caps::KEPT;
+    match net {
+        Net::Host => {}
+        Net::Named(_) => kept |= Cap::NET_RAW,
+        Net::Private(_) => kept |= Cap::NET_ADMIN | Cap::NET_RAW,
+    }
+    // An init of the tree's own ends by reboot(2): in a pid namespace that is all that it does.
+    if has_init {
+        kept |= Cap::SYS_BOOT;
+    }
+    kept
 }

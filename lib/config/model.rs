@@ -2,7 +2,7 @@
 
 use super::{Cidr, Mac};
 use crate::confine::{Filter, caps, devices::Device, hidden::Hidden};
-use crate::lsm::Label;
+use crate::kernel::lsm::Label;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -3,7 +3,7 @@
 //! Settings grant everything (CVE-2026-40226 of nspawn is a config that others could write), and
 //! a setuid file planted inside a tree serves every user who can reach it from the host.
 
-use crate::error::{Doing, Error, Exit, Result, shown};
+use crate::base::error::{Doing, Error, Exit, Result, shown};
 use nix::unistd::geteuid;
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -28,7 +28,7 @@ pub(super) fn read(file: &Path, tree: &Path) -> Result<Vec<u8>> {
     for path in ways {
         for dir in path.ancestors().skip(1) {
             let meta = std::fs::metadata(dir).doing(|| format!("look at {}", shown(dir)))?;
-            let seen = crate::rootless::has_entered() && tree.starts_with(dir);
+            let seen = crate::kernel::privilege::has_entered() && tree.starts_with(dir);
             if !(seen && is_unmapped(&meta)) {
                 written_by_us(dir, &meta, is_sticky(&meta))?;
             }
@@ -121,7 +121,7 @@ pub fn unreachable_by_others(path: &Path, guard: Option<&Path>) -> Result<()> {
             let ours = meta.uid() == 0 || meta.uid() == geteuid().as_raw();
             let others = if meta.is_dir() { 0o011 } else { 0o066 };
             // A user's group may have others in it.
-            let alone = meta.gid() == 0 && !crate::rootless::is_user();
+            let alone = meta.gid() == 0 && !crate::kernel::privilege::is_user();
             let group = if alone { 0o070 } else { 0 };
             ours && meta.mode() & others & !group == 0
         })

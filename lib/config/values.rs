@@ -174,25 +174,6 @@ pub(super) fn words(text: &str) -> Checked<Vec<String>> {
     shell_words::split(text).map_err(|_| format!("'{text}' has a quote that is not closed"))
 }
 
-/// The number of a signal given as `TERM`, `SIGTERM`, `15` or `RTMIN+3`; none if it is no signal.
-pub fn signal_number(text: &str) -> Option<i32> {
-    if let Ok(number) = text.parse::<i32>() {
-        return (1..=64).contains(&number).then_some(number);
-    }
-    let name = text.strip_prefix("SIG").unwrap_or(text);
-    if let Some(offset) = name.strip_prefix("RTMIN") {
-        let offset = match offset {
-            "" => 0,
-            more => more.strip_prefix('+')?.parse::<u8>().ok()?,
-        };
-        // glibc keeps 32 and 33 for itself and calls 34 SIGRTMIN (signal(7)).
-        return (offset <= 30).then(|| 34 + i32::from(offset));
-    }
-    nix::sys::signal::Signal::from_str(&format!("SIG{name}"))
-        .ok()
-        .map(|s| s as i32)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,18 +210,12 @@ mod tests {
     }
 
     #[test]
-    fn sizes_durations_signals() {
+    fn sizes_and_durations() {
         assert_eq!(size("64M"), Ok(64 << 20));
         assert_eq!(size("0"), Ok(0));
         assert!(size("64MB").is_err() && size("M").is_err() && size("99999999T").is_err());
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("s").is_err() && duration("1d").is_err());
-        assert_eq!(signal_number("TERM"), Some(15));
-        assert_eq!(signal_number("SIGINT"), Some(2));
-        assert_eq!(signal_number("RTMIN+3"), Some(37));
-        assert_eq!(signal_number("9"), Some(9));
-        assert_eq!(signal_number("/bin/true"), None);
-        assert_eq!(signal_number("0"), None);
     }
 }

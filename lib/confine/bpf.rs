@@ -7,7 +7,7 @@
 //! and cost 0.8 ms as seccompiler makes it.
 
 use super::profile::{Action, Compare, Condition, Profile, Rule};
-use crate::error::{Error, Exit, Result};
+use crate::base::error::{Error, Exit, Result};
 use nix::libc::sock_filter;
 use syscalls::Sysno;
 

@@ -1,6 +1,5 @@
 //! Capabilities by name, and which of them stay.
 
-use crate::config::Net;
 use rustix::thread::CapabilitySet as Cap;
 
 /// All, by their numbers (`capabilities(7)`).
@@ -53,7 +52,7 @@ const NAMES: [&str; 41] = [
 /// DAC_READ_SEARCH (open_by_handle_at reaches any file of a file system), MAC_ADMIN, and SYS_PTRACE:
 /// with it, whoever is root inside catches a process that comes in before it has given up its own
 /// (processes of equal rights can still be traced).
-const KEPT: Cap = Cap::AUDIT_WRITE
+pub const KEPT: Cap = Cap::AUDIT_WRITE
     .union(Cap::CHOWN)
     .union(Cap::DAC_OVERRIDE)
     .union(Cap::FOWNER)
@@ -68,22 +67,6 @@ const KEPT: Cap = Cap::AUDIT_WRITE
     .union(Cap::SETPCAP)
     .union(Cap::SETUID)
     .union(Cap::SYS_CHROOT);
-
-/// Kept by default where the network is the subhost's own, or not the host's: raw sockets on the
-/// host's links read and forge what others send.
-pub fn usual(net: &Net, has_init: bool) -> Cap {
-    let mut kept = KEPT;
-    match net {
-        Net::Host => {}
-        Net::Named(_) => kept |= Cap::NET_RAW,
-        Net::Private(_) => kept |= Cap::NET_ADMIN | Cap::NET_RAW,
-    }
-    // An init of the tree's own ends by reboot(2): in a pid namespace that is all that it does.
-    if has_init {
-        kept |= Cap::SYS_BOOT;
-    }
-    kept
-}
 
 /// The change that `CAPS` makes: words `+CAP`, `-CAP`, `all`, `none`, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

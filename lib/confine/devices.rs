@@ -1,6 +1,6 @@
 //! Devices of the host that those inside may have, beside the usual ones without hardware.
 
-use crate::error::{Doing, Error, Exit, Result};
+use crate::base::error::{Doing, Error, Exit, Result};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 

@@ -9,9 +9,8 @@ pub mod devices;
 pub mod hidden;
 pub mod oci;
 mod profile;
-mod weak;
 
-use crate::error::{Doing, Error, Result};
+use crate::base::error::{Doing, Error, Result};
 use crate::sys;
 pub use bpf::Program;
 pub use profile::{Action, Compare, Condition, Profile, Rule};
@@ -21,7 +20,6 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-pub use weak::weakened;
 
 /// What a process inside is, as far as its rights go. Recorded with PID 1, so that those who come in
 /// later have no other.

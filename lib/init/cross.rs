@@ -1,11 +1,15 @@
 //! Into a user namespace, for the process that will be PID 1 there. What only root of the host can
 //! make is made before: from then on it is nobody here.
 
-use super::spec::{Cross, Report, receive, send};
+use super::spec::{Cross, Report};
 use super::tree::{self, World};
 use super::{nodes, pick};
-use crate::error::{Doing, Result};
-use crate::{login, sys, terminal, userns};
+use crate::base::error::{Doing, Result};
+use crate::kernel::packets::{receive, send};
+use crate::kernel::terminal;
+use crate::kernel::userns;
+use crate::login;
+use crate::sys;
 use nix::sched::{CloneFlags, setns, unshare};
 use std::os::fd::OwnedFd;
 

@@ -4,9 +4,9 @@
 //! They belong to nobody inside, so their modes stay as they are.
 
 use super::nodes::USUAL;
-use super::tree::attach;
+use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
 use crate::confine::devices::Node;
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
+use crate::kernel::mounts::attach;
 use rustix::fs::{
     CWD, FileType, Mode, OFlags, ResolveFlags, fstat, makedev, mkdirat, openat, openat2,
 };

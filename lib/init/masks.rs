@@ -4,8 +4,9 @@
 //! that is on the way can be a link, or a mount of somebody else's (CVE-2025-52881), and what covers a
 //! file is the node that we made ourselves (CVE-2025-31133).
 
-use super::tree::{attach, detached};
-use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
+use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
+use crate::kernel::mounts::attach;
+use crate::kernel::mounts::detached;
 use crate::sys;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, makedev, openat2};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};

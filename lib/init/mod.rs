@@ -6,6 +6,7 @@
 
 mod cross;
 mod dev;
+mod log;
 mod masks;
 mod nodes;
 mod pick;
@@ -13,14 +14,17 @@ mod reaper;
 pub mod spec;
 pub(crate) mod tree;
 
-use crate::config::signal_number;
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
-use crate::login::{Program, cannot_run, default_signals, null_instead};
-use crate::lsm::Labelling;
-use crate::{sys, terminal};
+use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::kernel::lsm::Labelling;
+use crate::kernel::packets::{Go, receive, send};
+use crate::kernel::signals::default_signals;
+use crate::kernel::signals::signal_number;
+use crate::kernel::terminal;
+use crate::login::{Program, cannot_run, null_instead};
+use crate::sys;
 use nix::sys::signal::Signal;
 use reaper::{Reaper, record};
-use spec::{Go, Main, Proceed, Report, Spec, receive, send};
+use spec::{Main, Proceed, Report, Spec};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
@@ -29,55 +33,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-/// `subhost-init N`: N is the socket to the tool that boots. `subhost-init --cross N`: the same by way
-/// of a user namespace. `subhost-init --console N MAX`: logs an init's console, MAX bytes of it.
-/// `subhost-init --world N`: holds an ordinary user's world. `subhost-init --helper N PROGRAM`: runs
-/// the helper of a network of his.
-pub fn main() -> u8 {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let adopted = |number: &str| number.parse().ok().and_then(|fd| sys::adopt(fd).ok());
-    if let ["--world", number] = words[..]
-        && let Some(socket) = adopted(number)
-    {
-        return world(socket);
-    }
-    if let ["--helper", number, program, ..] = words[..]
-        && let Some(socket) = adopted(number)
-    {
-        return helper(&socket, program, &words[3..]);
-    }
-    let (socket, log_max) = match words[..] {
-        [number] | ["--cross", number] => (adopted(number), None),
-        ["--console", number, max] => (adopted(number), max.parse().ok()),
-        _ => (None, None),
-    };
-    let Some(socket) = socket else {
-        eprintln!("subhost-init: PID 1 of a subhost; subhost-start and subhost-enter run it");
-        return 2;
-    };
-    let _ = sys::cloexec_from(3);
-    // We were executed by the number of a descriptor.
-    let _ = rustix::thread::set_name(c"subhost-init");
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    // Nobody inside may look into us: our program and our descriptors are the host's.
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    // What cron or init thought of killing first is not for us to inherit.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
-    if let Some(max) = log_max {
-        return log(&socket, max);
-    }
-    match boot(&socket, words.len() == 2) {
-        Ok(status) => status,
-        Err(error) => {
-            let _ = send(&socket, &Report::failed(error), &[]);
-            125
-        }
-    }
-}
-
 /// Becomes the helper of a network, once it has been recorded.
-fn helper(socket: &OwnedFd, program: &str, args: &[&str]) -> u8 {
+pub(crate) fn helper(socket: &OwnedFd, program: &str, args: &[&str]) -> u8 {
     let _ = sys::cloexec_from(3);
     let _ = nix::unistd::setsid();
     if let Ok(Some((Go, _))) = receive::<Go>(socket) {
@@ -87,13 +44,25 @@ fn helper(socket: &OwnedFd, program: &str, args: &[&str]) -> u8 {
     126
 }
 
-/// Holds a user's world. Not hidden as PID 1 is: the user's tools have to get at it.
-fn world(socket: OwnedFd) -> u8 {
+/// What a process of ours does before it becomes PID 1, or logs the console of one: it cuts what ties it
+/// to whoever called.
+pub(crate) fn begin() {
     let _ = sys::cloexec_from(3);
-    let _ = rustix::thread::set_name(c"subhost-world");
+    // We were executed by the number of a descriptor.
+    let _ = rustix::thread::set_name(c"subhost-init");
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    let _ = default_signals();
-    crate::rootless::hold(socket)
+    // Nobody inside may look into us: our program and our descriptors are the host's.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    // What cron or init thought of killing first is not for us to inherit.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+}
+
+/// Becomes PID 1, by way of a user namespace if it `crosses`. Gives the status that it ends with.
+pub(crate) fn pid_1(socket: &OwnedFd, crosses: bool) -> u8 {
+    boot(socket, crosses).unwrap_or_else(|error| {
+        let _ = send(socket, &Report::failed(error), &[]);
+        125
+    })
 }
 
 fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {
@@ -217,7 +186,8 @@ pub fn usual_stop(program: &str) -> Option<i32> {
     }
 }
 
-fn log(socket: &OwnedFd, max: u64) -> u8 {
+/// Logs the console of an init in the background. Gives the status.
+pub(crate) fn log_console(socket: &OwnedFd, max: u64) -> u8 {
     // Not to be ended by what ends the tool's terminal; by all else as usual.
     let _ = nix::unistd::setsid();
     let _ = default_signals();
@@ -228,7 +198,7 @@ fn log(socket: &OwnedFd, max: u64) -> u8 {
         let Ok([master, _slave, log, last, init]) = <[OwnedFd; 5]>::try_from(fds) else {
             return Ok(());
         };
-        crate::log::console(&master, &crate::log::Log::new(log, max), &init)?;
+        log::console(&master, &log::Log::new(log, max), &init)?;
         let status = wait_status(&init);
         let (exit, signal) = match status {
             Some(status) if status & 0x7f == 0 => (Some(status >> 8 & 0xff), None),

@@ -1,8 +1,8 @@
 //! A subhost's /dev: the usual nodes, and those of the host's devices that it is given.
 
-use super::tree::detached;
+use crate::base::error::{Doing, IntoErrno, Result};
 use crate::confine::devices::Node;
-use crate::error::{Doing, IntoErrno, Result};
+use crate::kernel::mounts::detached;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, Uid, chmodat, chownat, makedev, mkdirat, mknodat, symlinkat,
 };

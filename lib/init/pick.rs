@@ -1,8 +1,8 @@
 //! What of the host is to appear inside, picked up before the root is changed.
 
 use super::spec::Spec;
-use super::tree::directory;
-use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
+use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
+use crate::kernel::mounts::directory;
 use crate::sys;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::mount::{OpenTreeFlags, open_tree};

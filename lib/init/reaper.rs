@@ -1,14 +1,16 @@
 //! Our PID 1 while the subhost runs: starts its command, reaps, hands signals on, writes the log, and
 //! ends when it is told to or the command has ended.
 
-use super::spec::{Hand, Main, Report, Spec, receive, send};
-use crate::cgroup::Entry;
-use crate::error::{Doing, Errno, Error, Result};
-use crate::log::Log;
+use super::spec::{Hand, Main, Report, Spec};
+use crate::base::error::{Doing, Errno, Error, Result};
+use crate::init::log::Log;
+use crate::kernel::clock::now;
+use crate::kernel::lsm::Labelling;
+use crate::kernel::packets::{receive, send};
+use crate::kernel::spawn::Entry;
+use crate::kernel::spawn::Exec;
 use crate::login::cannot_run;
-use crate::lsm::Labelling;
-use crate::spawn::Exec;
-use crate::state::{Last, now};
+use crate::state::Last;
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;

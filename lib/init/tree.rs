@@ -9,19 +9,17 @@ use super::masks::{Kernel, Masks};
 use super::nodes;
 use super::pick::{self, Picked, clone_of, pick_up};
 use super::spec::Spec;
-use crate::error::{Doing, Errno, Error, IntoErrno, Result, shown};
-use crate::kept;
-use crate::proc::Namespace;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
+use crate::kernel::kept;
+use crate::kernel::mounts::{attach, detached, directory, pivot};
+use crate::kernel::proc::Namespace;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
-};
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use rustix::thread::CapabilitySet;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// What is made on the host for those who are root in a user namespace only.
@@ -124,11 +122,6 @@ const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 const SAFE: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
-pub(crate) fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    rustix::fs::open(path, flags, Mode::empty())
-}
-
 /// Mount, UTS, IPC and cgroup namespaces of our own; the cgroup that we are in becomes the root of the
 /// last. By way of the kept mount namespace if `may` be: what is copied is then next to nothing.
 fn new_namespaces(may: bool) -> Result<()> {
@@ -160,15 +153,6 @@ fn change_root(live: &OwnedFd) -> std::result::Result<(), Errno> {
     pivot(live)
 }
 
-/// pivot_root onto itself and detach what was the root (`pivot_root(2)`, notes): with a mere
-/// chroot, `nsenter -t 1 -m` inside would be on the host.
-pub(crate) fn pivot(root: &OwnedFd) -> std::result::Result<(), Errno> {
-    nix::unistd::fchdir(root)?;
-    nix::unistd::pivot_root(".", ".")?;
-    umount2(".", MntFlags::MNT_DETACH)?;
-    nix::unistd::chdir("/")
-}
-
 const NOEXEC: MountAttrFlags = SAFE.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 fn procfs() -> Result<OwnedFd> {
@@ -184,7 +168,7 @@ fn procfs() -> Result<OwnedFd> {
 /// user's world. There /proc and /sys are only to be had while the host's own are in sight.
 fn kernel(spec: &Spec) -> Result<(Kernel, Option<Nodes>)> {
     let proc = procfs()?;
-    if !crate::proc::in_user_namespace() {
+    if !crate::kernel::proc::in_user_namespace() {
         let (sys, dev) = (sysfs()?, nodes::devices(0, &spec.devices)?);
         return Ok((Kernel { proc, sys, dev }, None));
     }
@@ -232,27 +216,6 @@ fn kernel_file_systems(kernel: &Kernel, nodes: Option<Nodes>) -> Result<()> {
     Ok(())
 }
 
-/// A file system that is mounted nowhere yet.
-pub(crate) fn detached(
-    fstype: &str,
-    options: &[(&str, &str)],
-    attributes: MountAttrFlags,
-) -> Result<OwnedFd> {
-    let make = || -> rustix::io::Result<OwnedFd> {
-        let fs = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(fs.as_fd(), "source", "subhost")?;
-        for (key, value) in options {
-            match value.is_empty() {
-                true => rustix::mount::fsconfig_set_flag(fs.as_fd(), *key)?,
-                false => fsconfig_set_string(fs.as_fd(), *key, *value)?,
-            }
-        }
-        fsconfig_create(fs.as_fd())?;
-        fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-    };
-    make().doing(|| format!("make a {fstype} for the inside"))
-}
-
 /// Opens a path below our root, which is the subhost's; no link may be on the way.
 fn resolve(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
     openat2(
@@ -263,11 +226,6 @@ fn resolve(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
         ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
     )
     .map_err(IntoErrno::into_errno)
-}
-
-pub(crate) fn attach(mount: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Errno> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(mount, "", target, "", flags).map_err(IntoErrno::into_errno)
 }
 
 /// Mounts over a directory or file that every tree has; a missing directory is made.

@@ -4,13 +4,13 @@
 
 mod user;
 
+use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::confine::{Confinement, Rights};
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
-use crate::lsm::{Label, Labelling};
-use crate::spawn::Exec;
+use crate::kernel::lsm::{Label, Labelling};
+use crate::kernel::signals::default_signals;
+use crate::kernel::spawn::Exec;
 use crate::sys;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use rustix::fs::{CWD, FileType, OFlags, ResolveFlags, openat2};
 use serde::{Deserialize, Serialize};
@@ -205,7 +205,7 @@ fn fresh(
     umask(Mode::from_bits_truncate(0o022));
     limits();
     if let Some(userns) = userns {
-        crate::userns::enter(userns)?;
+        crate::kernel::userns::enter(userns)?;
     }
     sys::new_session_keyring();
     let groups: Vec<_> = user
@@ -222,17 +222,6 @@ fn fresh(
     let uid = nix::unistd::Uid::from_raw(user.uid);
     nix::unistd::setresuid(uid, uid, uid)?;
     sys::cloexec_from(3)
-}
-
-/// All signals at their defaults and none blocked: nohup, cron and our own waiting leave others.
-///
-/// # Errors
-/// The mask cannot be set.
-pub fn default_signals() -> std::result::Result<(), Errno> {
-    for number in 1..=64 {
-        sys::default_signal(number);
-    }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
 /// What a login has where nobody configured otherwise; the hard limits may only be lowered by

@@ -1,7 +1,7 @@
 //! Users of a subhost, by its own /etc/passwd and /etc/group.
 
 use super::{own, within};
-use crate::error::{Error, Exit, Result, shown};
+use crate::base::error::{Error, Exit, Result, shown};
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::Read;

@@ -4,8 +4,8 @@ use super::netns::{self, Found};
 use super::present::Cabled;
 use super::socket::Socket;
 use super::{Link, Network, inside};
+use crate::base::error::{Doing, Errno, Error, Result, shown};
 use crate::config::Cable;
-use crate::error::{Doing, Errno, Error, Result, shown};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 

@@ -3,13 +3,14 @@
 //! own loopback, and lets none in.
 
 use super::Network;
-use crate::config::Name;
-use crate::error::{Doing, Errno, Error, Exit, Result, shown};
-use crate::init::spec::{Go, send, sockets};
+use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
+use crate::base::name::Name;
+use crate::kernel::packets::{Go, send, sockets};
+use crate::kernel::proc::{self, Identity};
+use crate::net::netns;
 use crate::plan::Presence;
-use crate::proc::{self, Identity};
 use crate::state::State;
-use crate::{net::netns, sys};
+use crate::sys;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::io::Read;
@@ -84,7 +85,7 @@ pub(super) fn command_line(netns: &str) -> Result<Vec<String>> {
 /// # Errors
 /// There is none, or it could not work.
 pub(super) fn check(netns: &str) -> Result<()> {
-    if !crate::rootless::has_entered() {
+    if !crate::kernel::privilege::has_entered() {
         let what = "NET=user is for ordinary users: root has cables";
         return Err(Error::new(Exit::Failed, what).hint("NET=private, and BRIDGES"));
     }
@@ -127,7 +128,7 @@ impl Network {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
         rustix::io::ioctl_fionbio(&write, true).doing(doing)?;
         // It does nothing, and ends if we do, until it has been recorded.
-        let mut child = Command::new(crate::boot::sibling("subhost-init")?)
+        let mut child = Command::new(crate::kernel::tools::sibling("subhost-init")?)
             .args(["--helper", &theirs.as_raw_fd().to_string()])
             .args(&line)
             .env_clear()

@@ -3,8 +3,8 @@
 //! find the namespace alive, and look through all processes for who is in it.
 
 use super::netns;
+use crate::base::error::{Errno, IntoErrno};
 use crate::config::Cidr;
-use crate::error::{Errno, IntoErrno};
 use crate::sys;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::collections::BTreeSet;

@@ -5,7 +5,6 @@ mod cable;
 pub mod helper;
 mod inside;
 mod link;
-pub mod mac;
 mod netlink;
 pub mod netns;
 mod present;
@@ -14,10 +13,10 @@ mod socket;
 
 pub use link::{Link, host_mac};
 
-use crate::config::{Cable, Config, Net};
-use crate::error::{Doing, Errno, Error, Exit, Result};
+use crate::base::error::{Doing, Errno, Error, Exit, Result};
+use crate::config::Cable;
+use crate::kernel::processor::elsewhere;
 use crate::plan::{Planned, Step};
-use crate::processor::elsewhere;
 use cable::Discarded;
 use inside::Inside;
 use netlink::Netlink;
@@ -27,36 +26,6 @@ use socket::Socket;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-
-/// The steps that make a subhost's network. `ids`: the first id of its user namespace.
-pub fn steps(config: &Config, ids: Option<u32>) -> Vec<Step> {
-    let Net::Private(private) = &config.net else {
-        return Vec::new();
-    };
-    let netns = config.name.as_str().to_owned();
-    let mut steps = vec![Step::Netns {
-        name: netns.clone(),
-        ids,
-    }];
-    steps.extend(private.cables.iter().map(|cable| Step::Cable {
-        netns: netns.clone(),
-        alias: format!("subhost:{netns}:{}", cable.index),
-        cable: cable.clone(),
-    }));
-    if private.helper {
-        steps.push(Step::Helper {
-            netns: netns.clone(),
-        });
-    }
-    if !private.gateways.is_empty() || !private.routes.is_empty() {
-        steps.push(Step::Routes {
-            netns,
-            gateways: private.gateways.clone(),
-            routes: private.routes.clone(),
-        });
-    }
-    steps
-}
 
 /// Network steps and the kernel: holds the sockets for as long as steps are done.
 #[derive(Default)]
@@ -82,7 +51,7 @@ impl Network {
     /// `Failed` with the command that makes the bridge.
     pub fn check(&mut self, step: &Step) -> Result<()> {
         match step {
-            Step::Cable { cable, .. } if crate::rootless::has_entered() => {
+            Step::Cable { cable, .. } if crate::kernel::privilege::has_entered() => {
                 let what = format!("cannot make the cable {}: cables need root", cable.host);
                 Err(Error::new(Exit::Failed, what).hint(
                     "leave BRIDGES away: an ordinary user has NET=user, NET=host, or lo alone",

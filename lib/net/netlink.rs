@@ -4,8 +4,8 @@
 use super::link::{Link, host_mac};
 use super::netns;
 use super::socket::Socket;
+use crate::base::error::{Doing, Errno, Result};
 use crate::config::{Cable, Cidr};
-use crate::error::{Doing, Errno, Result};
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{

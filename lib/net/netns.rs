@@ -1,11 +1,12 @@
 //! Named network namespaces by iproute2's convention (`ip-netns(8)`): a file in /run/netns with
 //! an nsfs mounted on it. `ip netns exec NAME` works on ours, and NET=netns:NAME on theirs.
 
-use crate::dirs;
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
-use crate::proc::Namespace;
-use crate::root::mountinfo::{self, Table};
-use crate::userns;
+use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
+use crate::base::paths::NETNS as DIR;
+use crate::kernel::dirs;
+use crate::kernel::mountinfo::{self, Table};
+use crate::kernel::proc::Namespace;
+use crate::kernel::userns;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
@@ -15,8 +16,6 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where named namespaces are.
-pub const DIR: &str = "/run/netns";
 /// NSFS_MAGIC of `statfs(2)`.
 const NSFS: i64 = 0x6e73_6673;
 
@@ -86,7 +85,7 @@ pub fn watch(name: &str) -> Result<Option<Watch>> {
 }
 
 impl Watch {
-    /// Does it live on? Who keeps it is for [`crate::holders`] to find.
+    /// Does it live on? Who keeps it is for [`crate::kernel::holders`] to find.
     ///
     /// Where an address goes, the kernel forgets what it has masqueraded by it (net/netfilter/nf_nat_masquerade.c),
     /// in a worker that keeps the namespace meanwhile, and that waits for the processor that we are on.
@@ -195,7 +194,7 @@ fn there_and_back<T: Send>(
     go: impl FnOnce() -> nix::Result<()> + Send,
     work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
 ) -> std::result::Result<T, Errno> {
-    if crate::proc::in_user_namespace() {
+    if crate::kernel::proc::in_user_namespace() {
         return std::thread::scope(|scope| {
             let work = || go().map_err(IntoErrno::into_errno).and_then(|()| work());
             // A full process table is an error, not a panic.
@@ -214,12 +213,8 @@ fn there_and_back<T: Send>(
             return done;
         }
     }
-    crate::cli::report(
-        None,
-        &Error::sys("return to the host's network namespace", Errno::last())
-            .hint("subhost-stop clears what is half made"),
-    );
-    std::process::exit(Exit::Failed as i32);
+    // In there nothing is called as what our steps make on the host: whoever undoes them finds nothing.
+    Err(Errno::last())
 }
 
 fn bind(namespace: &str, path: &Path) -> std::result::Result<(), Errno> {

@@ -3,10 +3,11 @@
 use super::Network;
 use super::link::{Link, host_mac};
 use super::netns::{self, Found};
+use crate::base::error::{Doing, Result, shown};
 use crate::config::{Cable, Cidr};
-use crate::error::{Doing, Result, shown};
-use crate::plan::{Mark, Planned, Presence, Step};
-use crate::root::mountinfo;
+use crate::kernel::mountinfo;
+use crate::kernel::mountinfo::Mark;
+use crate::plan::{Planned, Presence, Step};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 

@@ -1,9 +1,9 @@
 //! Network steps as the `ip` commands that a person knows, for `-n`.
 
 use super::host_mac;
-use crate::envfile::quote;
+use crate::base::envfile::quote;
+use crate::kernel::userns;
 use crate::plan::Step;
-use crate::userns;
 
 /// The commands that do `step`.
 pub fn up(step: &Step) -> Vec<String> {

@@ -3,8 +3,8 @@
 //!
 //! It blocks: the kernel answers in the call that asks, so there is nothing to do meanwhile.
 
+use crate::base::error::{Errno, IntoErrno};
 use crate::config::Mac;
-use crate::error::{Errno, IntoErrno};
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket};
 use nix::sys::time::TimeVal;

@@ -6,7 +6,7 @@
 use super::mountinfo::Mount;
 use super::partitions::{Partition, partitions, superblock};
 use super::{mount_error, read_only_flag};
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::sys;
 use loopdev::{LoopControl, LoopDevice};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};

@@ -4,10 +4,11 @@
 //! A bind is an id-mapped mount itself; an overlay cannot be one, but its layers can.
 
 use super::attach;
-use crate::error::{Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::base::error::{Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::kernel::mountinfo::Table;
+use crate::kernel::userns;
 use crate::plan::Step;
-use crate::root::mountinfo::Table;
-use crate::{sys, userns};
+use crate::sys;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, mkdirat, openat2};

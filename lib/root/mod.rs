@@ -3,21 +3,19 @@
 
 mod image;
 mod mapped;
-pub mod mountinfo;
 mod overlay;
 mod partitions;
 pub mod shell;
-mod steps;
 mod undo;
 
-pub use steps::steps;
 pub use undo::undo;
 use undo::{slave, unmount};
 
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
-use crate::plan::{Mark, Planned, Presence, Step};
+use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::kernel::mountinfo::Mark;
+use crate::kernel::mountinfo::{self, Mount, Mounts, Table};
+use crate::plan::{Planned, Presence, Step};
 use crate::sys;
-use mountinfo::{Mount, Mounts, Table};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use std::os::fd::OwnedFd;
@@ -170,7 +168,7 @@ pub fn is_unmapped(error: &Error) -> bool {
 /// # Errors
 /// The mount that cannot be.
 pub fn can_be_mapped(steps: &[Step], base: u32, table: &Table) -> Result<()> {
-    let userns = crate::userns::make(base)?;
+    let userns = crate::kernel::userns::make(base)?;
     let pending = pending(steps);
     let ready = |step: &&Step| match step {
         Step::Rbind { source, .. } => !is_pending(source, &pending),
@@ -200,7 +198,7 @@ pub const TMPFS_SOURCE: &str = "subhost";
 /// The missing or busy object, with the remedy.
 pub fn check(step: &Step, pending: &[&Path]) -> Result<()> {
     match step {
-        Step::Image { file, .. } if crate::rootless::has_entered() => {
+        Step::Image { file, .. } if crate::kernel::privilege::has_entered() => {
             let what = format!(
                 "cannot mount the image {}: loop devices are root's",
                 shown(file)

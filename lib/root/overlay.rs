@@ -2,7 +2,7 @@
 
 use super::mountinfo::Table;
 use super::{attach, directory, is_pending, mapped, mount_error, read_only_flag};
-use crate::error::{Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::base::error::{Errno, Error, Exit, IntoErrno, Result, shown};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd,
     fsconfig_set_string, fsmount, fsopen,
@@ -130,7 +130,7 @@ fn explained(
             "the work directory {} is another layer's: empty it",
             shown(work)
         )),
-        (Errno::EINVAL, _) if crate::rootless::has_entered() && lowers.iter().any(has_mounts) => error
+        (Errno::EINVAL, _) if crate::kernel::privilege::has_entered() && lowers.iter().any(has_mounts) => error
             .hint("without root no layer may have mounts of the host's below it, as / has"),
         (Errno::EXDEV | Errno::EINVAL, Some((upper, work))) => error.hint(format!(
             "{} and {} must be apart, on one file system that has extended attributes and is no \
@@ -161,7 +161,7 @@ fn with_upper(index: &str) -> [(&'static str, &str); 2] {
 
 /// In a user namespace overlayfs keeps its notes where a user may write them. Linux 5.11.
 fn user_option() -> Option<&'static str> {
-    crate::proc::in_user_namespace().then_some("userxattr")
+    crate::kernel::proc::in_user_namespace().then_some("userxattr")
 }
 
 fn try_mount(

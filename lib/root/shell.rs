@@ -2,9 +2,10 @@
 
 use super::TMPFS_SOURCE;
 use super::overlay::{escaped_options, plain_options};
-use crate::envfile::quote;
+use crate::base::envfile::quote;
+use crate::kernel::userns;
 use crate::plan::Step;
-use crate::{sys, userns};
+use crate::sys;
 use std::path::{Path, PathBuf};
 
 fn word(path: &Path) -> String {

@@ -2,8 +2,8 @@
 
 use super::mountinfo::{self, Table};
 use super::{Found, found, mount_point};
-use crate::error::{Doing, Errno, Error, Exit, Result, shown};
-use crate::holders;
+use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
+use crate::kernel::holders;
 use crate::plan::{Planned, Step};
 use nix::mount::{MntFlags, umount2};
 use std::path::Path;
@@ -79,7 +79,7 @@ pub(super) fn unmount(at: &Path, detach: bool) -> Result<()> {
                 umount2(at, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH)
                     .doing(|| format!("detach {}", shown(at)))?;
                 let what = format!("detached {}, {}", shown(at), holders::told(&held));
-                crate::cli::warn(None, &what);
+                crate::base::message::warn(None, &what);
                 return Ok(());
             }
             _ => return Err(Error::sys(format!("unmount {}", shown(at)), errno)),

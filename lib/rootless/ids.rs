@@ -1,7 +1,7 @@
 //! The ids that a user may give to what runs in his world: his own as root, and a range of
 //! /etc/subuid and /etc/subgid (`subuid(5)`) given by newuidmap and newgidmap, which alone may do so.
 
-use crate::error::{Doing, Error, Exit, Result, shown};
+use crate::base::error::{Doing, Error, Exit, Result, shown};
 use nix::unistd::{getgid, getuid};
 use std::process::{Command, Stdio};
 

@@ -12,12 +12,12 @@ mod world;
 
 pub use world::hold;
 
+use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::config;
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
-use crate::init::spec::{Go, Report, receive, send, sockets};
-use crate::proc::Identity;
-use crate::{sys, terminal};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use crate::init::spec::Report;
+use crate::kernel::packets::{Go, receive, send, sockets};
+use crate::kernel::proc::Identity;
+use crate::kernel::terminal;
 use nix::sched::{CloneFlags, setns};
 use places::Places;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
@@ -28,7 +28,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The record of a world's holder, and the lock that says who is in it.
@@ -37,11 +36,6 @@ const WORLD: &str = "world";
 const MAKING: &str = "lock";
 /// How long a process that was killed may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Tells a tool that executes itself anew that it is in the world, by the number of its lock.
-const MARK: &str = "SUBHOST_WORLD_LOCK";
-
-/// Our part in the world's lock, to the end of the process.
-static ENTERED: OnceLock<OwnedFd> = OnceLock::new();
 
 /// Who holds a world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,47 +44,9 @@ struct Record {
     holder: Identity,
 }
 
-/// Is this tool an ordinary user's?
-pub fn is_user() -> bool {
-    ENTERED.get().is_some() || !nix::unistd::geteuid().is_root()
-}
-
-/// Has this tool entered its user's world? Then it has looked at $SUBHOST and all above it before,
-/// while it saw whose they are.
-pub fn has_entered() -> bool {
-    ENTERED.get().is_some()
-}
-
 /// Where a user's subhosts are if nothing else is said.
 pub fn default_tree() -> PathBuf {
     places::data_home().join("subhost")
-}
-
-/// A variable for a tool that executes itself, with the descriptor in it made to last; none outside of
-/// a world.
-///
-/// # Errors
-/// The failed call.
-pub(crate) fn mark() -> Result<Option<String>> {
-    let Some(lock) = ENTERED.get() else {
-        return Ok(None);
-    };
-    fcntl(lock, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "stay in the world")?;
-    Ok(Some(format!("{MARK}={}", lock.as_raw_fd())))
-}
-
-/// Takes over the lock from the tool that we were before we executed ourselves. Before descriptors are
-/// closed.
-pub(crate) fn adopt_mark() {
-    let Some(lock) = std::env::var(MARK).ok().and_then(|text| text.parse().ok()) else {
-        return;
-    };
-    if lock <= 2 || !crate::proc::in_user_namespace() || !nix::unistd::geteuid().is_root() {
-        return;
-    }
-    if let Ok(lock) = sys::adopt(lock) {
-        let _ = ENTERED.set(lock);
-    }
 }
 
 /// Root works as he is. An ordinary user enters his world, which is made if there is none.
@@ -113,7 +69,7 @@ pub fn enter(tree: &Path) -> Result<()> {
             // The same place in the world; what is hidden there was of no use to us.
             let _ = std::env::set_current_dir(cwd);
         }
-        let _ = ENTERED.set(entered);
+        crate::kernel::privilege::has_now_entered(entered);
         return Ok(());
     }
     Err(Error::new(
@@ -140,7 +96,7 @@ fn join_or_make(places: &Places) -> Result<Option<OwnedFd>> {
     match setns(&pidfd, CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS) {
         // Somebody killed it, and the kernel is about to take it away.
         Err(Errno::ESRCH) => {
-            crate::proc::wait(&pidfd, Some(PATIENCE));
+            crate::kernel::proc::wait(&pidfd, Some(PATIENCE));
             Ok(None)
         }
         other => other
@@ -173,7 +129,7 @@ fn recorded(file: &mut File) -> Result<Option<OwnedFd>> {
     let Ok(record) = serde_json::from_str::<Record>(&text) else {
         return Ok(None); // Never written: it was killed before.
     };
-    if record.boot != crate::state::boot_id()? {
+    if record.boot != crate::kernel::clock::boot_id()? {
         return Ok(None);
     }
     let alive = record.holder.alive();
@@ -185,7 +141,7 @@ fn make(places: &Places, dir: &OwnedFd) -> Result<OwnedFd> {
     let ids = ids::Ids::of_user()?;
     let logs = places.make_logs()?;
     let (socket, theirs) = sockets("the world's holder")?;
-    let mut child = Command::new(crate::boot::sibling("subhost-init")?)
+    let mut child = Command::new(crate::kernel::tools::sibling("subhost-init")?)
         .args(["--world", &theirs.as_raw_fd().to_string()])
         .env_clear()
         .current_dir("/")

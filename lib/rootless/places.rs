@@ -1,7 +1,7 @@
 //! Where a user's world has its state, its logs and its trees (the XDG base directories).
 
 use super::told;
-use crate::error::{Doing, Error, Exit, Result};
+use crate::base::error::{Doing, Error, Exit, Result};
 use nix::unistd::getuid;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use std::os::fd::OwnedFd;

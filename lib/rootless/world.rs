@@ -2,10 +2,11 @@
 //! until nobody needs them.
 
 use super::{MAKING, Record, WORLD, locked, refused};
-use crate::error::{Doing, Error, IntoErrno, Result};
-use crate::init::spec::{Go, Report, receive, send};
-use crate::proc::Identity;
-use crate::terminal;
+use crate::base::error::{Doing, Error, IntoErrno, Result};
+use crate::init::spec::Report;
+use crate::kernel::packets::{Go, receive, send};
+use crate::kernel::proc::Identity;
+use crate::kernel::terminal;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::inotify;
@@ -56,7 +57,7 @@ fn make(socket: &OwnedFd) -> Result<Option<(OwnedFd, File)>> {
     cover("/var/log", &[("subhost", Some(&logs))])?;
     let (holder, _) = Identity::of(std::process::id() as i32).doing(|| "tell who we are")?;
     let record = Record {
-        boot: crate::state::boot_id()?.to_owned(),
+        boot: crate::kernel::clock::boot_id()?.to_owned(),
         holder,
     };
     let text = serde_json::to_string(&record).unwrap_or_default();

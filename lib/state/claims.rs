@@ -2,14 +2,12 @@
 //! write to one place destroy it, and the kernel says so only in its log.
 
 use super::State;
-use crate::config::Name;
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::base::name::Name;
+use crate::base::paths::CLAIMS;
 use crate::plan::Half;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// Where they are: links named by device and inode, to the name of the subhost.
-pub(crate) const CLAIMS: &str = "/run/subhost/.in-use";
 
 impl State {
     /// Claims a writable layer or image for this subhost.

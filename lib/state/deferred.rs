@@ -1,6 +1,6 @@
 //! Signals that wait while the lock is held.
 
-use crate::error::{Doing, Result};
+use crate::base::error::{Doing, Result};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 /// INT, TERM and HUP wait while something is changed: what is begun is done or undone, and then

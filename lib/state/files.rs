@@ -1,8 +1,8 @@
 //! The files of a state: small texts in a directory of a tmpfs, read by those who may have to look at a
 //! thousand of them.
 
-use crate::error::{Doing, Result};
-use crate::proc;
+use crate::base::error::{Doing, Result};
+use crate::kernel::proc;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::fs::File;
 use std::io::Read;

@@ -1,8 +1,9 @@
 //! The record of the process that carries a user's network.
 
-use super::{State, boot_id};
-use crate::error::{Error, Exit, Result};
-use crate::proc::Identity;
+use super::State;
+use crate::base::error::{Error, Exit, Result};
+use crate::kernel::clock::boot_id;
+use crate::kernel::proc::Identity;
 
 impl State {
     /// Records the helper of the network.

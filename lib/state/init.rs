@@ -1,11 +1,12 @@
 //! The record of PID 1: from before it does anything until it is known to have ended.
 
-use super::{State, boot_id};
+use super::State;
+use crate::base::error::{Doing, Error, Exit, Result};
 use crate::config::Stop;
 use crate::confine::Rights;
-use crate::error::{Doing, Error, Exit, Result};
-use crate::lsm::Label;
-use crate::proc::Identity;
+use crate::kernel::clock::boot_id;
+use crate::kernel::lsm::Label;
+use crate::kernel::proc::Identity;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -145,5 +146,16 @@ impl State {
         if std::fs::remove_file(self.dir.join("init")).is_ok() {
             self.keep_init(None);
         }
+    }
+}
+
+/// Who booted it, in words.
+pub fn booter(running: &Running) -> String {
+    let by = &running.init.by;
+    let pid = running.init.identity.pid;
+    match (by.pid, &by.tty) {
+        (None, _) => format!("pid {pid}"),
+        (Some(booter), None) => format!("booted by {} pid {booter}", by.tool),
+        (Some(booter), Some(tty)) => format!("booted by {} pid {booter} on {tty}", by.tool),
     }
 }

@@ -1,7 +1,7 @@
 //! How the last run ended: PID 1 writes it, by a descriptor that it was given.
 
 use super::State;
-use crate::error::{Doing, Result};
+use crate::base::error::{Doing, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -36,20 +36,12 @@ impl State {
         }
     }
 
-    /// How the last run ended.
-    pub fn last(&self) -> Option<Last> {
+    /// How the last run ended, as it was recorded.
+    pub fn recorded_last(&self) -> Option<Last> {
         if self.is_not_booted() {
             return None;
         }
-        let mut last: Last = serde_json::from_str(&self.read("last").ok()??).ok()?;
-        let killed = last.signal == Some(nix::libc::SIGKILL);
-        let of_now = || matches!(self.init(), Ok(Some(init)) if init.since <= last.when);
-        if killed && last.out_of_memory.is_none() && of_now() {
-            // The cgroup that it was in, with its counts, is there until the next start or stop.
-            let kills = self.cgroups().unwrap_or_default().usage().oom_kills;
-            last.out_of_memory = kills.map(|kills| kills > 0);
-        }
-        Some(last)
+        serde_json::from_str(&self.read("last").ok()??).ok()
     }
 
     /// The file that PID 1 writes by descriptor: the end of the run.

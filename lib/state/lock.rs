@@ -1,10 +1,12 @@
 //! The lock of a subhost: taken by every command that changes it, and what is tidied when it goes.
 
-use super::claims::CLAIMS;
 use super::deferred::Deferred;
-use super::{RUN, SHARED, State, mark_shared, told, tty_of};
-use crate::dirs;
-use crate::error::{Doing, Error, Exit, Result, shown};
+use super::{State, mark_shared, told};
+use crate::base::error::{Doing, Error, Exit, Result, shown};
+use crate::base::paths::CLAIMS;
+use crate::base::paths::{RUN, SHARED};
+use crate::kernel::dirs;
+use crate::kernel::terminal::tty_of;
 use crate::plan::Half;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File};
@@ -91,7 +93,11 @@ impl State {
             return Ok(None);
         }
         // For messages of those who wait; a full /run must not keep anybody from stopping.
-        let who = format!("{} {}\n", std::process::id(), crate::cli::program());
+        let who = format!(
+            "{} {}\n",
+            std::process::id(),
+            crate::base::message::program()
+        );
         let _ = file.set_len(0).and_then(|()| file.rewind());
         let _ = file.write_all(who.as_bytes());
         self.begin(true);
@@ -158,7 +164,7 @@ impl State {
                 // Not empty: it still serves somebody.
                 let _ = std::fs::remove_dir(dir);
             }
-            crate::kept::release();
+            crate::kernel::kept::release();
             if std::fs::remove_dir(RUN).is_err() && Path::new(SHARED).exists() {
                 let left = dirs::first(Path::new(RUN), 2).unwrap_or_default();
                 let left: Vec<PathBuf> =

@@ -7,32 +7,27 @@ mod claims;
 mod deferred;
 mod files;
 mod helper;
+pub mod ids;
 mod init;
 mod last;
 mod lock;
 mod plans;
 
-use crate::config::Name;
-use crate::dirs;
-use crate::error::{Doing, Result, shown};
+use crate::base::error::{Doing, Result};
+use crate::base::name::Name;
+use crate::base::paths::{RUN, SHARED};
+use crate::kernel::dirs;
 use crate::plan::Plan;
-use crate::proc;
-pub(crate) use claims::CLAIMS;
+pub use cgroups::{Dir, Group};
 use files::told;
-pub use init::{Booter, Init, Running};
+pub use init::{Booter, Init, Running, booter};
 pub use last::Last;
 pub use lock::Lock;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Where state lives.
-pub const RUN: &str = "/run/subhost";
-/// Here if it was we who made /run/netns a mount of its own.
-const SHARED: &str = "/run/subhost/.netns";
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The state of one subhost.
 #[derive(Debug, Clone)]
@@ -52,27 +47,6 @@ struct Known {
     /// Of root and network.
     plans: [Option<Option<Arc<Plan>>>; 2],
     init: Option<Option<Init>>,
-}
-
-/// Seconds since the epoch.
-pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
-
-/// The id of this boot of the host.
-///
-/// # Errors
-/// /proc is not there.
-pub fn boot_id() -> Result<&'static str> {
-    static ID: OnceLock<String> = OnceLock::new();
-    if let Some(id) = ID.get() {
-        return Ok(id);
-    }
-    let id = proc::text("/proc/sys/kernel/random/boot_id");
-    let id = id.doing(|| "read the boot id")?;
-    Ok(ID.get_or_init(|| String::from_utf8_lossy(&id).trim().to_owned()))
 }
 
 /// The names of all subhosts that have state. Sorted.
@@ -181,13 +155,4 @@ impl State {
             .doing(|| format!("write {}", file.display()))?;
         Ok(file)
     }
-}
-
-/// The terminal that a process has open as its standard input, output or error.
-pub fn tty_of(pid: i32) -> Option<String> {
-    (0..3).find_map(|fd| {
-        let path = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
-        let terminal = path.starts_with("/dev/pts") || path.starts_with("/dev/tty");
-        terminal.then(|| shown(path))
-    })
 }

@@ -1,7 +1,8 @@
 //! The frozen plans of root and network: there from before they are made until nothing of them is up.
 
-use super::{State, boot_id};
-use crate::error::{Doing, Result};
+use super::State;
+use crate::base::error::{Doing, Result};
+use crate::kernel::clock::boot_id;
 use crate::plan::{Half, Plan};
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Root and network that PID 1 gets: made before, or the one by a thread beside and the other while PID 1 begins.
 
 use super::Up;
+use crate::base::error::Result;
 use crate::boot::Halves;
-use crate::error::Result;
 use crate::net::netns;
 use crate::plan::Plan;
 use std::os::fd::OwnedFd;

@@ -1,19 +1,25 @@
 //! Start and enter: both halves up, and a process inside.
 
+use super::Told;
 use super::beside::{Beside, Made, namespace_of};
-use super::halves::Told;
 use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost, Up, limit};
+use crate::base::error::{Error, Exit, Result};
+use crate::base::message;
 use crate::boot::{self, Booted, Halves, Order};
 use crate::config::{Config, Net, Phase, Userns};
 use crate::enter::{self, Join};
-use crate::error::{Error, Exit, Result};
 use crate::init::spec::Main;
+use crate::kernel::holders;
+use crate::kernel::proc;
+use crate::kernel::processor;
+use crate::kernel::terminal::tty_of;
+use crate::kernel::terminal::{Signals, Wiring, Wish};
 use crate::login::Program;
 use crate::net::netns;
 use crate::plan::{Half, Step};
-use crate::state::{Booter, Running, tty_of};
-use crate::terminal::{Signals, Wiring, Wish};
-use crate::{holders, hooks, proc, processor};
+use crate::state::booter;
+use crate::state::{Booter, Running};
+use crate::subhost::hooks;
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -104,7 +110,7 @@ impl Subhost {
         let order = Order {
             main,
             by: Booter {
-                tool: crate::cli::program(),
+                tool: message::program(),
                 pid: wiring.map(|_| std::process::id() as i32),
                 tty: wiring.and_then(|_| tty_of(std::process::id() as i32)),
             },
@@ -166,7 +172,7 @@ impl Subhost {
             && config.hooks.is_empty()
             && config.userns == Userns::No
             && !processor::is_shared()
-            && !crate::rootless::has_entered();
+            && !crate::kernel::privilege::has_entered();
         Ok(is_plain && self.frozen(Half::Root)?.is_none() && self.frozen(Half::Net)?.is_none())
     }
 
@@ -202,7 +208,7 @@ impl Subhost {
 
     fn warn_if_changed(&self, config: &Config) {
         for half in self.changed_from(config).unwrap_or_default() {
-            crate::cli::warn(
+            message::warn(
                 Some(&self.name),
                 &format!(
                     "the settings of its {} changed since it was made: they apply after a stop",
@@ -238,11 +244,9 @@ impl Subhost {
         let Some((booted, brought)) = booted? else {
             return self.enter(join, only_join);
         };
-        if join.wiring.interactive() && !join.quiet {
-            eprintln!(
-                "{}: you are its init: when you leave, all that runs inside ends",
-                self.name
-            );
+        if join.wiring.interactive() {
+            let text = "you are its init: when you leave, all that runs inside ends";
+            message::notice(&self.name, text);
         }
         let status = booted.attend(join.wiring, &signals);
         let left = self.locked(|| {
@@ -268,7 +272,7 @@ impl Subhost {
             Error::collect(errors.into_iter().filter_map(Result::err).collect())
         });
         if let Err(error) = left {
-            crate::cli::report(Some(&self.name), &error);
+            message::report(Some(&self.name), &error);
         }
         status
     }
@@ -345,16 +349,6 @@ fn is_orphan(running: &Running) -> bool {
     let ends = proc::Stat::of(pid).is_none_or(|stat| stat.exiting);
     let lives = !ends && holders::command(pid).starts_with("subhost-");
     !lives && proc::wait(&running.pidfd, Some(KILL_TIMEOUT))
-}
-
-pub(super) fn booter(running: &Running) -> String {
-    let by = &running.init.by;
-    let pid = running.init.identity.pid;
-    match (by.pid, &by.tty) {
-        (None, _) => format!("pid {pid}"),
-        (Some(booter), None) => format!("booted by {} pid {booter}", by.tool),
-        (Some(booter), Some(tty)) => format!("booted by {} pid {booter} on {tty}", by.tool),
-    }
 }
 
 fn shell(config: &Config, argv: Vec<String>) -> Program {

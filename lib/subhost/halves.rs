@@ -1,22 +1,21 @@
 //! One half of a subhost, root or network, up and down: check everything, freeze the plan, act; or
 //! undo what the frozen plan says.
 
-use super::boot::booter;
-use super::{StopHow, Subhost, Up, lasting, plan, title};
+use super::Told;
+use super::{StopHow, Subhost, Up, lasting, title};
+use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::config::{Config, Net, Phase, Userns, unreachable_by_others};
-use crate::error::{Doing, Error, Exit, Result, shown};
-use crate::holders::{self, Holder};
-use crate::hooks;
+use crate::kernel::holders::{self, Holder};
+use crate::kernel::mountinfo::{Mounts, Table};
 use crate::net::{Network, netns};
 use crate::plan::{Half, Plan, Planned, Presence, Step, apply, undo_all};
-use crate::root::{self, mountinfo::Mounts, mountinfo::Table};
+use crate::root;
+use crate::state::booter;
+use crate::subhost::hooks;
 use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Who is to hear of what is made, while more is.
-pub(super) type Told<'a> = &'a dyn Fn(&Step);
 
 impl Subhost {
     /// Mounts the root.
@@ -118,7 +117,7 @@ impl Subhost {
         mut network: Network,
         told: Told,
     ) -> Result<Up> {
-        let mut plan = plan(config, half, &self.state, ids)?;
+        let mut plan = self.planned(config, half, ids)?;
         let steps = self.presences(&plan, false, mounts, &mut network)?;
         refuse_foreign(&steps)?;
         let pending = root::pending(&plan.steps);
@@ -187,7 +186,7 @@ impl Subhost {
     ) -> Result<usize> {
         let network = RefCell::new(network);
         let act = |planned: &Planned| {
-            crate::cli::tell(Some(&self.name), || {
+            crate::base::message::tell(Some(&self.name), || {
                 format!("making {}", title(planned.step))
             });
             let made = match planned.step {
@@ -230,7 +229,7 @@ impl Subhost {
         detach: bool,
         wait: bool,
     ) -> Result<()> {
-        crate::cli::tell(Some(&self.name), || {
+        crate::base::message::tell(Some(&self.name), || {
             format!("removing {}", title(planned.step))
         });
         match planned.step {

@@ -1,12 +1,13 @@
 //! Which ids a subhost has: those of the host, or a range of its own.
 
-use super::{Subhost, plan};
+use super::Subhost;
+use crate::base::error::{Error, Exit, Result};
 use crate::config::{Config, Userns};
-use crate::error::{Error, Exit, Result};
-use crate::ids;
+use crate::kernel::mountinfo::{Mounts, Table};
 use crate::net::Network;
 use crate::plan::{Half, Plan, Presence, Step};
-use crate::root::{self, mountinfo::Mounts, mountinfo::Table};
+use crate::root;
+use crate::state::ids;
 
 impl Subhost {
     /// First id of the range that a half is to be made with; none: the host's own. `keep`: a range that
@@ -26,7 +27,7 @@ impl Subhost {
         if config.userns == Userns::No {
             return Ok(None);
         }
-        if crate::rootless::has_entered() {
+        if crate::kernel::privilege::has_entered() {
             let what = "cannot give it ids of its own: without root, its root is the user already";
             let why = Error::new(Exit::Failed, what).hint("leave USERNS away");
             return match config.userns {
@@ -38,7 +39,7 @@ impl Subhost {
             };
         }
         let possible = ids::range(config, false).and_then(|base| {
-            let steps = root::steps(config, self.state.dir(), Some(base));
+            let steps = crate::plan::root_steps(config, self.state.dir(), Some(base));
             root::can_be_mapped(&steps, base, &Table::read()?)
         });
         match possible {
@@ -50,8 +51,8 @@ impl Subhost {
         }
     }
 
-    pub(super) fn goes_without(&self, why: &crate::error::Error) {
-        crate::cli::tell(Some(&self.name), || {
+    pub(super) fn goes_without(&self, why: &crate::base::error::Error) {
+        crate::base::message::tell(Some(&self.name), || {
             format!("goes without a user namespace: {why}")
         });
     }
@@ -63,7 +64,7 @@ impl Subhost {
             Userns::Auto => frozen.ids,
             Userns::Yes => frozen.ids.or(Some(0)),
         };
-        plan(config, frozen.half, &self.state, ids)
+        self.planned(config, frozen.half, ids)
     }
 
     /// The plan of a half of which nothing is recorded: as it is there, if it is.
@@ -74,11 +75,11 @@ impl Subhost {
         mounts: &Mounts,
         network: &mut Network,
     ) -> Result<Plan> {
-        let without = plan(config, half, &self.state, None)?;
-        if config.userns == Userns::No || crate::rootless::has_entered() {
+        let without = self.planned(config, half, None)?;
+        if config.userns == Userns::No || crate::kernel::privilege::has_entered() {
             return Ok(without);
         }
-        let with = plan(config, half, &self.state, Some(ids::range(config, false)?))?;
+        let with = self.planned(config, half, Some(ids::range(config, false)?))?;
         let there = self.presences(&with, false, mounts, network)?;
         let mapped = there.iter().any(|(planned, presence)| {
             let root = matches!(planned.step, Step::Overlay { .. } | Step::Rbind { .. });

@@ -2,13 +2,11 @@
 //! loop devices under them. A layer or image is in use for as long.
 
 use super::stop::end_processes;
-use crate::error::{Error, Exit, Result, shown};
-use crate::holders::{self, Copies, Holder};
+use crate::base::error::{Error, Exit, Result, shown};
+use crate::kernel::holders::{self, Copies, Holder};
+use crate::kernel::mountinfo::{Mount, Table};
 use crate::plan::{Planned, Step};
-use crate::root::{
-    self,
-    mountinfo::{Mount, Table},
-};
+use crate::root;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

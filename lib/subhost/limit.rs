@@ -1,9 +1,9 @@
 //! Limits of a subhost that runs, and freezing it.
 
 use super::Subhost;
+use crate::base::error::{Error, Exit, Result, shown};
 use crate::cgroup;
 use crate::config::{LIMIT_KEYS, setting};
-use crate::error::{Error, Exit, Result, shown};
 use crate::state::Running;
 use std::collections::BTreeMap;
 
@@ -56,6 +56,6 @@ impl Subhost {
 }
 
 /// What a frozen one cannot do.
-pub(super) fn frozen(name: &crate::config::Name) -> Error {
+pub(super) fn frozen(name: &crate::base::name::Name) -> Error {
     Error::new(Exit::Busy, "it is frozen").hint(format!("subhost-limit --thaw {name} has it go on"))
 }

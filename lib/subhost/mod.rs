@@ -4,20 +4,24 @@
 mod beside;
 mod boot;
 mod halves;
+mod hooks;
 mod ids;
 mod lasting;
 mod limit;
 mod script;
 mod stop;
 
-use crate::cgroup::Group;
-use crate::config::{Config, Name, Net};
-use crate::error::{Error, Exit, Result, shown};
-use crate::net::{self, Network, netns};
-use crate::plan::{FORMAT, Half, Plan, Planned, Presence, Step};
-use crate::root::{self, mountinfo::Mounts};
-use crate::state::{Lock, Running, State, boot_id};
-use std::collections::BTreeMap;
+use crate::base::error::{Error, Exit, Result, shown};
+use crate::base::name::Name;
+use crate::config::Config;
+use crate::kernel::clock::boot_id;
+use crate::kernel::mountinfo::Mounts;
+use crate::net::Network;
+use crate::plan::{Half, Plan, Planned, Presence, Step};
+use crate::plan::{Here, plan, title};
+use crate::root;
+use crate::state::Group;
+use crate::state::{Lock, Running, State};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,7 +152,16 @@ impl Subhost {
     pub fn plan(&self, half: Half) -> Result<Plan> {
         let config = self.config()?;
         let ids = self.ids(&config, half, false)?;
-        plan(&config, half, &self.state, ids)
+        self.planned(&config, half, ids)
+    }
+
+    /// The plan of one half as `config` wants it, with these ids.
+    fn planned(&self, config: &Config, half: Half, ids: Option<u32>) -> Result<Plan> {
+        let here = Here {
+            state: self.state.dir(),
+            boot: boot_id()?,
+        };
+        Ok(plan(config, half, here, ids))
     }
 
     /// The plan of one half that is up; none if it is not.
@@ -357,64 +370,5 @@ impl Subhost {
     }
 }
 
-/// A step in a few words.
-fn title(step: &Step) -> String {
-    match step {
-        Step::Directory { path, .. } | Step::Within { path, .. } => shown(path),
-        Step::Claim { path } => format!("the claim of {}", shown(path)),
-        Step::Image { at, .. }
-        | Step::Tmpfs { at, .. }
-        | Step::Overlay { at, .. }
-        | Step::Rbind { at, .. } => {
-            format!("the mount on {}", shown(at))
-        }
-        Step::Netns { name, .. } => format!("the network namespace {name}"),
-        Step::Cable { cable, .. } => format!("the cable {}", cable.host),
-        Step::Helper { netns } => format!("the helper of the network {netns}"),
-        Step::Routes { netns, .. } => format!("routes in {netns}"),
-    }
-}
-
-fn plan(config: &Config, half: Half, state: &State, ids: Option<u32>) -> Result<Plan> {
-    let netns = match &config.net {
-        Net::Host => PathBuf::new(),
-        Net::Named(name) => netns::path(name),
-        Net::Private(_) => netns::path(config.name.as_str()),
-    };
-    let (kind, steps) = match half {
-        Half::Root => (
-            config.kind().to_owned(),
-            root::steps(config, state.dir(), ids),
-        ),
-        Half::Net => (config.settings["NET"].clone(), net::steps(config, ids)),
-    };
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut hook_env = BTreeMap::new();
-    let mut hook_timeout = Duration::ZERO;
-    if !config.hooks.is_empty() {
-        hook_timeout = config.hook_timeout;
-        hook_env.clone_from(&config.settings);
-        hook_env.extend([
-            ("NAME".to_owned(), config.name.to_string()),
-            ("SUBHOST".to_owned(), text(&config.tree)),
-            ("LIVE".to_owned(), text(&config.root.live)),
-            ("NETNS".to_owned(), text(&netns)),
-        ]);
-    }
-    Ok(Plan {
-        format: FORMAT,
-        boot: boot_id()?.to_owned(),
-        tree: config.tree.clone(),
-        name: config.name.to_string(),
-        half,
-        kind,
-        steps,
-        made: None,
-        live: config.root.live.clone(),
-        netns,
-        ids,
-        hooks: config.hooks.clone(),
-        hook_timeout,
-        hook_env,
-    })
-}
+/// Who is to hear of what is made, while more is.
+pub(super) type Told<'a> = &'a dyn Fn(&Step);

@@ -3,14 +3,15 @@
 use super::Subhost;
 use super::halves::refuse_foreign;
 use super::stop::{Asking, asking};
+use crate::base::envfile::quote;
+use crate::base::error::Result;
 use crate::config::Phase;
-use crate::envfile::quote;
-use crate::error::Result;
-use crate::hooks;
+use crate::kernel::mountinfo::Mounts;
 use crate::net::{self, Network};
 use crate::plan::{Half, Presence};
-use crate::root::{self, mountinfo::Mounts};
+use crate::root;
 use crate::state::Running;
+use crate::subhost::hooks;
 
 impl Subhost {
     /// The steps up as a shell script; what is there already is left out.

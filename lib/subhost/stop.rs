@@ -1,15 +1,18 @@
 //! Stop: processes, root, network, whatever fails on the way.
 
 use super::{KILL_TIMEOUT, StopHow, Subhost};
+use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::config::{Phase, Stop};
 use crate::enter;
-use crate::error::{Doing, Errno, Error, Exit, Result, shown};
-use crate::holders::{self, Holder};
 use crate::init::usual_stop;
+use crate::kernel::clock::now;
+use crate::kernel::holders::{self, Holder};
+use crate::kernel::proc;
+use crate::kernel::proc::Namespace;
 use crate::plan::Half;
-use crate::proc::Namespace;
-use crate::state::{Init, Last, Running, now};
-use crate::{hooks, proc, sys};
+use crate::state::{Init, Last, Running};
+use crate::subhost::hooks;
+use crate::sys;
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
@@ -114,7 +117,7 @@ impl Subhost {
         });
         if let Err(error) = self.ask(running, deadline) {
             // It cannot hear: to wait for it would be in vain.
-            crate::cli::report(Some(&self.name), &error);
+            crate::base::message::report(Some(&self.name), &error);
             return false;
         }
         // Our PID 1 keeps the time itself; an init that does not hear must not have forever.
@@ -145,14 +148,14 @@ impl Subhost {
                     }
                     return Ok(());
                 }
-                Ok(status) => crate::cli::warn(
+                Ok(status) => crate::base::message::warn(
                     Some(&self.name),
                     &format!(
                         "{} inside gave {status}: sending TERM instead",
                         shown(&argv[0])
                     ),
                 ),
-                Err(error) => crate::cli::report(Some(&self.name), &error),
+                Err(error) => crate::base::message::report(Some(&self.name), &error),
             }
         }
         if init.own {

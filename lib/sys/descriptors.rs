@@ -1,6 +1,6 @@
 //! Descriptors that came from elsewhere or must go nowhere.
 
-use crate::error::Errno;
+use crate::base::error::Errno;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// `close_range(2)` with `CLOSE_RANGE_CLOEXEC` from `first` on: nothing that we or our caller

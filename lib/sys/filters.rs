@@ -1,6 +1,6 @@
 //! Filters of system calls, and device rules of cgroups.
 
-use crate::error::Errno;
+use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// `seccomp(2)`, SECCOMP_SET_MODE_FILTER, for us and all that we start; sets no no_new_privs.

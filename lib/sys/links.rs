@@ -1,7 +1,7 @@
 //! Links of a network namespace, by the ioctls of `netdevice(7)`: any socket that is in it takes them, and they
 //! cost a tenth of a message of rtnetlink's.
 
-use crate::error::Errno;
+use crate::base::error::Errno;
 use nix::libc::{self, IFNAMSIZ, c_ulong};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};

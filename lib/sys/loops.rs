@@ -1,6 +1,6 @@
 //! Loop devices.
 
-use crate::error::Errno;
+use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 /// `LO_FLAGS_READ_ONLY`.

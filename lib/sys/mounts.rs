@@ -1,6 +1,6 @@
 //! Mounts: attributes and id maps, and who makes files on them.
 
-use crate::error::Errno;
+use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd};
 
 /// `struct mount_attr` of `mount_setattr(2)`.

@@ -1,6 +1,6 @@
 //! Namespaces: which one, and whose.
 
-use crate::error::Errno;
+use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// The cookie of the network namespace that `socket` is in (SO_NETNS_COOKIE, include/uapi/asm-generic/

@@ -1,6 +1,6 @@
 //! Processes: made, executed, signalled, and what is known of them when they have ended.
 
-use crate::error::Errno;
+use crate::base::error::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -220,6 +220,18 @@ pub fn fork_as_ever(flags: i32) -> Result<Option<(i32, OwnedFd)>, Errno> {
             0 => Ok(None),
             pid => Ok(Some((pid as i32, OwnedFd::from_raw_fd(pidfd)))),
         }
+    }
+}
+
+/// A child that does `work` and ends with the status that this gives. Where we have more than one thread `work`
+/// must not allocate: a lock of another's is held in the child for ever.
+///
+/// # Errors
+/// The errno of the call.
+pub fn child(work: impl FnOnce() -> i32) -> Result<(i32, OwnedFd), Errno> {
+    match fork_as_ever(0)? {
+        Some(child) => Ok(child),
+        None => exit(work()),
     }
 }
 

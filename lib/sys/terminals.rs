@@ -1,6 +1,6 @@
 //! Terminals.
 
-use crate::error::Errno;
+use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 /// `TIOCGPTPEER`: the slave of the terminal whose master is `master`, without a path that

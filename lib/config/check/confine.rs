@@ -1,12 +1,12 @@
 //! What those inside may do.
 
 use super::Checker;
+use crate::base::error::{Doing, Result};
 use crate::config::Confine;
 use crate::config::keys::Raw;
 use crate::config::trust;
 use crate::config::values::{words, yes_no};
 use crate::confine::{Filter, caps, devices::Device, hidden::Hidden, oci::Rules};
-use crate::error::{Doing, Result};
 use rustix::thread::CapabilitySet;
 use std::path::{Path, PathBuf};
 

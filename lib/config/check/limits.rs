@@ -3,7 +3,7 @@
 use super::super::limits::{Bound, CPU_PERIOD, Cgroup, Io, Limits};
 use super::super::values::{Checked, size, words};
 use super::{Checker, keys};
-use crate::error::Result;
+use crate::base::error::Result;
 use std::path::{Component, Path, PathBuf};
 
 /// Less is not enough for a process to begin.

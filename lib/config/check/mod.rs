@@ -9,8 +9,9 @@ mod run;
 mod userns;
 
 use super::values::{Checked, duration, words, yes_no};
-use super::{Config, Image, Layer, Limits, Name, Origin, Phase, Root, Settings, invalid, keys};
-use crate::error::{Error, Result};
+use super::{Config, Image, Layer, Limits, Origin, Phase, Root, Settings, invalid, keys};
+use crate::base::error::{Error, Result};
+use crate::base::name::Name;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};

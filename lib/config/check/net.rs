@@ -3,8 +3,8 @@
 use super::super::values::words;
 use super::super::{Cable, Cidr, Mac, Net, Private, invalid, keys};
 use super::{Checker, usable_file_name};
-use crate::error::Result;
-use crate::net::mac;
+use crate::base::error::Result;
+use crate::config::mac;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

@@ -1,10 +1,11 @@
 //! What runs in a subhost, how it is ended, and which files of the host it has.
 
 use super::super::values::{duration, size, words};
-use super::super::{Bind, Run, Stop, keys, signal_number};
+use super::super::{Bind, Run, Stop, keys};
 use super::Checker;
-use crate::error::Result;
-use crate::lsm::Label;
+use crate::base::error::Result;
+use crate::kernel::lsm::Label;
+use crate::kernel::signals::signal_number;
 use std::path::{Component, Path};
 use std::time::Duration;
 

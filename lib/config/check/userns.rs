@@ -1,9 +1,9 @@
 //! User namespaces, and the ids that were given for good.
 
 use super::Checker;
+use crate::base::error::Result;
 use crate::config::keys::Raw;
 use crate::config::{Config, Origin, Userns, invalid, read_trusted};
-use crate::error::Result;
 use std::collections::BTreeMap;
 
 /// Key, value and where it says so.

@@ -1,17 +1,16 @@
 //! User namespaces: making one for a range of ids, finding the one that owns a network namespace,
 //! and becoming root in it. Who is in one cannot come back: the tools themselves never enter.
 
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
-use crate::ids::COUNT;
-use crate::proc::Namespace;
+use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
+use crate::kernel::proc::Namespace;
 use crate::sys;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, pipe2, setgroups, setresgid, setresuid};
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// A new user namespace that has the ids from `base` on as its own from 0 on.
 ///
@@ -29,15 +28,18 @@ pub fn make(base: u32) -> Result<OwnedFd> {
 pub fn held<T>(base: u32, flags: CloneFlags, work: impl FnOnce(i32) -> Result<T>) -> Result<T> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).doing(|| "open a pipe")?;
     let (ready, made) = pipe2(OFlag::O_CLOEXEC).doing(|| "open a pipe")?;
-    let Some((pid, _)) = sys::fork_as_ever(0).map_err(explained)? else {
-        // It ends with its parent, whatever becomes of that.
-        drop(writer);
+    let child = || {
+        // It ends with its parent, whatever becomes of that: with the last end of the pipe for writing.
+        let _ = nix::unistd::close(writer.as_raw_fd());
         let told = apart(flags).err().map_or(0, |errno| errno as i32);
-        let _ = File::from(made).write_all(&told.to_ne_bytes());
-        let _ = File::from(reader).read(&mut [0]);
-        sys::exit(0);
+        let _ = nix::unistd::write(&made, &told.to_ne_bytes());
+        // However that went: our parent waits for no more.
+        let _ = nix::unistd::close(made.as_raw_fd());
+        let _ = nix::unistd::read(&reader, &mut [0]);
+        0
     };
-    drop(made);
+    let (pid, _) = sys::child(child).map_err(explained)?;
+    drop((made, reader));
     let mut told = [0; 4];
     let held = match File::from(ready).read_exact(&mut told) {
         Ok(()) if told == [0; 4] => Ok(()),
@@ -157,3 +159,6 @@ pub fn must_be_of(base: u32) -> Result<()> {
     }
     Ok(())
 }
+
+/// Ids in a range.
+pub const COUNT: u32 = 1 << 16;

@@ -1,9 +1,9 @@
 //! The mount table as the kernel tells it (`proc_pid_mountinfo(5)`), the only truth about what is
 //! mounted where. Reads and answers; mounts nothing.
 
-use crate::error::{Doing, Result};
-use crate::plan::Mark;
+use crate::base::error::{Doing, Result};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use serde::{Deserialize, Serialize};
 use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -271,11 +271,11 @@ pub fn unescape(field: &[u8]) -> Vec<u8> {
 impl Mount {
     /// In words, for messages about something that is in our way.
     pub fn describe(&self) -> String {
-        let source = crate::error::shown(&self.source);
+        let source = crate::base::error::shown(&self.source);
         format!(
             "{} mounted from {source} ({})",
             self.fstype,
-            crate::error::shown(&self.options)
+            crate::base::error::shown(&self.options)
         )
     }
 
@@ -348,6 +348,23 @@ fn unslash(text: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// What the kernel calls what a step made, so that it is found wherever it has gone since and nothing
+/// else is mistaken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Id in mountinfo of the mount, or of the one on the name of a network namespace. A later mount
+    /// may get it.
+    pub id: u64,
+    /// Its id for all of this boot (STATX_MNT_ID_UNIQUE, `statx(2)`); 0 before Linux 6.8.
+    pub unique: u64,
+    /// Device and inode of its root directory.
+    pub root: (u64, u64),
+    /// Of a network namespace: the inode that /proc/PID/ns/net shows, which a later one may get, and
+    /// its cookie (SO_NETNS_COOKIE), which none gets again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<(u64, u64)>,
 }
 
 #[cfg(test)]

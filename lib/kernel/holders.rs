@@ -1,9 +1,9 @@
 //! Who keeps a mount or a namespace busy: processes of the host, found in /proc, named for the
 //! administrator. Looks only; ending them is for `--kill-holders`.
 
-use crate::error::shown;
-use crate::proc::{self, Namespace};
-use crate::root::mountinfo::{Mount, Table};
+use crate::base::error::shown;
+use crate::kernel::mountinfo::{Mount, Table};
+use crate::kernel::proc::{self, Namespace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -197,5 +197,5 @@ pub fn ancestors() -> Vec<i32> {
 }
 
 fn parent(pid: i32) -> Option<i32> {
-    crate::proc::Stat::of(pid).map(|stat| stat.parent)
+    crate::kernel::proc::Stat::of(pid).map(|stat| stat.parent)
 }

@@ -1,9 +1,9 @@
 //! What a config weakens against the defaults, in words. Each key that can weaken has its function here,
 //! whatever module does the rest of it.
 
-use super::{Filter, caps};
+use crate::base::error::shown;
 use crate::config::{Bind, Bound, Config, Layer, Net};
-use crate::error::shown;
+use crate::confine::{Filter, caps};
 use std::path::Path;
 
 /// All that is weaker than it could be; empty where nothing is.
@@ -98,7 +98,7 @@ fn binds(config: &Config) -> Vec<String> {
 }
 
 fn capabilities(config: &Config) -> Vec<String> {
-    let usual = caps::usual(&config.net, !config.run.init.is_empty());
+    let usual = super::usual(&config.net, !config.run.init.is_empty());
     let more = config.confine.caps.apply(usual) - usual;
     let text = || {
         format!(

@@ -16,7 +16,7 @@ macro_rules! program {
         #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
         extern "C" fn main() -> i32 {
-            $crate::program::begin();
+            $crate::cli::program::begin();
             i32::from($tool())
         }
     };

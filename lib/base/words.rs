@@ -1,7 +1,5 @@
 //! Numbers as a person reads them.
 
-use crate::state::{self, Last};
-
 /// Bytes as a person reads them.
 pub fn bytes(count: u64) -> String {
     let units = ["B", "K", "M", "G", "T"];
@@ -25,19 +23,6 @@ pub fn span(seconds: u64) -> String {
         (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
         (0, ..) => format!("{hours}h{minutes:02}m"),
         _ => format!("{days}d{hours:02}h"),
-    }
-}
-
-/// How a run ended, in words: `exit 7 3m20s ago`.
-pub fn last(last: &Last) -> String {
-    let ago = span(state::now().saturating_sub(last.when));
-    match (last.exit, last.signal) {
-        (Some(exit), _) => format!("exit {exit}, {ago} ago"),
-        (None, Some(signal)) if last.out_of_memory == Some(true) => {
-            format!("signal {signal}, out of memory, {ago} ago")
-        }
-        (None, Some(signal)) => format!("signal {signal}, {ago} ago"),
-        (None, None) => format!("ended {ago} ago"),
     }
 }
 

@@ -3,8 +3,11 @@
 //!
 //! Nothing on disk depends on a range: files there keep the ids that they have inside.
 
-use crate::config::{Config, Name};
-use crate::error::{Doing, Error, Exit, Result, shown};
+use crate::base::error::{Doing, Error, Exit, Result, shown};
+use crate::base::name::Name;
+use crate::base::paths::LASTING as DIR;
+use crate::config::Config;
+use crate::kernel::userns::COUNT;
 use crate::plan::Half;
 use crate::state::State;
 use rustix::fs::{FlockOperation, flock};
@@ -13,10 +16,6 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Ids in a range.
-pub const COUNT: u32 = 1 << 16;
-/// Where the ranges of this host are kept.
-const DIR: &str = "/var/lib/subhost";
 /// What nobody else gives to anybody (systemd's UIDS-GIDS.md: unused, above systemd-nspawn's), first
 /// and last base.
 const POOL: (u32, u32) = (1_879_048_192, 2_147_352_576 - COUNT);

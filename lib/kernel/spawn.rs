@@ -6,15 +6,17 @@
 //! program, while we wait, as after vfork(2): to copy our page tables, and then to copy what either of
 //! us writes, costs more than all that it does there.
 
-use crate::cgroup::Entry;
-use crate::error::{Errno, IntoErrno};
+use crate::base::error::{Errno, IntoErrno};
+use crate::kernel::trampoline::{Report, Trampoline};
 use crate::sys;
-use crate::trampoline::{Report, Trampoline};
 use nix::sched::CloneFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
@@ -224,7 +226,7 @@ impl Child {
     /// # Errors
     /// It is gone.
     pub fn adopt(pid: i32) -> Result<Self, Errno> {
-        let pidfd = crate::proc::open(pid)?;
+        let pidfd = crate::kernel::proc::open(pid)?;
         Ok(Self {
             pid,
             pidfd,
@@ -276,5 +278,34 @@ impl Child {
                 Err(errno) => return Err(errno),
             }
         }
+    }
+}
+
+/// The way in, opened on the host.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// The directory in v2's hierarchy.
+    pub unified: Option<OwnedFd>,
+    /// `tasks` of the directories in those of v1.
+    pub v1: Vec<File>,
+}
+
+impl Entry {
+    /// The calling process, of one thread, moves itself into those of v1, and `moved`
+    /// says whether it was made in that of v2.
+    ///
+    /// # Errors
+    /// One has been removed.
+    pub fn join(&self, moved: bool) -> std::result::Result<(), Errno> {
+        for mut file in &self.v1 {
+            file.write_all(b"0").map_err(IntoErrno::into_errno)?;
+        }
+        let Some(dir) = self.unified.as_ref().filter(|_| !moved) else {
+            return Ok(());
+        };
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let procs = rustix::fs::openat(dir, "cgroup.procs", flags, Mode::empty());
+        let mut procs = File::from(procs.map_err(IntoErrno::into_errno)?);
+        procs.write_all(b"0").map_err(IntoErrno::into_errno)
     }
 }

@@ -1,7 +1,7 @@
 //! From settings to the steps that make a root. Pure: no kernel.
 
+use super::Step;
 use crate::config::{Config, Layer};
-use crate::plan::Step;
 use std::path::Path;
 
 /// The steps that make a subhost's root. Layers that are files are mounted below `state`, the

@@ -1,7 +1,7 @@
 //! Processes as /proc tells of them (`proc_pid_stat(5)`), and whether a recorded pid is still the
 //! process that it was.
 
-use crate::error::{Errno, IntoErrno};
+use crate::base::error::{Errno, IntoErrno};
 use crate::sys;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::mem::MaybeUninit;

@@ -9,10 +9,10 @@
 //! shared one it could be in sight of itself. So whoever is in a mount namespace that was made later does
 //! not see it there, and goes without: nothing depends on it.
 
-use crate::error::{Doing, Errno, Error, IntoErrno, Result};
-use crate::init::tree::{attach, detached, directory, pivot};
-use crate::proc::Namespace;
-use crate::state::RUN;
+use crate::base::error::{Doing, Errno, Error, IntoErrno, Result};
+use crate::base::paths::{KEPT as DIR, KEPT_FILE as FILE, RUN};
+use crate::kernel::mounts::{attach, detached, directory, pivot};
+use crate::kernel::proc::Namespace;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
@@ -23,9 +23,6 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc;
 
-/// The private mount.
-pub const DIR: &str = "/run/subhost/.mnt";
-const FILE: &str = "/run/subhost/.mnt/ns";
 /// How many directories are in /run/subhost before it pays: to make it costs what ten boots save. The
 /// claims have one as well.
 const MANY: u64 = 16;
@@ -45,7 +42,8 @@ pub fn find() -> Option<OwnedFd> {
 /// # Errors
 /// It could not be made: a boot does without.
 pub fn prepare() -> Result<()> {
-    if directories() < MANY || Path::new(FILE).exists() || crate::proc::in_user_namespace() {
+    if directories() < MANY || Path::new(FILE).exists() || crate::kernel::proc::in_user_namespace()
+    {
         return Ok(());
     }
     let Some(_lock) = lock(FlockOperation::NonBlockingLockExclusive)? else {

@@ -6,7 +6,7 @@
 //! it lies in sealed memory of its own, and nothing of ours is in it. It costs a third of what it would
 //! to execute ourselves anew from a mount that nobody can write through.
 
-use crate::error::{Errno, IntoErrno};
+use crate::base::error::{Errno, IntoErrno};
 use crate::sys;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};

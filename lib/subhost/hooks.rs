@@ -1,10 +1,11 @@
 //! Hooks: programs on the host that run along the way, with the whole config in their environment.
 
+use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::config::Phase;
-use crate::error::{Doing, Error, Exit, Result, shown};
-use crate::login::default_signals;
+use crate::kernel::proc;
+use crate::kernel::signals::default_signals;
 use crate::plan::Plan;
-use crate::{proc, sys};
+use crate::sys;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
@@ -69,7 +70,7 @@ pub fn run(plan: &Plan, phase: Phase) -> Result<()> {
 
 /// The hook as a line of shell, for `-n`.
 pub fn shell(plan: &Plan, phase: Phase) -> Option<String> {
-    use crate::envfile::quote;
+    use crate::base::envfile::quote;
     let argv = plan.hooks.get(&phase)?;
     let mut words = vec!["env -i".to_owned()];
     words.extend(

@@ -2,7 +2,8 @@
 //! carries bytes, window size and signals between the caller's terminal and the inside until the
 //! command has ended. Standard input that is no terminal is never read here.
 
-use crate::error::{Doing, Errno, Error, IntoErrno, Result};
+use crate::base::error::shown;
+use crate::base::error::{Doing, Errno, Error, IntoErrno, Result};
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -360,7 +361,16 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
 /// The failure of a child that could not say why.
 pub fn lost() -> Error {
     Error::new(
-        crate::error::Exit::Failed,
+        crate::base::error::Exit::Failed,
         "the inside ended before it was up",
     )
+}
+
+/// The terminal that a process has open as its standard input, output or error.
+pub fn tty_of(pid: i32) -> Option<String> {
+    (0..3).find_map(|fd| {
+        let path = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
+        let terminal = path.starts_with("/dev/pts") || path.starts_with("/dev/tty");
+        terminal.then(|| shown(path))
+    })
 }

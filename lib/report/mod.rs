@@ -1,15 +1,18 @@
 //! What is to be told about subhosts: one look at the mount table, the links and the processes,
 //! and from it a row for each. Changes nothing, and works while others change things.
 
-use crate::cgroup::{Group, Usage};
-use crate::config::Name;
-use crate::confine::weakened;
-use crate::error::{Exit, Result};
-use crate::holders::pids;
+use crate::base::error::{Exit, Result};
+use crate::base::name::Name;
+use crate::base::words::span;
+use crate::cgroup::Usage;
+use crate::config::weakened;
+use crate::kernel::clock;
+use crate::kernel::holders::pids;
+use crate::kernel::mountinfo::Mounts;
+use crate::kernel::proc::{Namespace, Stat};
 use crate::net::{Link, Network};
 use crate::plan::{Half, Plan, Step};
-use crate::proc::{Namespace, Stat};
-use crate::root::mountinfo::Mounts;
+use crate::state::Group;
 use crate::state::{self, Last};
 use crate::subhost::{Status, Subhost};
 use serde::Serialize;
@@ -229,7 +232,7 @@ fn row(
     let addresses = match &net {
         Some(plan) => addresses(&plan.steps),
         None => match config() {
-            Ok(config) => addresses(&crate::net::steps(config, None)),
+            Ok(config) => addresses(&crate::plan::net_steps(config, None)),
             Err(_) => Vec::new(),
         },
     };
@@ -237,7 +240,7 @@ fn row(
         name: subhost.name().to_string(),
         state: status.to_owned(),
         pid: init.map(|init| init.identity.pid),
-        uptime: init.map(|init| state::now().saturating_sub(init.since)),
+        uptime: init.map(|init| clock::now().saturating_sub(init.since)),
         address: addresses.first().cloned(),
         addresses,
         memory: None,
@@ -263,7 +266,7 @@ fn row(
             .as_ref()
             .or(net.as_ref())
             .and_then(|plan| plan.ids)
-            .map(|base| (base, base + (crate::ids::COUNT - 1))),
+            .map(|base| (base, base + (crate::kernel::userns::COUNT - 1))),
         usage: match (whole, init) {
             (true, _) => group.usage(),
             (false, Some(_)) => group.used(look == Look::Counted),
@@ -407,5 +410,18 @@ fn usage(rows: &mut [Row], look: Look) {
         if let Some(sum) = namespace.and_then(|namespace| by_namespace.get(&namespace)) {
             row.used(*sum);
         }
+    }
+}
+
+/// How a run ended, in words: `exit 7 3m20s ago`.
+pub fn last(last: &Last) -> String {
+    let ago = span(clock::now().saturating_sub(last.when));
+    match (last.exit, last.signal) {
+        (Some(exit), _) => format!("exit {exit}, {ago} ago"),
+        (None, Some(signal)) if last.out_of_memory == Some(true) => {
+            format!("signal {signal}, out of memory, {ago} ago")
+        }
+        (None, Some(signal)) => format!("signal {signal}, {ago} ago"),
+        (None, None) => format!("ended {ago} ago"),
     }
 }

@@ -2,8 +2,8 @@
 //! inside writes, and however much, the log keeps its last part only, and no descriptor of the
 //! host's file goes inside.
 
-use crate::error::{Doing, Errno, Result};
-use crate::proc;
+use crate::base::error::{Doing, Errno, Result};
+use crate::kernel::proc;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;

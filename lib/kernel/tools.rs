@@ -1,7 +1,7 @@
 //! Where our programs are, and how they are run so that nobody inside can get hold of them.
 
-use crate::error::{Doing, Errno, Error, Result, shown};
-use crate::spawn::Exec;
+use crate::base::error::{Doing, Errno, Error, Result, shown};
+use crate::kernel::spawn::Exec;
 use crate::sys;
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -78,7 +78,7 @@ pub fn is_out_of_reach() -> Result<bool> {
 pub fn out_of_reach() -> Result<()> {
     if is_out_of_reach()? {
         // It would be called by the number of a descriptor.
-        let name = CString::new(crate::cli::program()).unwrap_or_default();
+        let name = CString::new(crate::base::message::program()).unwrap_or_default();
         let _ = rustix::thread::set_name(&name);
         return Ok(());
     }
@@ -88,7 +88,7 @@ pub fn out_of_reach() -> Result<()> {
     let args = std::env::args_os().skip(1).map(|arg| text(&arg));
     let args: Vec<_> = std::iter::once(text(us.as_os_str())).chain(args).collect();
     let args: Vec<_> = args.iter().map(CString::as_c_str).collect();
-    let mark = crate::rootless::mark()?.map(|mark| text(mark.as_ref()));
+    let mark = crate::kernel::privilege::mark()?.map(|mark| text(mark.as_ref()));
     let env = std::env::vars_os().map(|(key, value)| text(&[key, value].join(OsStr::new("="))));
     let env: Vec<_> = env.chain(mark).collect();
     Err(Error::sys(
@@ -98,7 +98,7 @@ pub fn out_of_reach() -> Result<()> {
 }
 
 /// subhost-init, not within reach of those inside either.
-pub(super) fn init_command() -> Result<(OwnedFd, Exec)> {
+pub(crate) fn init_command() -> Result<(OwnedFd, Exec)> {
     let program = sibling("subhost-init")?;
     let fd = unwritable(&program)?;
     let mut command = Exec::new(&format!("/proc/self/fd/{}", fd.as_raw_fd()));

@@ -1,7 +1,7 @@
 //! Confinement by the host's security module: an AppArmor profile (`apparmor(7)`) or an SELinux label
 //! (`selinux(8)`) for everything that runs inside, beside what confines every subhost.
 
-use crate::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use rustix::fs::{Mode, OFlags, openat};
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, OwnedFd};

@@ -4,12 +4,24 @@
 //! Pure: no kernel, no clock. What a step means to the kernel is in `root` and `net`; here it is
 //! only ordered, frozen and shown.
 
-use crate::config::{Cable, Cidr, Phase};
-use crate::error::{Error, Exit, Result};
+mod law;
+mod net;
+mod root;
+
+pub use law::{Presence, apply, undo_all};
+pub use net::steps as net_steps;
+pub use root::steps as root_steps;
+
+use crate::base::error::shown;
+use crate::base::error::{Error, Exit, Result};
+use crate::base::paths;
+use crate::config::Net;
+use crate::config::{Cable, Cidr, Config, Phase};
+use crate::kernel::mountinfo::Mark;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One thing that is made, and that can be found and taken away again.
@@ -115,23 +127,6 @@ pub enum Step {
         /// Network and gateway.
         routes: Vec<(Cidr, IpAddr)>,
     },
-}
-
-/// What the kernel calls what a step made, so that it is found wherever it has gone since and nothing
-/// else is mistaken for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// Id in mountinfo of the mount, or of the one on the name of a network namespace. A later mount
-    /// may get it.
-    pub id: u64,
-    /// Its id for all of this boot (STATX_MNT_ID_UNIQUE, `statx(2)`); 0 before Linux 6.8.
-    pub unique: u64,
-    /// Device and inode of its root directory.
-    pub root: (u64, u64),
-    /// Of a network namespace: the inode that /proc/PID/ns/net shows, which a later one may get, and
-    /// its cookie (SO_NETNS_COOKIE), which none gets again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub netns: Option<(u64, u64)>,
 }
 
 /// A step of a plan, with the mark of what it made if that is known.
@@ -265,132 +260,81 @@ impl Plan {
     }
 }
 
-/// Is what a step makes there?
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Presence {
-    /// No.
-    Absent,
-    /// Yes, exactly what the step would make.
-    Ours,
-    /// Something else is in its place; in words.
-    Foreign(String),
-}
-
-/// Does the steps in order. Those that are there already are left; if one fails, those that this
-/// call did are undone backwards and the first error is returned with the errors of undoing. The
-/// step that failed has left nothing and is not undone. Gives the number of steps done.
-///
-/// # Errors
-/// The first failure of `act`, with those of `undo` in `also`.
-pub fn apply<S>(
-    steps: &[(S, Presence)],
-    mut act: impl FnMut(&S) -> Result<()>,
-    mut undo: impl FnMut(&S) -> Result<()>,
-) -> Result<usize> {
-    let mut done: Vec<&S> = Vec::new();
-    for (step, presence) in steps {
-        if *presence != Presence::Absent {
-            continue;
+/// A step in a few words.
+pub fn title(step: &Step) -> String {
+    match step {
+        Step::Directory { path, .. } | Step::Within { path, .. } => shown(path),
+        Step::Claim { path } => format!("the claim of {}", shown(path)),
+        Step::Image { at, .. }
+        | Step::Tmpfs { at, .. }
+        | Step::Overlay { at, .. }
+        | Step::Rbind { at, .. } => {
+            format!("the mount on {}", shown(at))
         }
-        if let Err(first) = act(step) {
-            let undone = done.into_iter().rev().map(&mut undo);
-            return Err(first.also(undone.filter_map(Result::err)));
-        }
-        done.push(step);
+        Step::Netns { name, .. } => format!("the network namespace {name}"),
+        Step::Cable { cable, .. } => format!("the cable {}", cable.host),
+        Step::Helper { netns } => format!("the helper of the network {netns}"),
+        Step::Routes { netns, .. } => format!("routes in {netns}"),
     }
-    Ok(done.len())
 }
 
-/// Undoes all steps backwards, whatever fails.
-///
-/// # Errors
-/// The first failure, with the others in `also`.
-pub fn undo_all<S>(steps: &[S], undo: impl FnMut(&S) -> Result<()>) -> Result<()> {
-    let results = steps.iter().rev().map(undo);
-    Error::collect(results.filter_map(Result::err).collect())
+/// Where a plan is made: what pure planning has to be told.
+#[derive(Debug, Clone, Copy)]
+pub struct Here<'a> {
+    /// The subhost's directory in /run.
+    pub state: &'a Path,
+    /// Id of this boot of the host.
+    pub boot: &'a str,
+}
+
+/// The plan of one half as the settings want it. `ids`: the first id of its user namespace.
+pub fn plan(config: &Config, half: Half, here: Here, ids: Option<u32>) -> Plan {
+    let netns = match &config.net {
+        Net::Host => PathBuf::new(),
+        Net::Named(name) => paths::netns(name),
+        Net::Private(_) => paths::netns(config.name.as_str()),
+    };
+    let (kind, steps) = match half {
+        Half::Root => (
+            config.kind().to_owned(),
+            root::steps(config, here.state, ids),
+        ),
+        Half::Net => (config.settings["NET"].clone(), net::steps(config, ids)),
+    };
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut hook_env = BTreeMap::new();
+    let mut hook_timeout = Duration::ZERO;
+    if !config.hooks.is_empty() {
+        hook_timeout = config.hook_timeout;
+        hook_env.clone_from(&config.settings);
+        hook_env.extend([
+            ("NAME".to_owned(), config.name.to_string()),
+            ("SUBHOST".to_owned(), text(&config.tree)),
+            ("LIVE".to_owned(), text(&config.root.live)),
+            ("NETNS".to_owned(), text(&netns)),
+        ]);
+    }
+    Plan {
+        format: FORMAT,
+        boot: here.boot.to_owned(),
+        tree: config.tree.clone(),
+        name: config.name.to_string(),
+        half,
+        kind,
+        steps,
+        made: None,
+        live: config.root.live.clone(),
+        netns,
+        ids,
+        hooks: config.hooks.clone(),
+        hook_timeout,
+        hook_env,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::RefCell;
-
-    fn failure(what: &str, step: usize) -> Error {
-        Error::new(Exit::Failed, format!("{what} {step}"))
-    }
-
-    /// For every length, every set of present steps, every failing step and every failing undo.
-    #[test]
-    fn the_law() {
-        for len in 0..6usize {
-            for present in 0..1u32 << len {
-                for fail in 0..=len {
-                    for bad_undo in 0..=len {
-                        check(len, present, fail, bad_undo);
-                    }
-                }
-            }
-        }
-    }
-
-    fn check(len: usize, present: u32, fail: usize, bad_undo: usize) {
-        let is_present = |step: usize| present & 1 << step != 0;
-        let steps: Vec<(usize, Presence)> = (0..len)
-            .map(|step| match is_present(step) {
-                true => (step, Presence::Ours),
-                false => (step, Presence::Absent),
-            })
-            .collect();
-        let log = RefCell::new(Vec::new());
-        let result = apply(
-            &steps,
-            |&step| {
-                log.borrow_mut().push(format!("act {step}"));
-                (step != fail)
-                    .then_some(())
-                    .ok_or_else(|| failure("act", step))
-            },
-            |&step| {
-                log.borrow_mut().push(format!("undo {step}"));
-                (step != bad_undo)
-                    .then_some(())
-                    .ok_or_else(|| failure("undo", step))
-            },
-        );
-        let fails = fail < len && !is_present(fail);
-        let acted: Vec<usize> = (0..len)
-            .filter(|&step| !is_present(step) && (!fails || step <= fail))
-            .collect();
-        let mut expected: Vec<String> = acted.iter().map(|step| format!("act {step}")).collect();
-        if fails {
-            let undone = acted.iter().rev().filter(|&&step| step < fail);
-            expected.extend(undone.map(|step| format!("undo {step}")));
-        }
-        assert_eq!(log.into_inner(), expected);
-        match result {
-            Ok(count) => assert!(!fails && count == acted.len()),
-            Err(error) => {
-                assert!(fails);
-                assert_eq!(error.what, format!("act {fail}"));
-                let also = usize::from(bad_undo < fail && !is_present(bad_undo));
-                assert_eq!(error.also.len(), also);
-            }
-        }
-    }
-
-    #[test]
-    fn undoing_never_stops() {
-        let log = RefCell::new(Vec::new());
-        let result = undo_all(&[0, 1, 2, 3], |&step| {
-            log.borrow_mut().push(step);
-            (step % 2 == 0)
-                .then_some(())
-                .ok_or_else(|| failure("undo", step))
-        });
-        assert_eq!(log.into_inner(), [3, 2, 1, 0]);
-        let error = result.unwrap_err();
-        assert_eq!((error.what.as_str(), error.also.len()), ("undo 3", 1));
-    }
 
     #[test]
     fn another_format_is_refused() {

@@ -1,0 +1,62 @@
+//! The name of a subhost: what it may be, and nothing else about it.
+
+use super::error::{Error, Exit, Result, shown};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The name of a subhost: `[A-Za-z0-9][A-Za-z0-9_.-]*`, at most 64 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// # Errors
+    /// `Exit::Usage` with the rule.
+    pub fn new(name: &str) -> Result<Self> {
+        Self::checked(name).ok_or_else(|| {
+            Error::new(
+                Exit::Usage,
+                format!("'{}' cannot be the name of a subhost", shown(name)),
+            )
+            .hint(
+                "a letter or digit, then letters, digits, '_', '.', '-', at most 64 bytes, \
+                 not 'control' or 'defaults'",
+            )
+        })
+    }
+
+    /// None if it cannot be one.
+    pub(crate) fn checked(name: &str) -> Option<Self> {
+        let ok = name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+            && !["control", "defaults"].contains(&name);
+        ok.then(|| Self(name.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = String;
+    fn try_from(name: String) -> std::result::Result<Self, String> {
+        Name::new(&name).map_err(|e| e.to_string())
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> String {
+        name.0
+    }
+}

@@ -1,0 +1,20 @@
+//! The kernel's objects, one a file: processes, mounts, namespaces, terminals, packets. Nothing here
+//! knows a subhost, its settings or its state.
+
+pub mod clock;
+pub mod dirs;
+pub mod holders;
+pub mod kept;
+pub mod lsm;
+pub mod mountinfo;
+pub mod mounts;
+pub mod packets;
+pub mod privilege;
+pub mod proc;
+pub mod processor;
+pub mod signals;
+pub mod spawn;
+pub mod terminal;
+pub mod tools;
+pub mod trampoline;
+pub mod userns;

@@ -1,0 +1,51 @@
+//! Mounts by descriptor: detached file systems, attached where a path leads, and a change of the root.
+
+use crate::base::error::{Doing, Errno, IntoErrno, Result};
+use nix::mount::{MntFlags, umount2};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
+};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+pub(crate) fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+/// pivot_root onto itself and detach what was the root (`pivot_root(2)`, notes): with a mere
+/// chroot, `nsenter -t 1 -m` inside would be on the host.
+pub(crate) fn pivot(root: &OwnedFd) -> std::result::Result<(), Errno> {
+    nix::unistd::fchdir(root)?;
+    nix::unistd::pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    nix::unistd::chdir("/")
+}
+
+/// A file system that is mounted nowhere yet.
+pub(crate) fn detached(
+    fstype: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd> {
+    let make = || -> rustix::io::Result<OwnedFd> {
+        let fs = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(fs.as_fd(), "source", "subhost")?;
+        for (key, value) in options {
+            match value.is_empty() {
+                true => rustix::mount::fsconfig_set_flag(fs.as_fd(), *key)?,
+                false => fsconfig_set_string(fs.as_fd(), *key, *value)?,
+            }
+        }
+        fsconfig_create(fs.as_fd())?;
+        fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    };
+    make().doing(|| format!("make a {fstype} for the inside"))
+}
+
+pub(crate) fn attach(mount: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", target, "", flags).map_err(IntoErrno::into_errno)
+}
