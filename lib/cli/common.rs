@@ -42,7 +42,7 @@ impl Common {
     /// $SUBHOST.
     ///
     /// # Errors
-    /// As [`super::tree::tree`].
+    /// It is not absolute after all, or not UTF-8.
     pub fn tree(&self) -> Result<PathBuf> {
         super::tree::tree(self.tree.as_deref())
     }
