@@ -30,7 +30,7 @@
 //! | [`plan`] | steps, the frozen plan, the law of doing and undoing |
 //! | [`state`] | the only reader and writer of /run/subhost and /var/lib/subhost |
 //! | [`root`], [`net`], [`cgroup`] | steps and the kernel: mounts; namespaces, cables, addresses, routes; cgroups |
-//! | [`login`], [`init`], [`boot`] | a process as a login has it; PID 1; the booting tool's half |
+//! | [`login`], [`init`], [`boot`] | a process as a login has it; PID 1; the booting tool's part |
 //! | [`enter`], [`rootless`] | joining; the world of an ordinary user, in which he is root |
 //! | [`subhost`] | the verbs, made of all these, under the subhost's lock |
 //! | [`report`], [`check`] | what is there; what the host can do, and what nobody owns |
@@ -41,7 +41,7 @@
 //! ```
 //! use std::fs;
 //! use std::os::unix::fs::PermissionsExt;
-//! use subhost::{Name, plan::Half, subhost::Subhost};
+//! use subhost::{Name, plan::Part, subhost::Subhost};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let tree = std::env::temp_dir().join(format!("subhost-doc-{}", std::process::id()));
@@ -51,7 +51,7 @@
 //!
 //! let web = Subhost::new(&tree, &Name::new("web")?, &[]);
 //! assert_eq!(web.config()?.run.hostname, "www");
-//! for step in web.plan(Half::Root)?.steps {
+//! for step in web.plan(Part::Root)?.steps {
 //!     println!("{step:?}");
 //! }
 //! # fs::remove_dir_all(tree)?;

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use subhost::Name;
-use subhost::plan::{Half, Step};
+use subhost::plan::{Part, Step};
 use subhost::subhost::{StartHow, Status, StopHow, Subhost};
 
 #[test]
@@ -15,8 +15,8 @@ fn up_and_down_from_rust() {
         let before = s.world();
         subhost::kernel::tools::tools_in(tools_dir().as_ref());
         let w = Subhost::new(&s.subhost, &Name::new("w").unwrap(), &[]);
-        let plan = w.plan(Half::Net).unwrap();
-        assert!(matches!(&plan.steps[1], Step::Cable { cable, .. } if cable.host == "w0"));
+        let plan = w.plan(Part::Net).unwrap();
+        assert!(matches!(&plan.steps[1], Step::Cable(step) if step.cable.host == "w0"));
         assert_eq!(w.status().unwrap(), Status::Stopped);
         assert_eq!(w.start(StartHow::Background, None).unwrap(), 0);
         assert_eq!(w.status().unwrap(), Status::Running);

@@ -4,6 +4,17 @@ use super::error::{Error, Exit, Result, shown};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// What lies beside subhosts in $SUBHOST, or is said where a subhost's name is.
+const RESERVED: [&str; 7] = [
+    "control",
+    "defaults",
+    "host",
+    "lab",
+    "layers",
+    "plan.json",
+    "snapshots",
+];
+
 /// The name of a subhost: `[A-Za-z0-9][A-Za-z0-9_.-]*`, at most 64 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -20,7 +31,8 @@ impl Name {
             )
             .hint(
                 "a letter or digit, then letters, digits, '_', '.', '-', at most 64 bytes, \
-                 not 'control' or 'defaults'",
+                 none of control, defaults, host, lab, layers, plan.json and snapshots, and not \
+                 ending in '.bridge'",
             )
         })
     }
@@ -32,7 +44,8 @@ impl Name {
             && name
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-            && !["control", "defaults"].contains(&name);
+            && !RESERVED.contains(&name)
+            && !name.ends_with(".bridge");
         ok.then(|| Self(name.to_owned()))
     }
 

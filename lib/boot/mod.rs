@@ -209,6 +209,7 @@ fn boot_in(
         since: now(),
         up: false,
         asked: false,
+        live: false,
         own: is_init,
         stop: config.run.stop.clone(),
         stop_timeout: config.run.stop_timeout,

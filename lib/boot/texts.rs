@@ -18,7 +18,7 @@ pub(super) fn resolv_conf(config: &Config) -> String {
         text += &format!("nameserver {server}\n");
     }
     if config.run.dns.is_empty() && config.has_helper() {
-        text += &format!("nameserver {}\n", crate::net::helper::DNS);
+        text += &format!("nameserver {}\n", crate::plan::steps::helper::DNS);
     }
     text
 }

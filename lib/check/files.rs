@@ -7,6 +7,7 @@ use crate::base::error::shown;
 use crate::base::name::Name;
 use crate::base::paths::CLAIMS;
 use crate::base::paths::RUN;
+use crate::plan::Part;
 use crate::state::State;
 use std::path::{Path, PathBuf};
 
@@ -123,7 +124,7 @@ pub(super) fn claims(world: &World) -> Vec<Debris> {
             continue;
         };
         let owner = name.as_ref().map(|name| world.owner(name));
-        if owner.is_none_or(|owner| owner.is_known() && owner.root.is_none()) {
+        if owner.is_none_or(|owner| owner.is_known() && !owner.has(Part::Root)) {
             let why = format!("a claim of {}, whose root is not up", shown(&target));
             found.push(
                 Debris::new(Kind::Claim, name.as_ref(), shown(&path), why)

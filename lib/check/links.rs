@@ -6,7 +6,8 @@ use super::{Debris, Fix, Held, Kind, Told};
 use crate::base::error::shown;
 use crate::base::name::Name;
 use crate::cgroup::{self, OURS};
-use crate::net::{Link, netns};
+use crate::net::{Link, named};
+use crate::plan::Part;
 use crate::plan::Step;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -27,7 +28,7 @@ pub(super) fn links(world: &mut World, told: &Told) -> Vec<Debris> {
         let Some(name) = alias_of(link) else { continue };
         let owner = world.owner(&name);
         let has = |step: &Step| match step {
-            Step::Cable { cable, alias, .. } => *alias == link.alias && cable.host == link.name,
+            Step::Cable(step) => step.alias == link.alias && step.cable.host == link.name,
             _ => false,
         };
         let is_told = told.links.contains(&link.name);
@@ -170,21 +171,21 @@ pub(super) fn netns_files(world: &World, told: &Told) -> Vec<Debris> {
         let Ok(name) = Name::new(&file) else { continue };
         let owner = world.owner(&name);
         let is_named = world.names.contains(&name) || aliases.contains(&name);
-        if !is_named || !owner.is_known() || owner.net.is_some() || told.namespaces.contains(&file)
+        if !is_named || !owner.is_known() || owner.has(Part::Net) || told.namespaces.contains(&file)
         {
             continue;
         }
-        let path = netns::path(&file);
+        let path = named::path(&file);
         let new = |why: &str| Debris::new(Kind::Netns, Some(&name), shown(&path), why);
-        match netns::find(&file) {
-            Ok(netns::Found::Other) if netns::settle_leftover(&file, false).unwrap_or(false) => {
+        match named::find(&file) {
+            Ok(named::Found::Other) if named::settle_leftover(&file, false).unwrap_or(false) => {
                 found.push(
                     new("an empty file: whoever made it was killed before the namespace was there")
                         .fix(Fix::Netns(file), "removes it"),
                 );
             }
-            Ok(netns::Found::Namespace(namespace)) if aliases.contains(&name) => {
-                let inode = netns::inode(&namespace);
+            Ok(named::Found::Namespace(namespace)) if aliases.contains(&name) => {
+                let inode = named::inode(&namespace);
                 found.push(
                     new("a namespace with cables of the subhost, and no plan of it")
                         .held(world.held_by(|process| process.net == inode))

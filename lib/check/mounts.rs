@@ -1,7 +1,6 @@
 //! Mounts that no frozen plan accounts for, in our mount namespace and in others, and loop devices
 //! that serve no mount.
 
-use super::roots::place;
 use super::world::{Place, World};
 use super::{Debris, Fix, Held, Kind, Told};
 use crate::base::envfile::quote;
@@ -9,9 +8,10 @@ use crate::base::error::shown;
 use crate::base::name::Name;
 use crate::base::paths::RUN;
 use crate::config::{Config, Layer};
+use crate::kernel::loops;
 use crate::kernel::mountinfo::{Mount, Table};
 use crate::plan::Step;
-use crate::root::{self, TMPFS_SOURCE};
+use crate::plan::steps::tmpfs::SOURCE;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ pub(super) fn loops(world: &World) -> Vec<Loop> {
             name,
         })
     };
-    root::all_loops().into_iter().filter_map(of).collect()
+    loops::all_attached().into_iter().filter_map(of).collect()
 }
 
 fn layers(config: &Config) -> impl Iterator<Item = &Path> {
@@ -141,7 +141,7 @@ fn is_made_like_ours(
                 .any(|layer| layer.starts_with(&own))
                 || serves(world, loops, mount).is_some()
         }
-        "tmpfs" if mount.source == TMPFS_SOURCE => true,
+        "tmpfs" if mount.source == SOURCE => true,
         _ => serves(world, loops, mount).is_some() || is_root_of(world, table, mount, name),
     }
 }
@@ -162,7 +162,7 @@ pub(super) fn mounts(world: &World, loops: &[Loop], told: &Told) -> Vec<Debris> 
         .owners
         .values()
         .flat_map(|owner| owner.steps())
-        .filter_map(place)
+        .filter_map(Step::mount_point)
         .collect();
     // What lies below a root came with it.
     let is_told = |mount: &Mount| {
@@ -344,7 +344,7 @@ pub(super) fn idle_loops(world: &World, loops: &[Loop]) -> Vec<Debris> {
             continue;
         }
         // A layer's: whoever has it in a plan may be about to mount it.
-        let uses = |step: &Step| matches!(step, Step::Image { file, .. } if *file == device.file);
+        let uses = |step: &Step| matches!(step, Step::Image(image) if image.file == device.file);
         let is_used = world
             .owners
             .values()

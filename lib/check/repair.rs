@@ -5,10 +5,10 @@ use super::{Debris, Fix, Kind, Outcome, Told, files, links, mounts, roots};
 use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::base::name::Name;
 use crate::cgroup;
+use crate::kernel::loops;
 use crate::kernel::proc;
-use crate::net::{Network, netns};
-use crate::plan::Half;
-use crate::root;
+use crate::net::{Network, named};
+use crate::plan::Part;
 use crate::state::State;
 use crate::subhost::{StopHow, Subhost};
 use crate::sys;
@@ -179,8 +179,8 @@ fn apply(fix: &Fix, name: Option<&Name>) -> Result<()> {
     match fix {
         Fix::Kill(identity) => kill(identity),
         Fix::Link(index, alias) => Network::new().delete_marked(*index, alias).map(drop),
-        Fix::Netns(file) => netns::settle_leftover(file, true).map(drop),
-        Fix::Loop(device) => match root::detach_loop(device) {
+        Fix::Netns(file) => named::settle_leftover(file, true).map(drop),
+        Fix::Loop(device) => match loops::detach(device) {
             // It has just detached itself.
             Err(error) if error.errno == Some(Errno::ENXIO) => Ok(()),
             other => other,
@@ -228,12 +228,12 @@ fn kill(identity: &proc::Identity) -> Result<()> {
 /// Forgets what nobody needs of a state; the rest goes when the lock does.
 fn tidy(name: &Name) -> Result<()> {
     let state = State::of(name);
-    for half in [Half::Root, Half::Net] {
-        if state.plan(half)?.is_none() {
-            state.thaw(half)?;
+    for part in Part::SETTLED {
+        if state.plan(part)?.is_none() {
+            state.thaw(part)?;
         }
     }
-    let is_up = state.plan(Half::Root)?.is_some() || state.plan(Half::Net)?.is_some();
+    let is_up = state.plan(Part::Root)?.is_some() || state.plan(Part::Net)?.is_some();
     if is_up || state.running()?.is_some() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Whole subhosts: half built ones, those that are up without a record, and processes 1 that
+//! Whole subhosts: part built ones, those that are up without a record, and processes 1 that
 //! nobody knows.
 
 use super::world::{Owner, Process, World};
@@ -7,8 +7,8 @@ use crate::base::error::shown;
 use crate::base::name::Name;
 use crate::kernel::mountinfo::Mounts;
 use crate::kernel::proc::Identity;
-use crate::net::netns;
-use crate::plan::{Half, Presence, Step};
+use crate::net::named;
+use crate::plan::{Part, Presence, Step};
 use crate::subhost::{Status, Subhost};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub(super) fn half_built(world: &mut World) -> Vec<Debris> {
         };
         match subhost.status_with(&Mounts::Read(&world.table), &mut world.network) {
             Ok(Status::Broken(what)) => found.push(
-                new(format!("half built, and no command is at work: {what}")).fix(
+                new(format!("part built, and no command is at work: {what}")).fix(
                     Fix::Stop(tree.clone()),
                     format!("stops it (subhost-start {name} would repair it)"),
                 ),
@@ -59,22 +59,19 @@ pub(super) fn unrecorded(
     let mut found = Vec::new();
     let names: Vec<Name> = world.configs.keys().cloned().collect();
     for name in names {
-        for half in [Half::Root, Half::Net] {
-            let Some((ours, whole)) = there(world, &points, &name, half) else {
+        for part in Part::SETTLED {
+            let Some((ours, whole)) = there(world, &points, &name, part) else {
                 continue;
             };
             for step in &ours {
-                told.places.extend(place(step).map(Path::to_owned));
-                match step {
-                    Step::Netns { name, .. } => drop(told.namespaces.insert(name.clone())),
-                    Step::Cable { cable, .. } => drop(told.links.insert(cable.host.clone())),
-                    _ => {}
-                }
+                told.places.extend(step.mount_point().map(Path::to_owned));
+                told.namespaces.extend(step.namespace().map(str::to_owned));
+                told.links.extend(step.link().map(str::to_owned));
             }
             if world.owner(&name).is_up() {
-                continue; // The other half is recorded: stop takes down both.
+                continue; // The other part is recorded: stop takes down both.
             }
-            let titles: Vec<String> = ours.iter().map(title).collect();
+            let titles: Vec<String> = ours.iter().map(Step::title).collect();
             let why = match whole {
                 true => {
                     "just what its settings make, but not made by the tools, or their record is lost"
@@ -103,29 +100,24 @@ pub(super) fn unrecorded(
     found
 }
 
-/// The mounts, namespace and links of one half that are there just as the settings want them,
+/// The mounts, namespace and links of one part that are there just as the settings want them,
 /// though no frozen plan says so, and whether that is all.
 fn there(
     world: &mut World,
     points: &BTreeSet<PathBuf>,
     name: &Name,
-    half: Half,
+    part: Part,
 ) -> Option<(Vec<Step>, bool)> {
     let owner = world.owner(name);
-    let frozen = match half {
-        Half::Root => &owner.root,
-        Half::Net => &owner.net,
-    };
-    if !owner.is_known() || frozen.is_some() || owner.tree().is_some_and(|tree| tree != world.tree)
-    {
+    if !owner.is_known() || owner.has(part) || owner.tree().is_some_and(|tree| tree != world.tree) {
         return None;
     }
     let subhost = Subhost::new(&world.tree, name, &[]);
-    let plan = subhost.plan(half).ok()?;
+    let plan = subhost.plan(part).ok()?;
     // Most are just stopped: the kernel need not be asked for each of their steps.
-    let hint = |step: &Step| match step {
-        Step::Netns { name, .. } => netns::path(name).exists(),
-        other => place(other).is_some_and(|at| points.contains(at)),
+    let hint = |step: &Step| match step.namespace() {
+        Some(name) => named::path(name).exists(),
+        None => step.mount_point().is_some_and(|at| points.contains(at)),
     };
     if !plan.steps.iter().any(hint) {
         return None;
@@ -137,7 +129,8 @@ fn there(
         &mut world.network,
     );
     let counts = |step: &Step| {
-        place(step).is_some() || matches!(step, Step::Netns { .. } | Step::Cable { .. })
+        let is_named = step.namespace().is_some() || step.link().is_some();
+        is_named || step.mount_point().is_some()
     };
     let (mut ours, mut whole) = (Vec::new(), true);
     for (planned, presence) in steps.ok()? {
@@ -148,26 +141,6 @@ fn there(
         }
     }
     (!ours.is_empty()).then_some((ours, whole))
-}
-
-/// Where a step mounts something.
-pub(super) fn place(step: &Step) -> Option<&Path> {
-    match step {
-        Step::Image { at, .. }
-        | Step::Tmpfs { at, .. }
-        | Step::Overlay { at, .. }
-        | Step::Rbind { at, .. } => Some(at),
-        _ => None,
-    }
-}
-
-fn title(step: &Step) -> String {
-    match (step, place(step)) {
-        (_, Some(at)) => format!("the mount on {}", shown(at)),
-        (Step::Netns { name, .. }, _) => format!("the network namespace {name}"),
-        (Step::Cable { cable, .. }, _) => format!("the cable {}", cable.host),
-        _ => "a step".into(),
-    }
 }
 
 /// Processes 1 of ours that no state records: their subhost cannot be stopped by name.

@@ -10,7 +10,7 @@ use crate::config::{self, Config};
 use crate::kernel::holders;
 use crate::kernel::mountinfo::{Mount, Table};
 use crate::net::{Link, Network};
-use crate::plan::{Half, Plan, Step};
+use crate::plan::{Part, Plan, Step};
 use crate::state::Group;
 use crate::state::{self, Init, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,8 +56,8 @@ impl Place {
 /// What /run/subhost says of a name.
 #[derive(Default)]
 pub(super) struct Owner {
-    pub root: Option<Arc<Plan>>,
-    pub net: Option<Arc<Plan>>,
+    /// What is frozen, by part.
+    pub plans: BTreeMap<Part, Arc<Plan>>,
     pub init: Option<Init>,
     pub cgroups: Group,
     pub running: bool,
@@ -73,11 +73,10 @@ impl Owner {
     fn of(name: &Name) -> Self {
         let mut owner = Self::default();
         let state = State::of(name);
-        for (half, file) in [(Half::Root, "root.plan"), (Half::Net, "net.plan")] {
-            let file = state.dir().join(file);
-            match state.plan(half) {
-                Ok(Some(plan)) if half == Half::Root => owner.root = Some(plan),
-                Ok(Some(plan)) => owner.net = Some(plan),
+        for part in Part::ALL {
+            let file = state.dir().join(part.file());
+            match state.plan(part) {
+                Ok(Some(plan)) => drop(owner.plans.insert(part, plan)),
                 Ok(None) if file.symlink_metadata().is_err() => {}
                 // The state takes what it cannot read, and what is of an earlier boot, for nothing.
                 Ok(None) if is_plan(&file) => owner.stale.push(file),
@@ -102,7 +101,7 @@ impl Owner {
 
     /// Root, network or processes are up.
     pub fn is_up(&self) -> bool {
-        self.root.is_some() || self.net.is_some() || self.running
+        !self.plans.is_empty() || self.running
     }
 
     /// Can it be judged? Not while a command works on it, nor when its state is damaged.
@@ -117,16 +116,18 @@ impl Owner {
 
     /// $SUBHOST as what is up has it.
     pub fn tree(&self) -> Option<&Path> {
-        let plan = self.root.as_ref().or(self.net.as_ref());
+        let plan = self.plans.values().next();
         plan.map(|plan| plan.tree.as_path())
             .or(self.init.as_ref().map(|init| init.tree.as_path()))
     }
 
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        [&self.root, &self.net]
-            .into_iter()
-            .flatten()
-            .flat_map(|plan| &plan.steps)
+        self.plans.values().flat_map(|plan| &plan.steps)
+    }
+
+    /// Is this part of it frozen?
+    pub fn has(&self, part: Part) -> bool {
+        self.plans.contains_key(&part)
     }
 }
 
@@ -246,8 +247,7 @@ impl World {
 
     pub fn owner(&self, name: &Name) -> &Owner {
         static NOBODY: Owner = Owner {
-            root: None,
-            net: None,
+            plans: BTreeMap::new(),
             init: None,
             cgroups: Group {
                 dirs: Vec::new(),

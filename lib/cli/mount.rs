@@ -2,7 +2,7 @@
 
 use super::{Common, Tool, print};
 use crate::base::error::Result;
-use crate::plan::Half;
+use crate::plan::Part;
 use clap::Parser;
 
 /// Mount the root of subhosts
@@ -48,10 +48,10 @@ impl Tool for MountTool {
         self.common.be_root()?;
         self.common.each(&self.names, |subhost| {
             match (self.dry_run, self.unmount) {
-                (true, false) => print(&subhost.script_up(Half::Root)?)?,
-                (true, true) => print(&subhost.script_down(&[Half::Root], false)?)?,
+                (true, false) => print(&subhost.script_up(Part::Root)?)?,
+                (true, true) => print(&subhost.script_down(&[Part::Root], false)?)?,
                 (false, false) => subhost.mount()?,
-                (false, true) => subhost.take_down(Half::Root)?,
+                (false, true) => subhost.take_down(Part::Root)?,
             }
             Ok(0)
         })

@@ -2,7 +2,7 @@
 
 use super::{Common, Tool, print};
 use crate::base::error::Result;
-use crate::plan::Half;
+use crate::plan::Part;
 use clap::Parser;
 
 /// Make the network of subhosts
@@ -47,10 +47,10 @@ impl Tool for NetTool {
         self.common.be_root()?;
         self.common.each(&self.names, |subhost| {
             match (self.dry_run, self.undo) {
-                (true, false) => print(&subhost.script_up(Half::Net)?)?,
-                (true, true) => print(&subhost.script_down(&[Half::Net], false)?)?,
+                (true, false) => print(&subhost.script_up(Part::Net)?)?,
+                (true, true) => print(&subhost.script_down(&[Part::Net], false)?)?,
                 (false, false) => subhost.net()?,
-                (false, true) => subhost.take_down(Half::Net)?,
+                (false, true) => subhost.take_down(Part::Net)?,
             }
             Ok(0)
         })

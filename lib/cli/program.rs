@@ -1,6 +1,6 @@
 //! Where a program of ours begins: before any tool, and in place of what std does there.
 //!
-//! Of the half millisecond that a process costs, std's own beginning takes a fifth: above all it reads
+//! Of the part millisecond that a process costs, std's own beginning takes a fifth: above all it reads
 //! /proc/self/maps, to tell a stack overflow in words. Our tools do without the words.
 
 use crate::sys;

@@ -3,7 +3,7 @@
 use super::{Common, Tool, print};
 use crate::base::error::Result;
 use crate::config;
-use crate::plan::Half;
+use crate::plan::Part;
 use crate::state;
 use crate::subhost::{StopHow, Subhost};
 use clap::Parser;
@@ -78,13 +78,13 @@ impl Tool for StopTool {
             true => self.up()?,
             false => self.names.clone(),
         };
-        let halves: &[Half] = match self.keep {
+        let parts: &[Part] = match self.keep {
             true => &[],
-            false => &[Half::Root, Half::Net],
+            false => &Part::SETTLED,
         };
         let stop = |subhost: &Subhost| {
             match self.dry_run {
-                true => print(&subhost.script_down(halves, true)?)?,
+                true => print(&subhost.script_down(parts, true)?)?,
                 false => subhost.stop(how)?,
             }
             Ok(0)
@@ -106,9 +106,9 @@ impl StopTool {
         names.extend(state::names().into_iter().filter(|name| {
             let subhost = Subhost::new(&tree, name, &[]);
             // Another $SUBHOST's are not ours to stop.
-            [Half::Root, Half::Net]
+            Part::SETTLED
                 .iter()
-                .any(|half| matches!(subhost.frozen(*half), Ok(Some(_))))
+                .any(|part| matches!(subhost.frozen(*part), Ok(Some(_))))
         }));
         names.sort();
         names.dedup();

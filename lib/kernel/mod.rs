@@ -5,6 +5,7 @@ pub mod clock;
 pub mod dirs;
 pub mod holders;
 pub mod kept;
+pub mod loops;
 pub mod lsm;
 pub mod mountinfo;
 pub mod mounts;

@@ -71,24 +71,6 @@ fn apart(flags: CloneFlags) -> std::result::Result<(), Errno> {
     }
 }
 
-/// The shell commands that make `$p` a process with new namespaces, `options` of unshare(1), of which
-/// `kind` is one.
-pub fn shell(base: u32, kind: &str, options: &str) -> Vec<String> {
-    let of = |pid: &str| format!("\"$(readlink /proc/{pid}/ns/{kind})\"");
-    vec![
-        format!("unshare {options} sleep 60 & p=$!"),
-        format!(
-            "until [ {} != {} ]; do kill -0 $p; done",
-            of("$p"),
-            of("$$")
-        ),
-        format!("for m in uid_map gid_map; do echo 0 {base} {COUNT} > /proc/$p/$m; done"),
-    ]
-}
-
-/// The command that ends it.
-pub const SHELL_END: &str = "kill $p; wait $p || :";
-
 fn explained(errno: Errno) -> Error {
     let error = Error::sys("make a user namespace", errno);
     match errno {

@@ -1,11 +1,14 @@
 //! A cable: a veth pair from a bridge of the host into a subhost's namespace, from its making to its end.
 
-use super::netns::{self, Found};
-use super::present::Cabled;
+use super::named::{self, Found};
+use super::netns::left_alone;
 use super::socket::Socket;
 use super::{Link, Network, inside};
-use crate::base::error::{Doing, Errno, Error, Result, shown};
-use crate::config::Cable;
+use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
+use crate::config;
+use crate::kernel::mountinfo::Mark;
+use crate::plan::steps::cable::{Cable, host_mac};
+use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -24,16 +27,132 @@ pub(super) struct Discarded {
     alias: String,
 }
 
+/// What bears the name of a cable's host end.
+enum Cabled {
+    /// Nothing.
+    Nothing,
+    /// The cable.
+    Ours(Link),
+    /// What it is, in words.
+    Foreign(String),
+}
+
+impl Act<&mut Network> for Cable {
+    fn check(&self, network: &mut Network, _: &[Step]) -> Result<()> {
+        if crate::kernel::privilege::has_entered() {
+            let what = format!(
+                "cannot make the cable {}: cables need root",
+                self.cable.host
+            );
+            return Err(Error::new(Exit::Failed, what)
+                .hint("leave BRIDGES away: an ordinary user has NET=user, NET=host, or lo alone"));
+        }
+        match &self.cable.bridge {
+            Some(bridge) => network.bridge(bridge).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn present(&self, network: &mut Network, asked: Asked<'_>) -> Result<Presence> {
+        match asked.frozen {
+            true => network.cable_still_present(self),
+            false => network.cable_present(self),
+        }
+    }
+
+    fn act(&self, network: &mut Network) -> Result<()> {
+        network.make_cable(self)
+    }
+
+    fn undo(&self, network: &mut Network, _: Option<&Mark>, how: Thoroughly) -> Result<()> {
+        match network.find_cable(self)? {
+            Cabled::Nothing => Ok(()),
+            Cabled::Foreign(what) => Err(left_alone(&what)),
+            Cabled::Ours(link) => network.remove_cable(&self.netns, link, how.wait),
+        }
+    }
+}
+
 impl Network {
-    pub(super) fn cable(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
-        let made = self
-            .add_cable(name, alias, cable)
-            .and_then(|()| self.configure(name, alias, cable));
+    pub(super) fn cable_present(&mut self, step: &Cable) -> Result<Presence> {
+        Ok(match self.find_cable(step)? {
+            Cabled::Nothing => Presence::Absent,
+            Cabled::Ours(_) => Presence::Ours,
+            Cabled::Foreign(what) => Presence::Foreign(what),
+        })
+    }
+
+    /// Is a cable that was made still there? Its address, which no other has, tells for a tenth of what a
+    /// look at the link costs; where that was changed, the link does.
+    fn cable_still_present(&mut self, step: &Cable) -> Result<Presence> {
+        let cable = &step.cable;
+        let host = self.netlink.host()?;
+        match host.address(&cable.host) {
+            Ok(None) => Ok(Presence::Absent),
+            Ok(Some(address)) if address == host_mac(cable.mac) => Ok(Presence::Ours),
+            _ => self.cable_present(step),
+        }
+    }
+
+    /// What bears the name of a cable's host end.
+    fn find_cable(&mut self, step: &Cable) -> Result<Cabled> {
+        let Cable {
+            netns,
+            alias,
+            cable,
+        } = step;
+        let Some(link) = self.host_end(cable)? else {
+            return Ok(Cabled::Nothing);
+        };
+        let ours = link.kind == "veth"
+            && (link.alias == *alias
+                || (link.alias.is_empty() && self.is_peer(netns, cable, &link)?));
+        if ours {
+            return Ok(Cabled::Ours(link));
+        }
+        let kind = if link.kind.is_empty() {
+            "device"
+        } else {
+            &link.kind
+        };
+        let alias = match link.alias.as_str() {
+            "" => String::new(),
+            alias => format!(" (alias {})", shown(alias)),
+        };
+        Ok(Cabled::Foreign(format!(
+            "a link {} exists already: {kind}{alias}",
+            cable.host
+        )))
+    }
+
+    fn host_end(&mut self, cable: &config::Cable) -> Result<Option<Link>> {
+        let host = self.netlink.host()?;
+        let doing = || format!("look for the link {}", cable.host);
+        // Mostly there is none, and that is told for less.
+        match host.index(&cable.host).doing(doing)? {
+            None => Ok(None),
+            Some(_) => self.netlink.link(&host, &cable.host).doing(doing),
+        }
+    }
+
+    /// Is the inner end of `cable` the peer of `host`?
+    fn is_peer(&mut self, name: &str, cable: &config::Cable, host: &Link) -> Result<bool> {
+        let Found::Namespace(namespace) = named::find(name)? else {
+            return Ok(false);
+        };
+        let handle = self.netlink.inner(name, &namespace)?;
+        let inner = self.netlink.link(&handle, &cable.inner);
+        let inner = inner.doing(|| format!("look for the link {}", cable.inner))?;
+        Ok(inner.is_some_and(|inner| inner.peer == Some(host.index)))
+    }
+
+    fn make_cable(&mut self, step: &Cable) -> Result<()> {
+        let made = self.add_cable(step).and_then(|()| self.configure(step));
         match made {
             // Also where only the answer was lost. What has the name already is not ours.
             Err(error) if error.errno != Some(Errno::EEXIST) => {
-                let left = match self.find_cable(name, alias, cable) {
-                    Ok(Cabled::Ours(link)) => self.remove_cable(name, link, true),
+                let left = match self.find_cable(step) {
+                    Ok(Cabled::Ours(link)) => self.remove_cable(&step.netns, link, true),
                     other => other.map(drop),
                 };
                 Err(error.also(left.err()))
@@ -42,12 +161,15 @@ impl Network {
         }
     }
 
-    fn add_cable(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
+    fn add_cable(&mut self, step: &Cable) -> Result<()> {
+        let Cable {
+            netns: name, cable, ..
+        } = step;
         let bridge = match &cable.bridge {
             Some(bridge) => Some(self.bridge(bridge)?),
             None => None,
         };
-        let namespace = netns::open(name)?;
+        let namespace = named::open(name)?;
         let host = self.netlink.host()?;
         let add = |this: &Self| {
             // Ports of subhosts that have been stopped are the bridge's until the kernel takes them away.
@@ -65,7 +187,7 @@ impl Network {
         };
         add(self)
             .or_else(|errno| match errno {
-                Errno::EEXIST if self.remove_discarded(name, alias, cable)? => add(self),
+                Errno::EEXIST if self.remove_discarded(step)? => add(self),
                 _ => Err(errno),
             })
             .map_err(|errno| {
@@ -81,12 +203,12 @@ impl Network {
 
     /// Takes away a cable of ours that has lost the name of its host end and still has the inner one:
     /// a run was killed between that and removing the namespace. False if it is not that.
-    fn remove_discarded(
-        &mut self,
-        name: &str,
-        alias: &str,
-        cable: &Cable,
-    ) -> std::result::Result<bool, Errno> {
+    fn remove_discarded(&mut self, step: &Cable) -> std::result::Result<bool, Errno> {
+        let Cable {
+            netns: name,
+            alias,
+            cable,
+        } = step;
         let fail = |error: Error| error.errno.unwrap_or(Errno::EEXIST);
         let host = self.netlink.host().map_err(fail)?;
         let inner = self.handle(name).map_err(fail)?;
@@ -95,19 +217,24 @@ impl Network {
             return Ok(false);
         };
         let links = self.netlink.links(&host, false)?;
-        let ours = |link: &&Link| link.index == index && link.alias == alias;
+        let ours = |link: &&Link| link.index == index && link.alias == *alias;
         match links.iter().find(ours) {
             Some(link) => self.netlink.delete(&host, link.index).map(|()| true),
             None => Ok(false),
         }
     }
 
-    fn configure(&mut self, name: &str, alias: &str, cable: &Cable) -> Result<()> {
+    fn configure(&mut self, step: &Cable) -> Result<()> {
+        let Cable {
+            netns: name,
+            alias,
+            cable,
+        } = step;
         let host = self.netlink.host()?;
         if cable.bridge.is_some() {
             without_ipv6(&cable.host);
         }
-        let namespace = netns::open(name)?;
+        let namespace = named::open(name)?;
         let inside = self.inside(name, &namespace)?;
         let mut addresses = &cable.addresses[..];
         let doing = |cidr| move || format!("give {} the address {cidr}", cable.inner);
@@ -141,7 +268,7 @@ impl Network {
     }
 
     /// Takes away a cable of ours by its host end.
-    pub(super) fn remove_cable(&mut self, netns: &str, link: Link, wait: bool) -> Result<()> {
+    fn remove_cable(&mut self, netns: &str, link: Link, wait: bool) -> Result<()> {
         let host = self.netlink.host()?;
         if !wait && self.has_peer_in(netns, &link)? && self.discard(&host, &link).is_ok() {
             self.discarded.push(Discarded {
@@ -193,7 +320,7 @@ impl Network {
 
     /// Is the other end in the namespace `name`, where we put it? Only then does it go with it.
     fn has_peer_in(&mut self, name: &str, link: &Link) -> Result<bool> {
-        let Found::Namespace(namespace) = netns::find(name)? else {
+        let Found::Namespace(namespace) = named::find(name)? else {
             return Ok(false);
         };
         let host = self.netlink.host()?;

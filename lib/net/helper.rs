@@ -5,10 +5,11 @@
 use super::Network;
 use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::base::name::Name;
+use crate::kernel::mountinfo::Mark;
 use crate::kernel::packets::{Go, send, sockets};
 use crate::kernel::proc::{self, Identity};
-use crate::net::netns;
-use crate::plan::Presence;
+use crate::plan::steps::helper::{Carrier, Helper, KNOWN};
+use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
 use crate::state::State;
 use crate::sys;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -20,94 +21,45 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Where queries for names go inside: the helper hands them to the host's name server.
-pub const DNS: &str = "10.0.2.3";
-
-/// Those that are known, the better first. `NETNS` stands for the namespace.
-const KNOWN: [&[&str]; 2] = [
-    &[
-        "/usr/bin/pasta",
-        "--foreground",
-        "--quiet",
-        "--config-net",
-        "--no-map-gw",
-        "--tcp-ports",
-        "none",
-        "--udp-ports",
-        "none",
-        "--tcp-ns",
-        "none",
-        "--udp-ns",
-        "none",
-        "--dns-forward",
-        DNS,
-        "--netns-only",
-        "--netns",
-        "NETNS",
-    ],
-    &[
-        "/usr/bin/slirp4netns",
-        "--configure",
-        "--disable-host-loopback",
-        "--netns-type=path",
-        "NETNS",
-        "eth0",
-    ],
-];
-
 /// How long a helper may take to set up its link.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The command line of the helper that this host has.
-///
-/// # Errors
-/// It has none.
-pub(super) fn command_line(netns: &str) -> Result<Vec<String>> {
-    let is_there = |line: &&&[&str]| {
+/// The program that carries a user's network on this host; none if it has nothing for that.
+pub fn carrier() -> Option<&'static Carrier> {
+    let is_there = |line: &&Carrier| {
         let meta = std::fs::metadata(line[0]);
         meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     };
-    let Some(line) = KNOWN.iter().find(is_there) else {
+    KNOWN.into_iter().find(is_there)
+}
+
+fn must_have_carrier() -> Result<&'static Carrier> {
+    carrier().ok_or_else(|| {
         let what = "NET=user needs pasta or slirp4netns, and neither is in /usr/bin";
-        return Err(Error::new(Exit::Failed, what)
-            .hint("Debian and Ubuntu: apt install passt, or slirp4netns"));
-    };
-    let path = netns::path(netns).to_string_lossy().into_owned();
-    let word = |word: &&str| match *word {
-        "NETNS" => path.clone(),
-        word => word.to_owned(),
-    };
-    Ok(line.iter().map(word).collect())
+        Error::new(Exit::Failed, what).hint("Debian and Ubuntu: apt install passt, or slirp4netns")
+    })
 }
 
-/// What must hold before a helper is started.
-///
-/// # Errors
-/// There is none, or it could not work.
-pub(super) fn check(netns: &str) -> Result<()> {
-    if !crate::kernel::privilege::has_entered() {
-        let what = "NET=user is for ordinary users: root has cables";
-        return Err(Error::new(Exit::Failed, what).hint("NET=private, and BRIDGES"));
-    }
-    command_line(netns)?;
-    let tun = Path::new("/dev/net/tun");
-    let opened = File::options().read(true).write(true).open(tun);
-    match opened.doing(|| "use /dev/net/tun for NET=user") {
-        Err(error) if error.errno == Some(Errno::EACCES) => {
-            Err(error.hint("root lets users do so: chmod 666 /dev/net/tun"))
+impl Act<&mut Network> for Helper {
+    fn check(&self, _: &mut Network, _: &[Step]) -> Result<()> {
+        if !crate::kernel::privilege::has_entered() {
+            let what = "NET=user is for ordinary users: root has cables";
+            return Err(Error::new(Exit::Failed, what).hint("NET=private, and BRIDGES"));
         }
-        Err(error) => Err(error.hint("root: modprobe tun")),
-        Ok(_) => Ok(()),
+        must_have_carrier()?;
+        let tun = Path::new("/dev/net/tun");
+        let opened = File::options().read(true).write(true).open(tun);
+        match opened.doing(|| "use /dev/net/tun for NET=user") {
+            Err(error) if error.errno == Some(Errno::EACCES) => {
+                Err(error.hint("root lets users do so: chmod 666 /dev/net/tun"))
+            }
+            Err(error) => Err(error.hint("root: modprobe tun")),
+            Ok(_) => Ok(()),
+        }
     }
-}
 
-fn state_of(netns: &str) -> Result<State> {
-    Ok(State::of(&Name::new(netns)?))
-}
-
-impl Network {
-    pub(super) fn helper_present(&mut self, netns: &str) -> Result<Presence> {
-        let Some(helper) = state_of(netns)?.helper()? else {
+    fn present(&self, _: &mut Network, _: Asked<'_>) -> Result<Presence> {
+        let Some(helper) = state_of(&self.netns)?.helper()? else {
             return Ok(Presence::Absent);
         };
         let alive = helper.alive().doing(|| "tell whether the helper lives")?;
@@ -117,9 +69,24 @@ impl Network {
         })
     }
 
+    fn act(&self, network: &mut Network) -> Result<()> {
+        network.start_helper(self)
+    }
+
+    fn undo(&self, _: &mut Network, _: Option<&Mark>, _: Thoroughly) -> Result<()> {
+        end_helper(&self.netns)
+    }
+}
+
+fn state_of(netns: &str) -> Result<State> {
+    Ok(State::of(&Name::new(netns)?))
+}
+
+impl Network {
     /// Starts the helper, and waits until it has made a way out.
-    pub(super) fn start_helper(&mut self, netns: &str) -> Result<()> {
-        let line = command_line(netns)?;
+    fn start_helper(&mut self, helper: &Helper) -> Result<()> {
+        let netns = &helper.netns;
+        let line = helper.command_line(must_have_carrier()?);
         let state = state_of(netns)?;
         let (socket, theirs) = sockets("the helper")?;
         // What it says is for us if it fails. Later it is lost: a pipe that it holds both ends of neither
@@ -180,24 +147,24 @@ impl Network {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
+}
 
-    pub(super) fn end_helper(&mut self, netns: &str) -> Result<()> {
-        let state = state_of(netns)?;
-        let Some(helper) = state.helper()? else {
-            return Ok(());
-        };
-        let alive = helper.alive().doing(|| "tell whether the helper lives")?;
-        if let Some(pidfd) = alive {
-            // pasta is PID 1 of a namespace of its own, and hears nothing else.
-            let _ = sys::pidfd_kill(&pidfd, nix::libc::SIGKILL);
-            if !proc::wait(&pidfd, Some(PATIENCE)) {
-                return Err(Error::new(
-                    Exit::TimedOut,
-                    "the network's helper does not end on KILL",
-                ));
-            }
+fn end_helper(netns: &str) -> Result<()> {
+    let state = state_of(netns)?;
+    let Some(helper) = state.helper()? else {
+        return Ok(());
+    };
+    let alive = helper.alive().doing(|| "tell whether the helper lives")?;
+    if let Some(pidfd) = alive {
+        // pasta is PID 1 of a namespace of its own, and hears nothing else.
+        let _ = sys::pidfd_kill(&pidfd, nix::libc::SIGKILL);
+        if !proc::wait(&pidfd, Some(PATIENCE)) {
+            return Err(Error::new(
+                Exit::TimedOut,
+                "the network's helper does not end on KILL",
+            ));
         }
-        state.forget_helper();
-        Ok(())
     }
+    state.forget_helper();
+    Ok(())
 }

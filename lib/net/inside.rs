@@ -2,7 +2,7 @@
 //! socket, and with it of its namespace, only a grace period after it was closed. A stop right after a start would
 //! find the namespace alive, and look through all processes for who is in it.
 
-use super::netns;
+use super::named;
 use crate::base::error::{Errno, IntoErrno};
 use crate::config::Cidr;
 use crate::sys;
@@ -26,7 +26,7 @@ impl Inside {
     /// # Errors
     /// It cannot be joined.
     pub(super) fn of(namespace: &OwnedFd) -> Result<Self, Errno> {
-        netns::within(namespace, plain).map(Self)
+        named::within(namespace, plain).map(Self)
     }
 
     /// The cookie of the namespace, which no other gets again; 0 before Linux 5.14.
@@ -71,7 +71,7 @@ fn plain() -> Result<OwnedFd, Errno> {
 /// # Errors
 /// Some may be left.
 pub(super) fn silence(namespace: &OwnedFd) -> Result<(), Errno> {
-    netns::within(namespace, || {
+    named::within(namespace, || {
         let socket = plain()?;
         for link in with_ipv6()? {
             // Too small for it: there is none any more (net/ipv6/addrconf.c). To disable it is said in a file, and who

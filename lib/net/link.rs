@@ -3,7 +3,6 @@
 //! Of the fifty attributes that a link has we know six, so only these are looked at: rtnetlink would
 //! parse them all, statistics of every protocol too, which takes longer than the kernel needs to tell.
 
-use crate::config::Mac;
 use rtnetlink::packet_core::NlasIterator;
 
 /// A link as we look at it.
@@ -89,12 +88,4 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0);
     String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
-}
-
-/// The host end's address: high, so that a bridge, which takes the lowest of its members', does
-/// not change its own when a cable comes or goes.
-pub fn host_mac(inner: Mac) -> Mac {
-    let [_, rest @ ..] = inner.0;
-    let [b, c, d, e, f] = rest;
-    Mac([0xfe, b, c, d, e, f])
 }

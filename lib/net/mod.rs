@@ -1,27 +1,22 @@
-//! Networks: from settings to steps, and each step's present, act, undo and shell form. The host's
-//! own links, and whatever is not exactly what a plan makes, are never touched.
+//! Networks: what each kind of step of a network means to the kernel. The host's own links, and whatever is not exactly what a plan makes, are never touched.
 
 mod cable;
-pub mod helper;
+mod helper;
 mod inside;
 mod link;
+pub mod named;
 mod netlink;
-pub mod netns;
-mod present;
-pub mod shell;
+mod netns;
+mod routes;
 mod socket;
 
-pub use link::{Link, host_mac};
+pub use helper::carrier;
+pub use link::Link;
 
 use crate::base::error::{Doing, Errno, Error, Exit, Result};
-use crate::config::Cable;
-use crate::kernel::processor::elsewhere;
-use crate::plan::{Planned, Step};
 use cable::Discarded;
 use inside::Inside;
 use netlink::Netlink;
-use netns::Found;
-use present::Cabled;
 use socket::Socket;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -43,31 +38,6 @@ impl Network {
     /// Opens nothing yet: a subhost whose network is the host's needs nothing.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// What must hold before anything is touched: bridges exist and are bridges.
-    ///
-    /// # Errors
-    /// `Failed` with the command that makes the bridge.
-    pub fn check(&mut self, step: &Step) -> Result<()> {
-        match step {
-            Step::Cable { cable, .. } if crate::kernel::privilege::has_entered() => {
-                let what = format!("cannot make the cable {}: cables need root", cable.host);
-                Err(Error::new(Exit::Failed, what).hint(
-                    "leave BRIDGES away: an ordinary user has NET=user, NET=host, or lo alone",
-                ))
-            }
-            Step::Cable {
-                cable:
-                    Cable {
-                        bridge: Some(bridge),
-                        ..
-                    },
-                ..
-            } => self.bridge(bridge).map(drop),
-            Step::Helper { netns } => helper::check(netns),
-            _ => Ok(()),
-        }
     }
 
     fn bridge(&mut self, name: &str) -> Result<u32> {
@@ -93,52 +63,8 @@ impl Network {
         }
     }
 
-    /// Does the step; what it makes is not there yet. If it fails it leaves nothing.
-    ///
-    /// # Errors
-    /// The failed request with its object.
-    pub fn act(&mut self, step: &Step) -> Result<()> {
-        match step {
-            Step::Netns { name, ids } => {
-                let namespace = netns::make(name, *ids)?;
-                let up = self.inside(name, &namespace).and_then(|inside| {
-                    let up = inside.up("lo");
-                    up.doing(|| format!("bring up lo in {name}"))
-                });
-                if up.is_err() {
-                    self.let_go(name);
-                    let _ = netns::remove(name);
-                }
-                up
-            }
-            Step::Cable {
-                netns,
-                alias,
-                cable,
-            } => self.cable(netns, alias, cable),
-            Step::Helper { netns } => self.start_helper(netns),
-            Step::Routes {
-                netns,
-                gateways,
-                routes,
-            } => {
-                let handle = self.handle(netns)?;
-                let defaults = gateways.iter().map(|gateway| (None, *gateway));
-                let others = routes.iter().map(|(net, gateway)| (Some(*net), *gateway));
-                for (to, gateway) in defaults.chain(others) {
-                    let net = to.map_or("default".into(), |net| net.to_string());
-                    self.netlink
-                        .add_route(&handle, to, gateway)
-                        .doing(|| format!("add the route {net} via {gateway}"))?;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn handle(&mut self, name: &str) -> Result<Rc<Socket>> {
-        let namespace = netns::open(name)?;
+        let namespace = named::open(name)?;
         self.netlink.inner(name, &namespace)
     }
 
@@ -158,55 +84,6 @@ impl Network {
     fn let_go(&mut self, name: &str) {
         self.netlink.close(name);
         self.inside.remove(name);
-    }
-
-    /// Takes away what the step made, if it is there and ours. `wait`: until the kernel has done
-    /// with it; else its name is free and the kernel takes the rest in its own time, which for a
-    /// veth is an RCU barrier later.
-    ///
-    /// # Errors
-    /// The failed request; something foreign in its place.
-    pub fn undo(&mut self, planned: Planned, wait: bool) -> Result<()> {
-        let left_alone = |what| {
-            Err(Error::new(
-                Exit::Failed,
-                format!("left alone what is not ours: {what}"),
-            ))
-        };
-        match planned.step {
-            Step::Netns { name, .. } => {
-                let found = netns::find(name)?;
-                // Its cables are gone by now, so only its mark can tell that it is not ours.
-                if let (Some(mark), Found::Namespace(namespace)) = (planned.mark, &found)
-                    && !self.is_marked(name, namespace, mark)?
-                {
-                    let path = netns::path(name);
-                    let what = format!("{} is another one by now", path.display());
-                    let deleted = self.delete_discarded();
-                    return left_alone(what).map_err(|error| error.also(deleted.err()));
-                }
-                self.let_go(name);
-                elsewhere(|| {
-                    let removed = netns::remove(name);
-                    if let Found::Namespace(namespace) = &found {
-                        self.silence_discarded(namespace);
-                    }
-                    drop(found);
-                    removed
-                })
-            }
-            Step::Cable {
-                netns,
-                alias,
-                cable,
-            } => match self.find_cable(netns, alias, cable)? {
-                Cabled::Nothing => Ok(()),
-                Cabled::Foreign(what) => left_alone(what),
-                Cabled::Ours(link) => self.remove_cable(netns, link, wait),
-            },
-            Step::Helper { netns } => self.end_helper(netns),
-            _ => Ok(()),
-        }
     }
 
     /// All links of the host by name, with what went through them or without. With a thousand subhosts the
@@ -239,7 +116,7 @@ impl Network {
 /// # Errors
 /// A namespace or a socket cannot be had.
 pub fn probe() -> Result<[std::result::Result<(), Errno>; 2]> {
-    let socket = netns::within_new(Socket::open).doing(|| "make a network namespace")?;
+    let socket = named::within_new(Socket::open).doing(|| "make a network namespace")?;
     let netlink = Netlink::default();
     Ok([
         netlink.add_bridge(&socket, "bridge"),

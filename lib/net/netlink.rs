@@ -1,11 +1,12 @@
 //! The requests that we make of rtnetlink (`rtnetlink(7)`): one short method each, on sockets to the
 //! host's namespace and to those of subhosts. Messages are built by the crate rtnetlink.
 
-use super::link::{Link, host_mac};
-use super::netns;
+use super::link::Link;
+use super::named;
 use super::socket::Socket;
 use crate::base::error::{Doing, Errno, Result};
 use crate::config::{Cable, Cidr};
+use crate::plan::steps::cable::host_mac;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{
@@ -53,7 +54,7 @@ impl Netlink {
         if let Some(socket) = self.inner.get(name) {
             return Ok(socket.clone());
         }
-        let socket = netns::within(namespace, Socket::open)
+        let socket = named::within(namespace, Socket::open)
             .doing(|| format!("open a netlink socket in the namespace {name}"))?;
         let socket = Rc::new(socket);
         self.inner.insert(name.to_owned(), socket.clone());

@@ -1,6 +1,68 @@
 //! The law of doing and undoing steps: the first failure undoes what was done, and undoing never stops.
 
+use super::Step;
 use crate::base::error::{Error, Result};
+use crate::kernel::mountinfo::{Mark, Mount, Table};
+
+/// What is known of a step when it is asked whether what it makes is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What the kernel calls what the step made, if it is recorded.
+    pub mark: Option<&'a Mark>,
+    /// All steps of its plan.
+    pub all: &'a [Step],
+    /// The plan is frozen: what has the right name was made by it. Else only what is whole and exact is ours.
+    pub frozen: bool,
+}
+
+/// How thoroughly something is taken away.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Thoroughly {
+    /// What stays busy is detached (`MNT_DETACH`) and told of.
+    pub detach: bool,
+    /// Until the kernel has done with it; else its name is free, and the kernel takes the rest in its own time.
+    pub wait: bool,
+}
+
+/// What a room does for one kind of step. `W` is what it works with: the mount table, sockets, a state.
+pub trait Act<W> {
+    /// What must hold before anything is touched: sources exist, are what they should be, and are used by nobody
+    /// else. `all` are the steps of the plan.
+    ///
+    /// # Errors
+    /// The missing or busy object, with the remedy.
+    fn check(&self, _with: W, _all: &[Step]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Is what the step makes there? The one opinion on that.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    fn present(&self, with: W, asked: Asked<'_>) -> Result<Presence>;
+
+    /// Does the step; what it makes is not there yet. If it fails it leaves nothing.
+    ///
+    /// # Errors
+    /// The failed call with its object.
+    fn act(&self, with: W) -> Result<()>;
+
+    /// Takes away what the step made, if it is there and ours.
+    ///
+    /// # Errors
+    /// What stays busy, with its holders; something foreign in its place.
+    fn undo(&self, with: W, mark: Option<&Mark>, how: Thoroughly) -> Result<()>;
+
+    /// The mark of what the step made.
+    fn mark(&self, _with: W) -> Option<Mark> {
+        None
+    }
+
+    /// The mount that the step made, if it makes one and that is there.
+    fn mount_in<'t>(&self, _with: W, _mark: Option<&Mark>, _table: &'t Table) -> Option<&'t Mount> {
+        None
+    }
+}
 
 /// Is what a step makes there?
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,130 +4,26 @@
 //! Pure: no kernel, no clock. What a step means to the kernel is in `root` and `net`; here it is
 //! only ordered, frozen and shown.
 
+mod frozen;
 mod law;
 mod net;
 mod root;
+pub mod steps;
 
-pub use law::{Presence, apply, undo_all};
+pub use law::{Act, Asked, Presence, Thoroughly, apply, undo_all};
 pub use net::steps as net_steps;
 pub use root::steps as root_steps;
+pub use steps::Step;
 
-use crate::base::error::shown;
-use crate::base::error::{Error, Exit, Result};
+use crate::base::name::Name;
 use crate::base::paths;
-use crate::config::Net;
-use crate::config::{Cable, Cidr, Config, Phase};
+use crate::config::{Config, Net, Phase};
 use crate::kernel::mountinfo::Mark;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// One thing that is made, and that can be found and taken away again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Step {
-    /// A directory, made if missing; never removed where `keep`.
-    Directory {
-        /// Where.
-        path: PathBuf,
-        /// It stays when the step is undone.
-        keep: bool,
-    },
-    /// The exclusive use of a writable layer or image, among all subhosts of the host.
-    Claim {
-        /// The directory or file.
-        path: PathBuf,
-    },
-    /// A file with a file system, on a loop device.
-    Image {
-        /// The file.
-        file: PathBuf,
-        /// Where it is mounted.
-        at: PathBuf,
-        /// Number of the partition; none: the whole file.
-        partition: Option<u32>,
-        /// File system type; none: by its superblock.
-        fstype: Option<String>,
-        /// Options of the file system.
-        options: Option<String>,
-        /// Attached and mounted read-only.
-        read_only: bool,
-    },
-    /// A check: the directory `path` exists below `at` and no link leads to it.
-    Within {
-        /// The image.
-        file: PathBuf,
-        /// Where it is mounted.
-        at: PathBuf,
-        /// The directory.
-        path: PathBuf,
-    },
-    /// A tmpfs.
-    Tmpfs {
-        /// Where.
-        at: PathBuf,
-        /// Bytes that it may hold; none: half of the host's memory.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        size: Option<u64>,
-    },
-    /// An overlay.
-    Overlay {
-        /// Layers, topmost first.
-        lowers: Vec<PathBuf>,
-        /// Writable layer and work directory; none: the overlay is read-only.
-        upper: Option<(PathBuf, PathBuf)>,
-        /// Where.
-        at: PathBuf,
-        /// First of the host's ids that its files have there, from 0 on; none: their own.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        ids: Option<u32>,
-    },
-    /// A recursive bind whose content takes mounts from the source and gives none back.
-    Rbind {
-        /// The tree.
-        source: PathBuf,
-        /// Where.
-        at: PathBuf,
-        /// With all submounts.
-        read_only: bool,
-        /// As of an overlay.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        ids: Option<u32>,
-    },
-    /// A named network namespace with `lo` up.
-    Netns {
-        /// Its name in /run/netns.
-        name: String,
-        /// First id of the user namespace that it belongs to; none: the host's.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        ids: Option<u32>,
-    },
-    /// A veth pair between the host and a named namespace, with the inner end's addresses.
-    Cable {
-        /// The namespace.
-        netns: String,
-        /// Marks it as ours: the alias of the host end.
-        alias: String,
-        /// The pair.
-        cable: Cable,
-    },
-    /// A process that carries what goes in and out of a named namespace.
-    Helper {
-        /// The namespace.
-        netns: String,
-    },
-    /// Routes inside a named namespace.
-    Routes {
-        /// The namespace.
-        netns: String,
-        /// Default gateways.
-        gateways: Vec<IpAddr>,
-        /// Network and gateway.
-        routes: Vec<(Cidr, IpAddr)>,
-    },
-}
 
 /// A step of a plan, with the mark of what it made if that is known.
 #[derive(Debug, Clone, Copy)]
@@ -138,30 +34,67 @@ pub struct Planned<'a> {
     pub mark: Option<&'a Mark>,
 }
 
-/// The half of a subhost that a plan makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// Whose a plan is: what it makes is there for this.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Half {
-    /// Its root file system.
-    Root,
-    /// Its network.
-    Net,
+pub enum Owner {
+    /// A subhost.
+    Subhost(Name),
+    /// A described bridge, by the name of its link.
+    Bridge(String),
 }
 
-impl Half {
-    /// As messages name it.
-    pub fn as_str(self) -> &'static str {
+impl Owner {
+    /// The name of its directory among the states. No subhost can be called as a bridge's.
+    pub fn id(&self) -> Cow<'_, str> {
         match self {
-            Half::Root => "root",
-            Half::Net => "network",
+            Owner::Subhost(name) => name.as_str().into(),
+            Owner::Bridge(link) => format!("{link}.bridge").into(),
         }
     }
 }
 
-/// The version of the frozen form; another one is refused.
-pub const FORMAT: u32 = 1;
+/// The part of its owner that a plan makes. Each has a frozen plan of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Its root file system.
+    Root,
+    /// Its network.
+    Net,
+    /// What was added while it ran, and ends with its processes.
+    Live,
+}
 
-/// Everything that bringing up or taking down one half of a subhost needs to know. What is up is
+impl Part {
+    /// All of them, in the order of making.
+    pub const ALL: [Part; 3] = [Part::Root, Part::Net, Part::Live];
+    /// Those that settings make, in the order of making.
+    pub const SETTLED: [Part; 2] = [Part::Root, Part::Net];
+
+    /// As messages name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Part::Root => "root",
+            Part::Net => "network",
+            Part::Live => "live additions",
+        }
+    }
+
+    /// The file of its frozen plan in the state's directory.
+    pub fn file(self) -> &'static str {
+        match self {
+            Part::Root => "root.plan",
+            Part::Net => "net.plan",
+            Part::Live => "live.plan",
+        }
+    }
+}
+
+/// The version of the frozen form. The one before is read as well; others are refused and left untouched.
+pub const FORMAT: u32 = 2;
+
+/// Everything that bringing up or taking down one part of a subhost needs to know. What is up is
 /// what its frozen plan says, whatever became of the config since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -171,10 +104,10 @@ pub struct Plan {
     pub boot: String,
     /// $SUBHOST.
     pub tree: PathBuf,
-    /// The subhost's name.
-    pub name: String,
-    /// Which half.
-    pub half: Half,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Which part of that.
+    pub part: Part,
     /// `overlay`, `rbind`, `image`; or `private`, `host`, `netns:NAME`.
     pub kind: String,
     /// In the order of making.
@@ -213,68 +146,24 @@ impl Plan {
         })
     }
 
+    /// How it is asked whether what one of its steps makes is there. `frozen`: it is the frozen plan, not what the
+    /// settings want.
+    pub fn asked<'a>(&'a self, mark: Option<&'a Mark>, frozen: bool) -> Asked<'a> {
+        Asked {
+            mark,
+            all: &self.steps,
+            frozen,
+        }
+    }
+
+    /// The network namespace that it makes.
+    pub fn namespace(&self) -> Option<&str> {
+        self.steps.first().and_then(Step::namespace)
+    }
+
     /// Would the other plan make the same?
     pub fn makes_the_same(&self, other: &Plan) -> bool {
         self.steps == other.steps && self.kind == other.kind && self.live == other.live
-    }
-
-    /// The frozen form: JSON.
-    ///
-    /// # Errors
-    /// A path that is not UTF-8 (a config cannot name one).
-    pub fn to_text(&self) -> Result<String> {
-        let text = serde_json::to_string(self);
-        text.map_err(|e| Error::new(Exit::Invalid, format!("cannot freeze the plan: {e}")))
-    }
-
-    /// Reads the frozen form.
-    ///
-    /// # Errors
-    /// `Invalid` for another format or a damaged file.
-    pub fn from_text(text: &str) -> Result<Self> {
-        let damaged = |why: String| {
-            Error::new(
-                Exit::Invalid,
-                format!("the frozen plan cannot be read: {why}"),
-            )
-        };
-        let other = |format: u32| {
-            damaged(format!(
-                "it has format {format}, this version reads {FORMAT}"
-            ))
-        };
-        match serde_json::from_str::<Self>(text) {
-            Ok(plan) if plan.format == FORMAT => Ok(plan),
-            Ok(plan) => Err(other(plan.format)),
-            Err(e) => {
-                #[derive(Deserialize)]
-                struct Version {
-                    format: u32,
-                }
-                match serde_json::from_str::<Version>(text) {
-                    Ok(Version { format }) if format != FORMAT => Err(other(format)),
-                    _ => Err(damaged(e.to_string())),
-                }
-            }
-        }
-    }
-}
-
-/// A step in a few words.
-pub fn title(step: &Step) -> String {
-    match step {
-        Step::Directory { path, .. } | Step::Within { path, .. } => shown(path),
-        Step::Claim { path } => format!("the claim of {}", shown(path)),
-        Step::Image { at, .. }
-        | Step::Tmpfs { at, .. }
-        | Step::Overlay { at, .. }
-        | Step::Rbind { at, .. } => {
-            format!("the mount on {}", shown(at))
-        }
-        Step::Netns { name, .. } => format!("the network namespace {name}"),
-        Step::Cable { cable, .. } => format!("the cable {}", cable.host),
-        Step::Helper { netns } => format!("the helper of the network {netns}"),
-        Step::Routes { netns, .. } => format!("routes in {netns}"),
     }
 }
 
@@ -287,19 +176,21 @@ pub struct Here<'a> {
     pub boot: &'a str,
 }
 
-/// The plan of one half as the settings want it. `ids`: the first id of its user namespace.
-pub fn plan(config: &Config, half: Half, here: Here, ids: Option<u32>) -> Plan {
+/// The plan of one part as the settings want it. `ids`: the first id of its user namespace.
+pub fn plan(config: &Config, part: Part, here: Here, ids: Option<u32>) -> Plan {
     let netns = match &config.net {
         Net::Host => PathBuf::new(),
         Net::Named(name) => paths::netns(name),
         Net::Private(_) => paths::netns(config.name.as_str()),
     };
-    let (kind, steps) = match half {
-        Half::Root => (
+    let (kind, steps) = match part {
+        Part::Root => (
             config.kind().to_owned(),
             root::steps(config, here.state, ids),
         ),
-        Half::Net => (config.settings["NET"].clone(), net::steps(config, ids)),
+        Part::Net => (config.settings["NET"].clone(), net::steps(config, ids)),
+        // No setting adds anything to what runs.
+        Part::Live => (String::new(), Vec::new()),
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut hook_env = BTreeMap::new();
@@ -318,8 +209,8 @@ pub fn plan(config: &Config, half: Half, here: Here, ids: Option<u32>) -> Plan {
         format: FORMAT,
         boot: here.boot.to_owned(),
         tree: config.tree.clone(),
-        name: config.name.to_string(),
-        half,
+        owner: Owner::Subhost(config.name.clone()),
+        part,
         kind,
         steps,
         made: None,
@@ -329,17 +220,5 @@ pub fn plan(config: &Config, half: Half, here: Here, ids: Option<u32>) -> Plan {
         hooks: config.hooks.clone(),
         hook_timeout,
         hook_env,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_format_is_refused() {
-        let error = Plan::from_text("{\"format\": 999}").unwrap_err();
-        assert_eq!(error.exit, Exit::Invalid);
-        assert!(error.what.contains("999"));
     }
 }

@@ -1,6 +1,10 @@
 //! From settings to the steps that make a network. Pure: no kernel.
 
 use super::Step;
+use super::steps::cable::Cable;
+use super::steps::helper::Helper;
+use super::steps::netns::Netns;
+use super::steps::routes::Routes;
 use crate::config::{Config, Net};
 
 /// The steps that make a subhost's network. `ids`: the first id of its user namespace.
@@ -9,26 +13,28 @@ pub fn steps(config: &Config, ids: Option<u32>) -> Vec<Step> {
         return Vec::new();
     };
     let netns = config.name.as_str().to_owned();
-    let mut steps = vec![Step::Netns {
+    let mut steps = vec![Step::from(Netns {
         name: netns.clone(),
         ids,
-    }];
-    steps.extend(private.cables.iter().map(|cable| Step::Cable {
-        netns: netns.clone(),
-        alias: format!("subhost:{netns}:{}", cable.index),
-        cable: cable.clone(),
+    })];
+    steps.extend(private.cables.iter().map(|cable| {
+        Step::from(Cable {
+            netns: netns.clone(),
+            alias: format!("subhost:{netns}:{}", cable.index),
+            cable: cable.clone(),
+        })
     }));
     if private.helper {
-        steps.push(Step::Helper {
+        steps.push(Step::from(Helper {
             netns: netns.clone(),
-        });
+        }));
     }
     if !private.gateways.is_empty() || !private.routes.is_empty() {
-        steps.push(Step::Routes {
+        steps.push(Step::from(Routes {
             netns,
             gateways: private.gateways.clone(),
             routes: private.routes.clone(),
-        });
+        }));
     }
     steps
 }

@@ -11,7 +11,8 @@ use crate::kernel::holders::pids;
 use crate::kernel::mountinfo::Mounts;
 use crate::kernel::proc::{Namespace, Stat};
 use crate::net::{Link, Network};
-use crate::plan::{Half, Plan, Step};
+use crate::plan::steps::cable::Cable;
+use crate::plan::{Part, Plan, Step};
 use crate::state::Group;
 use crate::state::{self, Last};
 use crate::subhost::{Status, Subhost};
@@ -190,8 +191,8 @@ fn leave(processor: Option<usize>) {
 
 /// State of another $SUBHOST's subhost is no row of ours, unless it was asked for.
 fn is_of_this_tree(subhost: &Subhost) -> bool {
-    let is_foreign = |half| matches!(subhost.frozen(half), Err(e) if e.exit == Exit::Invalid);
-    let foreign = [Half::Root, Half::Net].into_iter().any(is_foreign);
+    let is_foreign = |part| matches!(subhost.frozen(part), Err(e) if e.exit == Exit::Invalid);
+    let foreign = Part::SETTLED.into_iter().any(is_foreign);
     !foreign || subhost.has_config()
 }
 
@@ -224,8 +225,8 @@ fn row(
         Ok(other) => (other.as_str(), None),
         Err(error) => ("invalid", Some(error.to_string())),
     };
-    let frozen = |half| subhost.frozen(half).ok().flatten();
-    let (root, net) = (frozen(Half::Root), frozen(Half::Net));
+    let frozen = |part| subhost.frozen(part).ok().flatten();
+    let (root, net) = (frozen(Part::Root), frozen(Part::Net));
     let running = running.ok().flatten();
     let init = running.as_ref().map(|running| &running.init);
     let any_up = root.is_some() || net.is_some();
@@ -255,7 +256,7 @@ fn row(
         },
         last: subhost.state().last(),
         changed: match any_up && whole {
-            true => subhost.changed().ok().map(|halves| !halves.is_empty()),
+            true => subhost.changed().ok().map(|parts| !parts.is_empty()),
             false => None,
         },
         problem,
@@ -303,7 +304,7 @@ fn row(
     row
 }
 
-/// Its status; half built by a command that is at work on it, it is looked at again.
+/// Its status; part built by a command that is at work on it, it is looked at again.
 fn settled(subhost: &Subhost, table: &Mounts, network: &mut Network) -> Result<Status> {
     let mut status = subhost.status_with(table, network);
     let end = Instant::now() + SETTLING;
@@ -326,42 +327,34 @@ fn settled(subhost: &Subhost, table: &Mounts, network: &mut Network) -> Result<S
     status
 }
 
+fn cables(steps: &[Step]) -> impl Iterator<Item = &Cable> {
+    steps.iter().filter_map(|step| match step {
+        Step::Cable(cable) => Some(cable),
+        _ => None,
+    })
+}
+
 fn addresses(steps: &[Step]) -> Vec<String> {
-    let of = |step: &Step| match step {
-        Step::Cable { cable, .. } => {
-            let addresses = cable.addresses.iter();
-            addresses.map(|cidr| cidr.address.to_string()).collect()
-        }
-        _ => Vec::new(),
-    };
-    steps.iter().flat_map(of).collect()
+    let all = cables(steps).flat_map(|step| &step.cable.addresses);
+    all.map(|cidr| cidr.address.to_string()).collect()
 }
 
 fn traffic(plan: &Plan, links: &BTreeMap<String, Link>) -> Vec<Traffic> {
-    let of = |step: &Step| match step {
-        Step::Cable { cable, alias, .. } => {
-            let link = links.get(&cable.host).filter(|link| link.alias == *alias)?;
-            // What the host end sends is what the inside receives.
-            Some(Traffic {
-                link: cable.host.clone(),
-                rx: link.bytes.1,
-                tx: link.bytes.0,
-            })
-        }
-        _ => None,
+    let of = |Cable { cable, alias, .. }: &Cable| {
+        let link = links.get(&cable.host).filter(|link| link.alias == *alias)?;
+        // What the host end sends is what the inside receives.
+        Some(Traffic {
+            link: cable.host.clone(),
+            rx: link.bytes.1,
+            tx: link.bytes.0,
+        })
     };
-    plan.steps.iter().filter_map(of).collect()
+    cables(&plan.steps).filter_map(of).collect()
 }
 
 fn mounts(plan: &Plan) -> Vec<PathBuf> {
-    let of = |step: &Step| match step {
-        Step::Image { at, .. }
-        | Step::Tmpfs { at, .. }
-        | Step::Overlay { at, .. }
-        | Step::Rbind { at, .. } => Some(at.clone()),
-        _ => None,
-    };
-    plan.steps.iter().filter_map(of).collect()
+    let places = plan.steps.iter().filter_map(Step::mount_point);
+    places.map(Path::to_owned).collect()
 }
 
 impl Sum {

@@ -3,10 +3,13 @@
 //! An image is hostile input: its superblock and its partition table are read with bounds, and no
 //! file system is tried that its superblock does not name.
 
-use super::mountinfo::Mount;
+use super::mounted::{Mounted, mount_error, read_only_flag};
 use super::partitions::{Partition, partitions, superblock};
-use super::{mount_error, read_only_flag};
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::kernel::loops::{all_attached, backing_file};
+use crate::kernel::mountinfo::{Mount, Table};
+use crate::plan::Step;
+use crate::plan::steps::image::Image;
 use crate::sys;
 use loopdev::{LoopControl, LoopDevice};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
@@ -16,22 +19,43 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use sys_mount::{FilesystemType, MountFlags};
 
-pub(super) fn check(
-    file: &Path,
-    partition: Option<u32>,
-    fstype: Option<&str>,
-    read_only: bool,
-) -> Result<()> {
-    let opened = open(file, read_only)?;
-    found(file, &opened, partition, fstype)?;
-    if !read_only && let Some(device) = attached_to(file).first() {
-        return Err(Error::new(
-            Exit::Failed,
-            format!("{} is attached to {} already", shown(file), shown(device)),
-        )
-        .hint("two writers destroy a file system; losetup -d it when nobody needs it"));
+impl Mounted for Image {
+    fn at(&self) -> &Path {
+        &self.at
     }
-    Ok(())
+
+    fn makes(&self, mount: &Mount, _: &Table) -> bool {
+        backs(mount, &self.file) && (!self.read_only || mount.is_read_only())
+    }
+
+    fn check(&self, _: &[Step]) -> Result<()> {
+        let file = &self.file;
+        if crate::kernel::privilege::has_entered() {
+            let what = format!(
+                "cannot mount the image {}: loop devices are root's",
+                shown(file)
+            );
+            return Err(Error::new(Exit::Failed, what).hint(
+                "unpack it into a directory (unsquashfs, debugfs rdump), for LOWER or UPPER",
+            ));
+        }
+        let opened = open(file, self.read_only)?;
+        found(self, &opened)?;
+        if !self.read_only
+            && let Some(device) = attached_to(file).first()
+        {
+            return Err(Error::new(
+                Exit::Failed,
+                format!("{} is attached to {} already", shown(file), shown(device)),
+            )
+            .hint("two writers destroy a file system; losetup -d it when nobody needs it"));
+        }
+        Ok(())
+    }
+
+    fn mount(&self) -> Result<()> {
+        mount(self)
+    }
 }
 
 /// Opens the file without following a link in its last part; a FIFO or device is refused.
@@ -71,13 +95,9 @@ struct Found {
     fstype: String,
 }
 
-fn found(
-    file: &Path,
-    opened: &File,
-    partition: Option<u32>,
-    fstype: Option<&str>,
-) -> Result<Found> {
-    let (offset, size) = match partition {
+fn found(image: &Image, opened: &File) -> Result<Found> {
+    let file = &image.file;
+    let (offset, size) = match image.partition {
         None => (0, 0),
         Some(number) => partitions(opened)
             .into_iter()
@@ -91,14 +111,14 @@ fn found(
                 .hint(listed(&partitions(opened)))
             })?,
     };
-    let fstype = match fstype {
+    let fstype = match &image.fstype {
         Some(fstype) if is_no_disk(fstype) => {
             let what = format!("{fstype} is no file system that an image could hold");
             return Err(Error::new(Exit::Invalid, what).hint("IMAGE_FSTYPE"));
         }
-        Some(fstype) => fstype.to_owned(),
+        Some(fstype) => fstype.clone(),
         None => superblock(opened, offset)
-            .ok_or_else(|| unknown(file, opened, partition))?
+            .ok_or_else(|| unknown(image, opened))?
             .to_owned(),
     };
     Ok(Found {
@@ -115,13 +135,16 @@ fn is_no_disk(fstype: &str) -> bool {
     lines.any(|name| name.trim() == fstype)
 }
 
-fn unknown(file: &Path, opened: &File, partition: Option<u32>) -> Error {
+fn unknown(image: &Image, opened: &File) -> Error {
     let error = Error::new(
         Exit::Failed,
-        format!("no file system is recognised in the image {}", shown(file)),
+        format!(
+            "no file system is recognised in the image {}",
+            shown(&image.file)
+        ),
     );
     let parts = partitions(opened);
-    if partition.is_none() && !parts.is_empty() {
+    if image.partition.is_none() && !parts.is_empty() {
         return error.hint(format!(
             "it is partitioned: set IMAGE_PARTITION, {}",
             listed(&parts)
@@ -138,16 +161,17 @@ fn listed(parts: &[Partition]) -> String {
     }
 }
 
-pub(super) fn mount(
-    file: &Path,
-    at: &Path,
-    partition: Option<u32>,
-    fstype: Option<&str>,
-    options: Option<&str>,
-    read_only: bool,
-) -> Result<()> {
+fn mount(image: &Image) -> Result<()> {
+    let Image {
+        file,
+        at,
+        options,
+        read_only,
+        ..
+    } = image;
+    let read_only = *read_only;
     let opened = open(file, read_only)?;
-    let found = found(file, &opened, partition, fstype)?;
+    let found = found(image, &opened)?;
     // The device is kept open until the mount holds it: it clears itself when both are gone.
     let device = attach(&opened, &found, read_only)
         .doing(|| format!("attach the image {} to a loop device", shown(file)))
@@ -160,7 +184,7 @@ pub(super) fn mount(
     let path = device
         .path()
         .ok_or_else(|| Error::sys("tell the name of a loop device", Errno::ENODEV))?;
-    let (flags, data) = parted(options.unwrap_or_default());
+    let (flags, data) = parted(options.as_deref().unwrap_or_default());
     let flags = flags | read_only_flag(read_only);
     let fail = |e: std::io::Error| {
         let what = format!("{} ({})", shown(file), found.fstype);
@@ -243,42 +267,12 @@ fn attached_to(file: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// All loop devices with their backing files, as the kernel shows these.
-pub(super) fn all_attached() -> Vec<(PathBuf, PathBuf)> {
-    let entries = std::fs::read_dir("/sys/block").into_iter().flatten();
-    let mut devices: Vec<(PathBuf, PathBuf)> = entries
-        .filter_map(std::result::Result::ok)
-        .filter_map(|entry| {
-            let device = Path::new("/dev").join(entry.file_name());
-            Some((device, backing_file(&entry.path())?))
-        })
-        .collect();
-    devices.sort();
-    devices
-}
-
-pub(super) fn detach(device: &Path) -> Result<()> {
-    LoopDevice::open(device)
-        .and_then(|opened| opened.detach())
-        .doing(|| format!("detach {}", shown(device)))
-}
-
-/// The file behind a block device of /sys/block; none if it is no loop device or has none.
-pub(super) fn backing_file(block: &Path) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    let mut text = std::fs::read(block.join("loop/backing_file")).ok()?;
-    if text.last() == Some(&b'\n') {
-        text.pop();
-    }
-    Some(PathBuf::from(std::ffi::OsString::from_vec(text)))
-}
-
 /// Is `file` what `mount` shows?
-pub(super) fn backs(mount: &Mount, file: &Path) -> bool {
+fn backs(mount: &Mount, file: &Path) -> bool {
     mount
         .source
         .strip_prefix("/dev/loop")
-        .and_then(|number| backing_file(&Path::new("/sys/block").join(format!("loop{number}"))))
+        .and_then(|number| backing_file(&Path::new("/dev").join(format!("loop{number}"))))
         .is_some_and(|backing| {
             // Deleted, replaced or renamed while it is mounted, it is still what we mounted.
             let mut deleted = file.as_os_str().to_owned();

@@ -3,11 +3,13 @@
 //!
 //! A bind is an id-mapped mount itself; an overlay cannot be one, but its layers can.
 
-use super::attach;
+use super::mounted::{attach, mount_error};
 use crate::base::error::{Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::kernel::mountinfo::Table;
 use crate::kernel::userns;
 use crate::plan::Step;
+use crate::plan::steps::is_pending;
+use crate::plan::steps::overlay::{Overlay, common};
 use crate::sys;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -16,10 +18,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
     fsconfig_set_string, fsmount, fsopen, open_tree,
 };
-use siphasher::sip::SipHasher24;
-use std::hash::Hasher;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 type Tried<T> = std::result::Result<T, Errno>;
@@ -41,28 +40,35 @@ pub(super) fn clone_of(
     Ok(tree)
 }
 
-/// Can what the step mounts be mapped? What is not there, or not to be had, is said when it is mounted.
+/// Can what the steps mount be mapped to other ids? As far as it is there already; what is not, or is not to be
+/// had, is said when it is mounted.
 ///
 /// # Errors
 /// The mount that cannot be.
-pub(super) fn possible(step: &Step, table: &Table, userns: &OwnedFd) -> Result<()> {
-    let (paths, recursive): (Vec<&Path>, _) = match step {
-        Step::Rbind { source, .. } => (vec![source], true),
-        Step::Overlay { lowers, upper, .. } => {
-            let upper = upper.iter().map(|(upper, _)| upper);
-            (
-                lowers.iter().chain(upper).map(PathBuf::as_path).collect(),
-                false,
-            )
+pub fn can_be_mapped(steps: &[Step], base: u32, table: &Table) -> Result<()> {
+    let userns = userns::make(base)?;
+    for step in steps {
+        let (paths, recursive) = step.sources();
+        if paths.iter().any(|path| is_pending(path, steps)) {
+            continue;
         }
-        _ => return Ok(()),
-    };
-    for path in paths {
-        if let Err(errno @ (Errno::EINVAL | Errno::EPERM)) = clone_of(path, recursive, 0, userns) {
-            return Err(impossible(path, recursive, errno, table, userns));
+        for path in paths {
+            if let Err(errno @ (Errno::EINVAL | Errno::EPERM)) =
+                clone_of(path, recursive, 0, &userns)
+            {
+                return Err(impossible(path, recursive, errno, table, &userns));
+            }
         }
     }
     Ok(())
+}
+
+/// Can what is mounted at `path` have its ids mapped by a user namespace?
+///
+/// # Errors
+/// The errno of the attempt.
+pub fn can_map(path: &Path, userns: &OwnedFd) -> Tried<()> {
+    clone_of(path, false, 0, userns).map(drop)
 }
 
 /// Names the mount that cannot be mapped.
@@ -93,7 +99,8 @@ fn impossible(
 /// What the error of a mount that cannot be mapped begins with.
 const UNMAPPED: &str = "map the ids of";
 
-pub(super) fn is_unmapped(error: &Error) -> bool {
+/// Is it the error of a mount whose ids cannot be mapped?
+pub fn is_unmapped(error: &Error) -> bool {
     error.what.contains(UNMAPPED)
 }
 
@@ -106,17 +113,6 @@ fn unmapped(what: &str, errno: Errno) -> Error {
     }
 }
 
-/// What an overlay over mapped layers has as its source: the kernel does not tell their paths.
-pub(super) fn source(lowers: &[PathBuf], upper: Option<&(PathBuf, PathBuf)>, base: u32) -> String {
-    let mut hasher = SipHasher24::new_with_keys(0x7375_6268_6f73_7400, 0x6c61_7965_7273_0001);
-    let upper = upper.iter().flat_map(|(upper, work)| [upper, work]);
-    for path in lowers.iter().chain(upper) {
-        hasher.write(path.as_os_str().as_bytes());
-        hasher.write_u8(0);
-    }
-    format!("subhost:{base}:{:016x}", hasher.finish())
-}
-
 /// A tree with its submounts, mapped.
 pub(super) fn rbind(source: &Path, read_only: bool, base: u32) -> Result<OwnedFd> {
     let attributes = if read_only { sys::RDONLY } else { 0 };
@@ -126,26 +122,23 @@ pub(super) fn rbind(source: &Path, read_only: bool, base: u32) -> Result<OwnedFd
         Err(errno @ (Errno::EINVAL | Errno::EPERM)) => {
             Err(impossible(source, true, errno, &Table::read()?, &userns))
         }
-        Err(errno) => Err(super::mount_error(&shown(source), source, errno)),
+        Err(errno) => Err(mount_error(&shown(source), source, errno)),
     }
 }
 
 /// Makes and mounts an overlay over mapped layers.
 ///
 /// The outer error is for what only mapping needs, the inner one is overlayfs's.
-pub(super) fn overlay(
-    lowers: &[PathBuf],
-    upper: Option<&(PathBuf, PathBuf)>,
-    at: &Path,
-    options: &[(&str, &str)],
-    base: u32,
-) -> Result<Tried<()>> {
+pub(super) fn overlay(overlay: &Overlay, options: &[(&str, &str)], base: u32) -> Result<Tried<()>> {
+    let Overlay {
+        lowers, upper, at, ..
+    } = overlay;
     let userns = userns::make(base)?;
     let mapped = |path: &Path| match clone_of(path, false, 0, &userns) {
         Err(errno @ (Errno::EINVAL | Errno::EPERM)) => {
             Err(impossible(path, false, errno, &Table::read()?, &userns))
         }
-        Err(errno) => Err(super::mount_error("an overlay", at, errno)),
+        Err(errno) => Err(mount_error("an overlay", at, errno)),
         Ok(tree) => Ok(tree),
     };
     let mut layers = Layers::default();
@@ -170,7 +163,7 @@ pub(super) fn overlay(
         }
         layers.tree = Some(tree);
     }
-    let source = source(lowers, upper, base);
+    let source = overlay.source(base);
     let make = |given: &[Given]| create(given, &source, upper.is_none(), options, base);
     let made = match aside(|| make(&layers.by_descriptor())) {
         // Before 6.15 layers must be mounted somewhere.
@@ -191,14 +184,6 @@ pub(super) fn overlay(
         .hint("the kernel's log says why: dmesg"));
     }
     Ok(attach(&overlay, at))
-}
-
-/// The directory that both lie in.
-pub(super) fn common(one: &Path, other: &Path) -> PathBuf {
-    let both = one.components().zip(other.components());
-    both.take_while(|(one, other)| one == other)
-        .map(|(part, _)| part)
-        .collect()
 }
 
 /// Mapped copies of all that an overlay is made of.

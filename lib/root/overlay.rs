@@ -1,8 +1,13 @@
 //! Overlay mounts: layers of any number and name, and the ways overlayfs says no.
 
-use super::mountinfo::Table;
-use super::{attach, directory, is_pending, mapped, mount_error, read_only_flag};
+use super::mapped;
+use super::mounted::{Mounted, attach, mount_error, must_be_directory, read_only_flag};
 use crate::base::error::{Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::kernel::mountinfo::{Mount, Table};
+use crate::kernel::proc::in_user_namespace;
+use crate::plan::Step;
+use crate::plan::steps::is_pending;
+use crate::plan::steps::overlay::{MOUNT_DATA_MAX, Overlay, USER_OPTION, with_upper};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd,
     fsconfig_set_string, fsmount, fsopen,
@@ -12,32 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use sys_mount::FilesystemType;
 
-/// What mount(2) takes: a page less its final NUL.
-const MOUNT_DATA_MAX: usize = 4095;
 /// What fsconfig(FSCONFIG_SET_STRING) takes.
 const FSCONFIG_MAX: usize = 255;
-
-pub(super) fn check(
-    lowers: &[PathBuf],
-    upper: Option<&(PathBuf, PathBuf)>,
-    pending: &[&Path],
-) -> Result<()> {
-    for lower in lowers {
-        if !is_pending(lower, pending) {
-            directory(
-                lower,
-                "LOWER names directories or image files, topmost first",
-            )?;
-        }
-    }
-    match upper {
-        Some((upper, _)) if !is_pending(upper, pending) => directory(
-            upper,
-            "the writable layer is never made silently: mkdir it, or set UPPER",
-        ),
-        _ => Ok(()),
-    }
-}
 
 /// Another overlay that we see must not have the writable layer or the work directory.
 fn check_unused(upper: Option<&(PathBuf, PathBuf)>) -> Result<()> {
@@ -64,60 +45,89 @@ fn in_use(upper: &Path, by: &Path) -> Error {
     .hint("two overlays that write to one layer destroy it")
 }
 
-pub(super) fn mount(
-    lowers: &[PathBuf],
-    upper: Option<&(PathBuf, PathBuf)>,
-    at: &Path,
-    ids: Option<u32>,
-) -> Result<()> {
-    if let Some((upper, work)) = upper {
-        directory(upper, "the writable layer")?;
-        directory(work, "WORK must be a directory on the file system of UPPER")?;
+impl Mounted for Overlay {
+    fn at(&self) -> &Path {
+        &self.at
     }
-    // The previous overlay on this upper may still be on its way out of the kernel.
-    let mut waits = [1u64, 2, 4, 8, 16, 32, 64].iter();
-    let mut index = "on";
-    loop {
-        let tried = match ids {
-            Some(base) => {
-                let options = with_upper(index);
-                let options = if upper.is_some() { &options[..] } else { &[] };
-                mapped::overlay(lowers, upper, at, options, base)?
+
+    fn makes(&self, mount: &Mount, _: &Table) -> bool {
+        if mount.fstype != "overlay" {
+            return false;
+        }
+        if let Some(base) = self.ids {
+            return mount.source == self.source(base);
+        }
+        let (is_lowers, is_upper, is_work) = mount.overlay_layers();
+        let (upper, work) = self.upper.clone().unzip();
+        is_lowers == self.lowers && is_upper == upper && is_work == work
+    }
+
+    fn check(&self, all: &[Step]) -> Result<()> {
+        for lower in self.lowers.iter().filter(|lower| !is_pending(lower, all)) {
+            must_be_directory(
+                lower,
+                "LOWER names directories or image files, topmost first",
+            )?;
+        }
+        match &self.upper {
+            Some((upper, _)) if !is_pending(upper, all) => must_be_directory(
+                upper,
+                "the writable layer is never made silently: mkdir it, or set UPPER",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn mount(&self) -> Result<()> {
+        if let Some((upper, work)) = &self.upper {
+            must_be_directory(upper, "the writable layer")?;
+            must_be_directory(work, "WORK must be a directory on the file system of UPPER")?;
+        }
+        // The previous overlay on this upper may still be on its way out of the kernel.
+        let mut waits = [1u64, 2, 4, 8, 16, 32, 64].iter();
+        let mut index = "on";
+        loop {
+            let tried = match self.ids {
+                Some(base) => {
+                    let options = with_upper(index);
+                    let options = if self.upper.is_some() {
+                        &options[..]
+                    } else {
+                        &[]
+                    };
+                    mapped::overlay(self, options, base)?
+                }
+                None => try_mount(self, index),
+            };
+            let errno = match tried {
+                Ok(()) => return Ok(()),
+                Err(errno) => errno,
+            };
+            // The index knows which layers it was made over. With others, as after LOWER changed or
+            // the tree was copied, the overlay is right without it.
+            if errno == Errno::ESTALE && index == "on" && self.upper.is_some() {
+                // The kernel itself would only warn from now on.
+                check_unused(self.upper.as_ref())?;
+                index = "off";
+                continue;
             }
-            None => try_mount(lowers, upper, at, index),
-        };
-        let errno = match tried {
-            Ok(()) => return Ok(()),
-            Err(errno) => errno,
-        };
-        // The index knows which layers it was made over. With others, as after LOWER changed or
-        // the tree was copied, the overlay is right without it.
-        if errno == Errno::ESTALE && index == "on" && upper.is_some() {
-            // The kernel itself would only warn from now on.
-            check_unused(upper)?;
-            index = "off";
-            continue;
+            if errno == Errno::EBUSY
+                && let Some(wait) = waits.next()
+            {
+                check_unused(self.upper.as_ref())?;
+                std::thread::sleep(Duration::from_millis(*wait));
+                continue;
+            }
+            return Err(explained(self, errno));
         }
-        if errno == Errno::EBUSY
-            && let Some(wait) = waits.next()
-        {
-            check_unused(upper)?;
-            std::thread::sleep(Duration::from_millis(*wait));
-            continue;
-        }
-        return Err(explained(lowers, upper, at, errno));
     }
 }
 
-fn explained(
-    lowers: &[PathBuf],
-    upper: Option<&(PathBuf, PathBuf)>,
-    at: &Path,
-    errno: Errno,
-) -> Error {
-    let error = mount_error("an overlay", at, errno);
+fn explained(overlay: &Overlay, errno: Errno) -> Error {
+    let error = mount_error("an overlay", &overlay.at, errno);
+    let Overlay { lowers, upper, .. } = overlay;
     let names = || {
-        let all = lowers.iter().chain(upper.map(|(upper, _)| upper));
+        let all = lowers.iter().chain(upper.iter().map(|(upper, _)| upper));
         all.map(shown).collect::<Vec<_>>().join(" ")
     };
     match (errno, upper) {
@@ -153,34 +163,19 @@ fn has_mounts(layer: &PathBuf) -> bool {
     mounts.any(|mount| mount.at != *layer && mount.at.starts_with(layer))
 }
 
-/// `index=on`: the kernel itself then refuses an upper that another mount uses, in whatever mount
-/// namespace. `metacopy=off`: what a layer holds does not depend on the distribution's default.
-fn with_upper(index: &str) -> [(&'static str, &str); 2] {
-    [("index", index), ("metacopy", "off")]
-}
-
-/// In a user namespace overlayfs keeps its notes where a user may write them. Linux 5.11.
-fn user_option() -> Option<&'static str> {
-    crate::kernel::proc::in_user_namespace().then_some("userxattr")
-}
-
-fn try_mount(
-    lowers: &[PathBuf],
-    upper: Option<&(PathBuf, PathBuf)>,
-    at: &Path,
-    index: &str,
-) -> std::result::Result<(), Errno> {
-    if let Some(data) = plain_with(lowers, upper, index) {
-        return classic(&data, upper.is_none(), at);
+fn try_mount(overlay: &Overlay, index: &str) -> std::result::Result<(), Errno> {
+    let (is_user, read_only) = (in_user_namespace(), overlay.upper.is_none());
+    if let Some(data) = overlay.plain_options(index, is_user) {
+        return classic(&data, read_only, &overlay.at);
     }
-    match by_descriptor(lowers, upper, at, index) {
+    match by_descriptor(overlay, index, is_user) {
         // Before 6.5 there is no lowerdir+: escape for mount(2), if it fits.
         Err(Errno::EINVAL) => {
-            let data = options(lowers, upper, index, &escaped);
+            let data = overlay.escaped_options(index, is_user);
             if data.len() > MOUNT_DATA_MAX {
                 return Err(Errno::E2BIG);
             }
-            classic(&data, upper.is_none(), at)
+            classic(&data, read_only, &overlay.at)
         }
         other => other,
     }
@@ -196,12 +191,8 @@ fn classic(data: &str, read_only: bool, at: &Path) -> std::result::Result<(), Er
         .map_err(IntoErrno::into_errno)
 }
 
-fn by_descriptor(
-    lowers: &[PathBuf],
-    upper: Option<&(PathBuf, PathBuf)>,
-    at: &Path,
-    index: &str,
-) -> std::result::Result<(), Errno> {
+fn by_descriptor(overlay: &Overlay, index: &str, is_user: bool) -> std::result::Result<(), Errno> {
+    let Overlay { lowers, upper, .. } = overlay;
     let fail = IntoErrno::into_errno;
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(fail)?;
     fsconfig_set_string(fs.as_fd(), "source", "overlay").map_err(fail)?;
@@ -215,8 +206,8 @@ fn by_descriptor(
             fsconfig_set_string(fs.as_fd(), key, value).map_err(fail)?;
         }
     }
-    if let Some(key) = user_option() {
-        rustix::mount::fsconfig_set_flag(fs.as_fd(), key).map_err(fail)?;
+    if is_user {
+        rustix::mount::fsconfig_set_flag(fs.as_fd(), USER_OPTION).map_err(fail)?;
     }
     fsconfig_create(fs.as_fd()).map_err(fail)?;
     let attributes = match upper {
@@ -224,7 +215,7 @@ fn by_descriptor(
         None => MountAttrFlags::MOUNT_ATTR_RDONLY,
     };
     let mount = fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(fail)?;
-    attach(&mount, at)
+    attach(&mount, &overlay.at)
 }
 
 fn set_path(
@@ -246,84 +237,4 @@ fn set_path(
     let dir =
         rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(IntoErrno::into_errno)?;
     fsconfig_set_fd(fs, key, dir.as_fd()).map_err(IntoErrno::into_errno)
-}
-
-fn options(
-    lowers: &[PathBuf],
-    upper: Option<&(PathBuf, PathBuf)>,
-    index: &str,
-    name: &dyn Fn(&Path) -> String,
-) -> String {
-    let lowers: Vec<String> = lowers.iter().map(|path| name(path)).collect();
-    let mut options = format!("lowerdir={}", lowers.join(":"));
-    if let Some((upper, work)) = upper {
-        options += &format!(",upperdir={},workdir={}", name(upper), name(work));
-        for (key, value) in with_upper(index) {
-            options += &format!(",{key}={value}");
-        }
-    }
-    if let Some(key) = user_option() {
-        options += &format!(",{key}");
-    }
-    options
-}
-
-fn escaped(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let escape = |c| matches!(c, '\\' | ':' | ',');
-    text.chars()
-        .flat_map(|c| escape(c).then_some('\\').into_iter().chain(Some(c)))
-        .collect()
-}
-
-/// The options as one text, if no path in them needs escaping and it is short enough.
-pub(super) fn plain_options(
-    lowers: &[PathBuf],
-    upper: Option<&(PathBuf, PathBuf)>,
-) -> Option<String> {
-    plain_with(lowers, upper, "on")
-}
-
-fn plain_with(
-    lowers: &[PathBuf],
-    upper: Option<&(PathBuf, PathBuf)>,
-    index: &str,
-) -> Option<String> {
-    let paths = lowers
-        .iter()
-        .chain(upper.iter().flat_map(|(upper, work)| [upper, work]));
-    let plain = |path: &PathBuf| !path.to_string_lossy().contains(['\\', ':', ',', '"']);
-    if !paths.clone().all(plain) {
-        return None;
-    }
-    let data = options(lowers, upper, index, &|path| {
-        path.to_string_lossy().into_owned()
-    });
-    (data.len() <= MOUNT_DATA_MAX).then_some(data)
-}
-
-/// The options as one text with what overlayfs needs escaped.
-pub(super) fn escaped_options(lowers: &[PathBuf], upper: Option<&(PathBuf, PathBuf)>) -> String {
-    options(lowers, upper, "on", &escaped)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_are_plain_or_escaped() {
-        let upper = (PathBuf::from("/u"), PathBuf::from("/w"));
-        let plain = plain_options(&["/a b".into(), "/c".into()], Some(&upper)).unwrap();
-        assert_eq!(
-            plain,
-            "lowerdir=/a b:/c,upperdir=/u,workdir=/w,index=on,metacopy=off"
-        );
-        assert_eq!(plain_options(&["/a:b".into()], None), None);
-        assert_eq!(plain_options(&vec!["/long".into(); 1000], None), None);
-        assert_eq!(
-            escaped_options(&["/a:b,c\\d".into()], None),
-            "lowerdir=/a\\:b\\,c\\\\d"
-        );
-    }
 }

@@ -8,7 +8,7 @@ use crate::base::name::Name;
 use crate::base::paths::LASTING as DIR;
 use crate::config::Config;
 use crate::kernel::userns::COUNT;
-use crate::plan::Half;
+use crate::plan::Part;
 use crate::state::State;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -68,12 +68,13 @@ fn lives(dir: &Path) -> bool {
     let up = || {
         let name = Name::new(dir.file_name()?.to_str()?).ok()?;
         let state = State::of(&name);
-        let of = |half| match state.plan(half) {
+        let of = |part| match state.plan(part) {
             Ok(None) => false,
-            Ok(Some(plan)) => plan.tree.join(&plan.name) == dir,
+            Ok(Some(plan)) => plan.tree.join(&*plan.owner.id()) == dir,
             Err(_) => true,
         };
-        Some(of(Half::Root) || of(Half::Net) || !matches!(state.running(), Ok(None)))
+        let is_made = Part::SETTLED.into_iter().any(of);
+        Some(is_made || !matches!(state.running(), Ok(None)))
     };
     dir.join("config").exists() || up() == Some(true)
 }

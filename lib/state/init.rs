@@ -41,6 +41,9 @@ pub struct Init {
     pub up: bool,
     /// A stop has asked it to end.
     pub asked: bool,
+    /// Something was added to it while it ran, so that there is a plan of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub live: bool,
     /// It is the tree's own init, not ours.
     pub own: bool,
     /// First id of its user namespace; none: it has none.

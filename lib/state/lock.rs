@@ -7,7 +7,7 @@ use crate::base::paths::CLAIMS;
 use crate::base::paths::{RUN, SHARED};
 use crate::kernel::dirs;
 use crate::kernel::terminal::tty_of;
-use crate::plan::Half;
+use crate::plan::Part;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File};
 use std::io::{Seek, Write};
@@ -52,14 +52,14 @@ impl State {
         if locked.is_err() {
             // What we made of it, if nobody uses it.
             let _ = std::fs::remove_dir(&self.dir);
-            let _ = std::fs::remove_dir(RUN);
+            let _ = std::fs::remove_dir(&self.root);
         }
         locked
     }
 
     fn open_lock(&self) -> Result<Option<Lock>> {
         let path = self.dir.join("lock");
-        for dir in [Path::new(RUN), &self.dir] {
+        for dir in [&self.root, &self.dir] {
             match DirBuilder::new().mode(0o700).create(dir) {
                 // Another's tidying took its parent away under us.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -135,11 +135,12 @@ impl State {
     /// Lets go of the lock and removes the directory if nothing is up any more.
     pub fn unlock(&self, lock: Lock) {
         // One of an earlier boot speaks of nothing; one that cannot be read must not be lost.
-        let none = |half| matches!(self.plan(half), Ok(None));
-        if none(Half::Root) && none(Half::Net) && matches!(self.running(), Ok(None)) {
+        let none = |part| matches!(self.plan(part), Ok(None));
+        if Part::ALL.into_iter().all(none) && matches!(self.running(), Ok(None)) {
             let files = [
-                "root.plan",
-                "net.plan",
+                Part::Root.file(),
+                Part::Net.file(),
+                Part::Live.file(),
                 "init",
                 "last",
                 "hosts",
@@ -147,6 +148,7 @@ impl State {
                 "hostname",
                 "root.new",
                 "net.new",
+                "live.new",
                 "init.new",
                 "last.new",
                 "helper",

@@ -3,7 +3,7 @@
 //! writer of that directory; gone at reboot, as is all that it speaks of.
 
 mod cgroups;
-mod claims;
+mod claim;
 mod deferred;
 mod files;
 mod helper;
@@ -17,7 +17,7 @@ use crate::base::error::{Doing, Result};
 use crate::base::name::Name;
 use crate::base::paths::{RUN, SHARED};
 use crate::kernel::dirs;
-use crate::plan::Plan;
+use crate::plan::{Part, Plan};
 pub use cgroups::{Dir, Group};
 use files::told;
 pub use init::{Booter, Init, Running, booter};
@@ -32,7 +32,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The state of one subhost.
 #[derive(Debug, Clone)]
 pub struct State {
-    name: Name,
+    /// Where states are: /run/subhost, or a front end's own.
+    root: PathBuf,
+    /// The name of its directory there.
+    id: String,
     dir: PathBuf,
     known: Arc<Mutex<Known>>,
 }
@@ -44,8 +47,8 @@ struct Known {
     keeps: bool,
     /// Of those who only look: has it been booted since something of it is up?
     booted: Option<bool>,
-    /// Of root and network.
-    plans: [Option<Option<Arc<Plan>>>; 2],
+    /// By part.
+    plans: [Option<Option<Arc<Plan>>>; Part::ALL.len()],
     init: Option<Option<Init>>,
 }
 
@@ -76,9 +79,15 @@ pub fn is_marked_shared() -> bool {
 impl State {
     /// Of the subhost `name`; touches nothing.
     pub fn of(name: &Name) -> Self {
+        Self::at(Path::new(RUN), name.as_str())
+    }
+
+    /// Of what is called `id` among the states in `root`, a front end's own directory; touches nothing.
+    pub fn at(root: &Path, id: &str) -> Self {
         Self {
-            name: name.clone(),
-            dir: Path::new(RUN).join(name.as_str()),
+            root: root.to_owned(),
+            id: id.to_owned(),
+            dir: root.join(id),
             known: Arc::default(),
         }
     }

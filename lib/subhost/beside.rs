@@ -3,7 +3,7 @@
 use super::Up;
 use crate::base::error::Result;
 use crate::boot::Halves;
-use crate::net::netns;
+use crate::net::named;
 use crate::plan::Plan;
 use std::os::fd::OwnedFd;
 use std::panic::resume_unwind;
@@ -82,6 +82,6 @@ impl Halves for Made {
 pub(super) fn namespace_of(plan: &Plan) -> Result<Option<OwnedFd>> {
     match plan.netns.file_name().and_then(|name| name.to_str()) {
         None => Ok(None),
-        Some(name) => netns::open(name).map(Some),
+        Some(name) => named::open(name).map(Some),
     }
 }

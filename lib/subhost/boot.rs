@@ -1,4 +1,4 @@
-//! Start and enter: both halves up, and a process inside.
+//! Start and enter: both parts up, and a process inside.
 
 use super::Told;
 use super::beside::{Beside, Made, namespace_of};
@@ -15,8 +15,8 @@ use crate::kernel::processor;
 use crate::kernel::terminal::tty_of;
 use crate::kernel::terminal::{Signals, Wiring, Wish};
 use crate::login::Program;
-use crate::net::netns;
-use crate::plan::{Half, Step};
+use crate::net::named;
+use crate::plan::{Part, Step};
 use crate::state::booter;
 use crate::state::{Booter, Running};
 use crate::subhost::hooks;
@@ -96,13 +96,13 @@ impl Subhost {
     }
 
     /// Root, network, boot; what this call brought up is taken down if a later part fails. Gives
-    /// which halves it brought up.
+    /// which parts it brought up.
     fn bring_up(
         &self,
         config: &Config,
         main: Main,
         wiring: Option<Wiring>,
-    ) -> Result<(Booted, Vec<Half>)> {
+    ) -> Result<(Booted, Vec<Part>)> {
         for label in &config.run.labels {
             label.check()?;
         }
@@ -119,40 +119,40 @@ impl Subhost {
             joins_network: true,
         };
         let brought = Mutex::new(Vec::new());
-        let up = |half, told: Told| {
-            let up = self.up(half, Some(config), told)?;
+        let up = |part, told: Told| {
+            let up = self.up(part, Some(config), told)?;
             let mut brought = brought.lock().unwrap_or_else(PoisonError::into_inner);
-            brought.extend(up.brought.then_some(half));
+            brought.extend(up.brought.then_some(part));
             Ok(up)
         };
         let up = &up;
         let result = std::thread::scope(|scope| {
             let (sender, namespace) = channel();
             let told = move |step: &Step| {
-                let Step::Netns { name, .. } = step else {
+                let Some(name) = step.namespace() else {
                     return;
                 };
                 // Where it cannot be opened that is told when all is made.
-                let _ = netns::open(name).map(|namespace| sender.send(namespace));
+                let _ = named::open(name).map(|namespace| sender.send(namespace));
             };
-            let make_network = move || up(Half::Net, &told);
+            let make_network = move || up(Part::Net, &told);
             let thread = || std::thread::Builder::new().spawn_scoped(scope, make_network);
-            let root = || up(Half::Root, &|_| ()).map(drop);
-            let mut halves = match self.network_is_apart(config)?.then(thread) {
+            let root = || up(Part::Root, &|_| ()).map(drop);
+            let mut parts = match self.network_is_apart(config)?.then(thread) {
                 Some(Ok(thread)) => Beside::new(root, thread, namespace),
                 // Without a thread it only takes longer.
                 _ => return self.boot_after(config, up, order),
             };
-            let booted = boot::boot(config, &self.state, &mut halves, order);
+            let booted = boot::boot(config, &self.state, &mut parts, order);
             // What became of the network has to be told, whatever became of the rest.
-            booted.map_err(|error| error.also(halves.complete().err()))
+            booted.map_err(|error| error.also(parts.complete().err()))
         });
         let mut brought = brought.into_inner().unwrap_or_else(PoisonError::into_inner);
         brought.sort_unstable();
         match result {
             Ok(booted) => Ok((booted, brought)),
             Err(error) => {
-                let left = self.down_halves(
+                let left = self.down_parts(
                     &brought,
                     StopHow {
                         sync: true,
@@ -173,18 +173,18 @@ impl Subhost {
             && config.userns == Userns::No
             && !processor::is_shared()
             && !crate::kernel::privilege::has_entered();
-        Ok(is_plain && self.frozen(Half::Root)?.is_none() && self.frozen(Half::Net)?.is_none())
+        Ok(is_plain && self.frozen(Part::Root)?.is_none() && self.frozen(Part::Net)?.is_none())
     }
 
     /// One after the other.
     fn boot_after(
         &self,
         config: &Config,
-        up: impl Fn(Half, Told) -> Result<Up>,
+        up: impl Fn(Part, Told) -> Result<Up>,
         order: Order,
     ) -> Result<Booted> {
-        let root = up(Half::Root, &|_| ())?;
-        let net = up(Half::Net, &|_| ())?;
+        let root = up(Part::Root, &|_| ())?;
+        let net = up(Part::Net, &|_| ())?;
         if !root.brought || !net.brought {
             self.warn_if_changed(config);
         }
@@ -207,12 +207,12 @@ impl Subhost {
     }
 
     fn warn_if_changed(&self, config: &Config) {
-        for half in self.changed_from(config).unwrap_or_default() {
+        for part in self.changed_from(config).unwrap_or_default() {
             message::warn(
                 Some(&self.name),
                 &format!(
                     "the settings of its {} changed since it was made: they apply after a stop",
-                    half.as_str()
+                    part.as_str()
                 ),
             );
         }
@@ -261,12 +261,12 @@ impl Subhost {
             }
             // Hooks of the way up have been run: so are those of the way down.
             let plan = self
-                .frozen(Half::Root)?
-                .map_or_else(|| self.frozen(Half::Net), |plan| Ok(Some(plan)))?;
+                .frozen(Part::Root)?
+                .map_or_else(|| self.frozen(Part::Net), |plan| Ok(Some(plan)))?;
             let hook = |phase| plan.as_ref().map_or(Ok(()), |plan| hooks::run(plan, phase));
             let errors = [
                 hook(Phase::Prestop),
-                self.down_halves(&brought, StopHow::default()),
+                self.down_parts(&brought, StopHow::default()),
                 hook(Phase::Poststop),
             ];
             Error::collect(errors.into_iter().filter_map(Result::err).collect())
@@ -320,7 +320,7 @@ impl Subhost {
         }
     }
 
-    fn enter_locked(&self, join: &Join) -> Result<(Booted, Vec<Half>)> {
+    fn enter_locked(&self, join: &Join) -> Result<(Booted, Vec<Part>)> {
         let config = self.config()?;
         let mut program = shell(&config, join.argv.clone());
         program.user.clone_from(&join.user);

@@ -1,10 +1,11 @@
 //! Hooks: programs on the host that run along the way, with the whole config in their environment.
 
+use crate::base::envfile::quote;
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::config::Phase;
 use crate::kernel::proc;
 use crate::kernel::signals::default_signals;
-use crate::plan::Plan;
+use crate::plan::{Part, Plan};
 use crate::sys;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
@@ -12,12 +13,24 @@ use std::process::{Command, Stdio};
 /// PATH of hooks, the same wherever we were called from.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The phases before and after a part is made; what is added to what runs has none.
+pub fn around(part: Part) -> (Option<Phase>, Option<Phase>) {
+    match part {
+        Part::Root => (Some(Phase::Premount), Some(Phase::Postmount)),
+        Part::Net => (Some(Phase::Prenet), Some(Phase::Postnet)),
+        Part::Live => (None, None),
+    }
+}
+
 /// Runs the plan's hook of this phase, if it has one. Its output goes to our standard error: our
 /// standard output is data.
 ///
 /// # Errors
 /// It cannot be run; it failed; `TimedOut`, and it and its children are killed.
-pub fn run(plan: &Plan, phase: Phase) -> Result<()> {
+pub fn run(plan: &Plan, phase: impl Into<Option<Phase>>) -> Result<()> {
+    let Some(phase) = phase.into() else {
+        return Ok(());
+    };
     let Some((program, args)) = plan.hooks.get(&phase).and_then(|argv| argv.split_first()) else {
         return Ok(());
     };
@@ -69,8 +82,8 @@ pub fn run(plan: &Plan, phase: Phase) -> Result<()> {
 }
 
 /// The hook as a line of shell, for `-n`.
-pub fn shell(plan: &Plan, phase: Phase) -> Option<String> {
-    use crate::base::envfile::quote;
+pub fn shell(plan: &Plan, phase: impl Into<Option<Phase>>) -> Option<String> {
+    let phase = phase.into()?;
     let argv = plan.hooks.get(&phase)?;
     let mut words = vec!["env -i".to_owned()];
     words.extend(

@@ -5,24 +5,22 @@ use crate::base::error::{Error, Exit, Result};
 use crate::config::{Config, Userns};
 use crate::kernel::mountinfo::{Mounts, Table};
 use crate::net::Network;
-use crate::plan::{Half, Plan, Presence, Step};
+use crate::plan::{Part, Plan, Presence};
 use crate::root;
 use crate::state::ids;
 
 impl Subhost {
-    /// First id of the range that a half is to be made with; none: the host's own. `keep`: a range that
+    /// First id of the range that a part is to be made with; none: the host's own. `keep`: a range that
     /// it is given is its own from now on.
     ///
     /// # Errors
     /// USERNS=yes, and something here cannot be mapped; no range is free.
-    pub(super) fn ids(&self, config: &Config, half: Half, keep: bool) -> Result<Option<u32>> {
-        let other = match half {
-            Half::Root => Half::Net,
-            Half::Net => Half::Root,
-        };
-        // Both halves are of one, whatever became of the settings since.
-        if let Some(other) = self.frozen(other)? {
-            return Ok(other.ids);
+    pub(super) fn ids(&self, config: &Config, part: Part, keep: bool) -> Result<Option<u32>> {
+        // All parts are of one, whatever became of the settings since.
+        for other in Part::ALL.into_iter().filter(|other| *other != part) {
+            if let Some(other) = self.frozen(other)? {
+                return Ok(other.ids);
+            }
         }
         if config.userns == Userns::No {
             return Ok(None);
@@ -57,34 +55,33 @@ impl Subhost {
         });
     }
 
-    /// What the settings want of a half that is up, with the range that it has.
+    /// What the settings want of a part that is up, with the range that it has.
     pub(super) fn wanted(&self, config: &Config, frozen: &Plan) -> Result<Plan> {
         let ids = match config.userns {
             Userns::No => None,
             Userns::Auto => frozen.ids,
             Userns::Yes => frozen.ids.or(Some(0)),
         };
-        self.planned(config, frozen.half, ids)
+        self.planned(config, frozen.part, ids)
     }
 
-    /// The plan of a half of which nothing is recorded: as it is there, if it is.
+    /// The plan of a part of which nothing is recorded: as it is there, if it is.
     pub(super) fn found(
         &self,
         config: &Config,
-        half: Half,
+        part: Part,
         mounts: &Mounts,
         network: &mut Network,
     ) -> Result<Plan> {
-        let without = self.planned(config, half, None)?;
+        let without = self.planned(config, part, None)?;
         if config.userns == Userns::No || crate::kernel::privilege::has_entered() {
             return Ok(without);
         }
-        let with = self.planned(config, half, Some(ids::range(config, false)?))?;
+        let with = self.planned(config, part, Some(ids::range(config, false)?))?;
         let there = self.presences(&with, false, mounts, network)?;
-        let mapped = there.iter().any(|(planned, presence)| {
-            let root = matches!(planned.step, Step::Overlay { .. } | Step::Rbind { .. });
-            root && *presence == Presence::Ours
-        });
+        let mapped = there
+            .iter()
+            .any(|(planned, presence)| planned.step.is_root() && *presence == Presence::Ours);
         Ok(if mapped { with } else { without })
     }
 }

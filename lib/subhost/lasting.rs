@@ -1,12 +1,13 @@
 //! What outlives the mounts that a stop takes away: copies of them in other mount namespaces, and the
 //! loop devices under them. A layer or image is in use for as long.
 
+use super::hands::Hands;
 use super::stop::end_processes;
 use crate::base::error::{Error, Exit, Result, shown};
 use crate::kernel::holders::{self, Copies, Holder};
+use crate::kernel::loops::backing_file;
 use crate::kernel::mountinfo::{Mount, Table};
 use crate::plan::{Planned, Step};
-use crate::root;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -23,19 +24,23 @@ pub(super) struct Lasting {
 }
 
 /// Of the file systems that are a root's own, before they are unmounted. An rbind's is the host's.
-pub(super) fn of<'a>(steps: impl IntoIterator<Item = Planned<'a>>, table: &Table) -> Lasting {
-    let own = |planned: &Planned| !matches!(planned.step, Step::Rbind { .. });
+pub(super) fn of<'a>(
+    steps: impl IntoIterator<Item = Planned<'a>>,
+    hands: &mut Hands,
+    table: &Table,
+) -> Lasting {
+    let own = |planned: &Planned| !matches!(planned.step, Step::Rbind(_));
     let mounts: Vec<&Mount> = steps
         .into_iter()
         .filter(own)
-        .filter_map(|planned| root::mount_of(planned, table))
+        .filter_map(|planned| hands.mount_in(planned, table))
         .collect();
     let devices: Vec<&str> = mounts.iter().map(|mount| mount.device.as_str()).collect();
     let sources = mounts.iter().map(|mount| PathBuf::from(&mount.source));
     Lasting {
         copies: holders::copies(&devices),
         backing: sources
-            .filter_map(|device| root::backing_file(&device).map(|file| (device, file)))
+            .filter_map(|device| backing_file(&device).map(|file| (device, file)))
             .collect(),
     }
 }
@@ -82,7 +87,7 @@ impl Lasting {
 
     fn attached(&self) -> Option<&(PathBuf, PathBuf)> {
         let still = |(device, file): &&(PathBuf, PathBuf)| {
-            root::backing_file(device).is_some_and(|now| now == *file)
+            backing_file(device).is_some_and(|now| now == *file)
         };
         self.backing.iter().find(still)
     }

@@ -3,11 +3,12 @@
 
 mod beside;
 mod boot;
-mod halves;
+mod hands;
 mod hooks;
 mod ids;
 mod lasting;
 mod limit;
+mod parts;
 mod script;
 mod stop;
 
@@ -17,9 +18,9 @@ use crate::config::Config;
 use crate::kernel::clock::boot_id;
 use crate::kernel::mountinfo::Mounts;
 use crate::net::Network;
-use crate::plan::{Half, Plan, Planned, Presence, Step};
-use crate::plan::{Here, plan, title};
-use crate::root;
+use crate::plan::steps::directory::Directory;
+use crate::plan::{Here, plan};
+use crate::plan::{Part, Plan, Planned, Presence, Step};
 use crate::state::Group;
 use crate::state::{Lock, Running, State};
 use std::path::{Path, PathBuf};
@@ -51,7 +52,7 @@ pub enum Status {
     Running,
     /// The same, and all inside rest until it is thawed.
     Frozen,
-    /// Half built: what is missing, in words.
+    /// Part built: what is missing, in words.
     Broken(String),
 }
 
@@ -102,7 +103,7 @@ pub enum StartHow {
     Shell,
 }
 
-/// A half that is up, and whether this run brought it up.
+/// A part that is up, and whether this run brought it up.
 struct Up {
     plan: Plan,
     brought: bool,
@@ -145,37 +146,37 @@ impl Subhost {
         Config::load(&self.tree, &self.name, &self.set)
     }
 
-    /// The plan of one half as the settings want it.
+    /// The plan of one part as the settings want it.
     ///
     /// # Errors
     /// As [`Subhost::config`].
-    pub fn plan(&self, half: Half) -> Result<Plan> {
+    pub fn plan(&self, part: Part) -> Result<Plan> {
         let config = self.config()?;
-        let ids = self.ids(&config, half, false)?;
-        self.planned(&config, half, ids)
+        let ids = self.ids(&config, part, false)?;
+        self.planned(&config, part, ids)
     }
 
-    /// The plan of one half as `config` wants it, with these ids.
-    fn planned(&self, config: &Config, half: Half, ids: Option<u32>) -> Result<Plan> {
+    /// The plan of one part as `config` wants it, with these ids.
+    fn planned(&self, config: &Config, part: Part, ids: Option<u32>) -> Result<Plan> {
         let here = Here {
             state: self.state.dir(),
             boot: boot_id()?,
         };
-        Ok(plan(config, half, here, ids))
+        Ok(plan(config, part, here, ids))
     }
 
-    /// The plan of one half that is up; none if it is not.
+    /// The plan of one part that is up; none if it is not.
     ///
     /// # Errors
     /// It cannot be read, or another $SUBHOST has a subhost of this name up.
-    pub fn frozen(&self, half: Half) -> Result<Option<Arc<Plan>>> {
-        let plan = self.state.plan(half)?;
+    pub fn frozen(&self, part: Part) -> Result<Option<Arc<Plan>>> {
+        let plan = self.state.plan(part)?;
         match &plan {
             Some(plan) if plan.tree != self.tree => Err(Error::new(
                 Exit::Invalid,
                 format!(
                     "the {} of {}/{} is up under this name",
-                    half.as_str(),
+                    part.as_str(),
                     shown(&plan.tree),
                     self.name
                 ),
@@ -235,8 +236,8 @@ impl Subhost {
     /// `NoSubhost`; its state cannot be read.
     pub fn must_exist(&self) -> Result<()> {
         let up = self.running()?.is_some()
-            || self.state.plan(Half::Root)?.is_some()
-            || self.state.plan(Half::Net)?.is_some();
+            || self.state.plan(Part::Root)?.is_some()
+            || self.state.plan(Part::Net)?.is_some();
         match up || self.has_config() {
             true => Ok(()),
             false => self.config().map(drop),
@@ -272,26 +273,22 @@ impl Subhost {
             return self.state.cgroups().map(|group| Status::running(&group));
         }
         let mut up = false;
-        for half in [Half::Root, Half::Net] {
-            let Some(plan) = self.frozen(half)? else {
+        for part in Part::SETTLED {
+            let Some(plan) = self.frozen(part)? else {
                 continue;
             };
             up = true;
             if plan.made.is_none() {
-                let what = format!("its {} was begun and not finished", half.as_str());
+                let what = format!("its {} was begun and not finished", part.as_str());
                 return Ok(Status::Broken(what));
             }
-            // Directories and claims are no state of the kernel's: what needs them makes them again.
-            let lasts = |planned: &Planned| {
-                let ours = matches!(planned.step, Step::Directory { .. } | Step::Claim { .. });
-                !ours && !matches!(planned.step, Step::Within { .. })
-            };
-            for planned in plan.planned().filter(lasts) {
-                match self.presence(planned, &plan, true, mounts, network)? {
+            for planned in plan.planned().filter(|planned| planned.step.lasts()) {
+                let asked = plan.asked(planned.mark, true);
+                match self.hands(mounts, network).present(planned.step, asked)? {
                     Presence::Ours => {}
                     Presence::Foreign(what) => return Ok(Status::Broken(what)),
                     Presence::Absent => {
-                        let what = format!("missing: {}", title(planned.step));
+                        let what = format!("missing: {}", planned.step.title());
                         return Ok(Status::Broken(what));
                     }
                 }
@@ -304,23 +301,6 @@ impl Subhost {
         })
     }
 
-    fn presence(
-        &self,
-        planned: Planned,
-        plan: &Plan,
-        frozen: bool,
-        mounts: &Mounts,
-        network: &mut Network,
-    ) -> Result<Presence> {
-        match planned.step {
-            Step::Claim { path } if self.state.has_claim(path) => Ok(Presence::Ours),
-            Step::Netns { .. } | Step::Cable { .. } | Step::Helper { .. } | Step::Routes { .. } => {
-                network.present(planned, &plan.steps, frozen)
-            }
-            _ => root::present(planned, mounts),
-        }
-    }
-
     pub(crate) fn presences<'a>(
         &self,
         plan: &'a Plan,
@@ -328,17 +308,18 @@ impl Subhost {
         mounts: &Mounts,
         network: &mut Network,
     ) -> Result<Vec<(Planned<'a>, Presence)>> {
+        let mut hands = self.hands(mounts, network);
         let one = |planned: Planned<'a>| {
-            let presence = self.presence(planned, plan, frozen, mounts, network)?;
-            Ok((planned, presence))
+            let asked = plan.asked(planned.mark, frozen);
+            Ok((planned, hands.present(planned.step, asked)?))
         };
         let mut steps = plan.planned().map(one).collect::<Result<Vec<_>>>()?;
         let mut hidden: Vec<&Path> = Vec::new();
         for (planned, presence) in &mut steps {
-            match planned.step {
-                Step::Tmpfs { at, .. } if *presence == Presence::Absent => hidden.push(at),
+            match (planned.step, planned.step.mount_point()) {
+                (_, Some(at)) if *presence == Presence::Absent => hidden.push(at),
                 // What is there now is not what will be there when it is mounted.
-                Step::Directory { path, .. }
+                (Step::Directory(Directory { path, .. }), _)
                     if hidden.iter().any(|at| at != path && path.starts_with(at)) =>
                 {
                     *presence = Presence::Absent;
@@ -349,21 +330,21 @@ impl Subhost {
         Ok(steps)
     }
 
-    /// Which halves would now be made otherwise than they are up.
+    /// Which parts would now be made otherwise than they are up.
     ///
     /// # Errors
     /// Config or state cannot be read.
-    pub fn changed(&self) -> Result<Vec<Half>> {
+    pub fn changed(&self) -> Result<Vec<Part>> {
         self.changed_from(&self.config()?)
     }
 
-    fn changed_from(&self, config: &Config) -> Result<Vec<Half>> {
+    fn changed_from(&self, config: &Config) -> Result<Vec<Part>> {
         let mut changed = Vec::new();
-        for half in [Half::Root, Half::Net] {
-            if let Some(frozen) = self.frozen(half)?
+        for part in Part::SETTLED {
+            if let Some(frozen) = self.frozen(part)?
                 && !frozen.makes_the_same(&self.wanted(config, &frozen)?)
             {
-                changed.push(half);
+                changed.push(part);
             }
         }
         Ok(changed)

@@ -1,15 +1,16 @@
 //! The steps as a shell script, for `-n`.
 
 use super::Subhost;
-use super::halves::refuse_foreign;
+use super::parts::refuse_foreign;
 use super::stop::{Asking, asking};
 use crate::base::envfile::quote;
 use crate::base::error::Result;
 use crate::config::Phase;
 use crate::kernel::mountinfo::Mounts;
+use crate::kernel::proc::in_user_namespace;
 use crate::net::{self, Network};
-use crate::plan::{Half, Presence};
-use crate::root;
+use crate::plan::steps::shell::Host;
+use crate::plan::{Part, Presence};
 use crate::state::Running;
 use crate::subhost::hooks;
 
@@ -18,32 +19,30 @@ impl Subhost {
     ///
     /// # Errors
     /// As the real thing, as far as can be told without doing it.
-    pub fn script_up(&self, half: Half) -> Result<String> {
+    pub fn script_up(&self, part: Part) -> Result<String> {
         let mounts = Mounts::later();
         let mut network = Network::new();
-        let frozen = self.frozen(half)?;
+        let frozen = self.frozen(part)?;
         let is_frozen = frozen.is_some();
         let plan = match frozen {
             Some(plan) => plan,
-            None => self.plan(half)?.into(),
+            None => self.plan(part)?.into(),
         };
         let steps = self.presences(&plan, is_frozen, &mounts, &mut network)?;
         refuse_foreign(&steps)?;
-        let pending = root::pending(&plan.steps);
+        let host = Host {
+            in_user_namespace: in_user_namespace(),
+            carrier: net::carrier(),
+        };
         let mut lines = Vec::new();
+        let mut hands = self.hands(&mounts, &mut network);
         for (planned, presence) in &steps {
-            let step = planned.step;
             if *presence == Presence::Absent {
-                root::check(step, &pending)?;
-                network.check(step)?;
-                lines.extend(root::shell::up(step));
-                lines.extend(net::shell::up(step));
+                hands.check(planned.step, &plan.steps)?;
+                lines.extend(planned.step.shell_up(&host));
             }
         }
-        let (before, after) = match half {
-            Half::Root => (Phase::Premount, Phase::Postmount),
-            Half::Net => (Phase::Prenet, Phase::Postnet),
-        };
+        let (before, after) = hooks::around(part);
         if !lines.is_empty() && !is_frozen {
             lines.splice(0..0, hooks::shell(&plan, before));
             lines.extend(hooks::shell(&plan, after));
@@ -55,12 +54,12 @@ impl Subhost {
     ///
     /// # Errors
     /// State or kernel cannot be read.
-    pub fn script_down(&self, halves: &[Half], processes: bool) -> Result<String> {
+    pub fn script_down(&self, parts: &[Part], processes: bool) -> Result<String> {
         self.must_exist()?;
         let mut lines = Vec::new();
-        let frozen = match self.frozen(Half::Root)? {
+        let frozen = match self.frozen(Part::Root)? {
             Some(plan) => Some(plan),
-            None => self.frozen(Half::Net)?,
+            None => self.frozen(Part::Net)?,
         };
         let hook = |phase| frozen.as_ref().and_then(|plan| hooks::shell(plan, phase));
         if processes {
@@ -71,12 +70,12 @@ impl Subhost {
         }
         let mounts = Mounts::later();
         let mut network = Network::new();
-        for half in halves {
-            let (plan, is_frozen) = match self.frozen(*half)? {
+        for part in parts {
+            let (plan, is_frozen) = match self.frozen(*part)? {
                 Some(plan) => (plan, true),
                 None => match self
                     .config()
-                    .and_then(|config| self.found(&config, *half, &mounts, &mut network))
+                    .and_then(|config| self.found(&config, *part, &mounts, &mut network))
                 {
                     Ok(plan) => (plan.into(), false),
                     Err(_) => continue,
@@ -88,16 +87,11 @@ impl Subhost {
                 .rev()
             {
                 if *presence == Presence::Ours {
-                    lines.extend(net::shell::down(planned.step));
-                    lines.extend(root::shell::down(planned.step));
+                    lines.extend(planned.step.shell_down());
                 }
             }
             if is_frozen {
-                let file = match half {
-                    Half::Root => "root.plan",
-                    Half::Net => "net.plan",
-                };
-                let file = self.state.dir().join(file);
+                let file = self.state.dir().join(part.file());
                 lines.push(format!("rm -f {}", quote(&file.to_string_lossy())));
             }
         }

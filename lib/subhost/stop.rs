@@ -9,7 +9,7 @@ use crate::kernel::clock::now;
 use crate::kernel::holders::{self, Holder};
 use crate::kernel::proc;
 use crate::kernel::proc::Namespace;
-use crate::plan::Half;
+use crate::plan::Part;
 use crate::state::{Init, Last, Running};
 use crate::subhost::hooks;
 use crate::sys;
@@ -28,9 +28,9 @@ impl Subhost {
 
     pub(crate) fn stop_locked(&self, how: StopHow) -> Result<()> {
         let mut errors = Vec::new();
-        let plan = match self.frozen(Half::Root) {
+        let plan = match self.frozen(Part::Root) {
             Ok(Some(plan)) => Some(plan),
-            Ok(None) => self.frozen(Half::Net)?,
+            Ok(None) => self.frozen(Part::Net)?,
             Err(error) => return Err(error),
         };
         let hook = |phase| plan.as_ref().map_or(Ok(()), |plan| hooks::run(plan, phase));
@@ -54,7 +54,7 @@ impl Subhost {
         if how.kill_holders {
             errors.extend(self.end_holders().err());
         }
-        errors.extend(self.down_halves(&[Half::Root, Half::Net], how).err());
+        errors.extend(self.down_parts(&Part::SETTLED, how).err());
         errors.extend(hook(Phase::Poststop).err());
         Error::collect(errors)
     }
@@ -172,10 +172,10 @@ impl Subhost {
 
     fn end_holders(&self) -> Result<()> {
         let mut held = Vec::new();
-        if let Some(plan) = self.frozen(Half::Net)? {
+        if let Some(plan) = self.frozen(Part::Net)? {
             held.extend(self.net_holders(&plan)?);
         }
-        if let Some(plan) = self.frozen(Half::Root)? {
+        if let Some(plan) = self.frozen(Part::Root)? {
             held.extend(holders::of_mount(&plan.live));
         }
         end_processes(&held);

@@ -1,14 +1,15 @@
-//! One half of a subhost, root or network, up and down: check everything, freeze the plan, act; or
+//! One part of a subhost, root or network, up and down: check everything, freeze the plan, act; or
 //! undo what the frozen plan says.
 
 use super::Told;
-use super::{StopHow, Subhost, Up, lasting, title};
+use super::{StopHow, Subhost, Up, lasting};
 use crate::base::error::{Doing, Error, Exit, Result, shown};
-use crate::config::{Config, Net, Phase, Userns, unreachable_by_others};
+use crate::base::message;
+use crate::config::{Config, Net, Userns, unreachable_by_others};
 use crate::kernel::holders::{self, Holder};
 use crate::kernel::mountinfo::{Mounts, Table};
-use crate::net::{Network, netns};
-use crate::plan::{Half, Plan, Planned, Presence, Step, apply, undo_all};
+use crate::net::{Network, named};
+use crate::plan::{Part, Plan, Planned, Presence, Thoroughly, apply, undo_all};
 use crate::root;
 use crate::state::booter;
 use crate::subhost::hooks;
@@ -23,7 +24,7 @@ impl Subhost {
     /// # Errors
     /// Why not; the world is as before.
     pub fn mount(&self) -> Result<()> {
-        self.locked(|| self.up(Half::Root, None, &|_| ()).map(drop))
+        self.locked(|| self.up(Part::Root, None, &|_| ()).map(drop))
     }
 
     /// Makes the network.
@@ -31,14 +32,14 @@ impl Subhost {
     /// # Errors
     /// Why not; the world is as before.
     pub fn net(&self) -> Result<()> {
-        self.locked(|| self.up(Half::Net, None, &|_| ()).map(drop))
+        self.locked(|| self.up(Part::Net, None, &|_| ()).map(drop))
     }
 
-    /// Takes one half down; refused while it runs, as nothing in the kernel would stop it.
+    /// Takes one part down; refused while it runs, as nothing in the kernel would stop it.
     ///
     /// # Errors
     /// `Busy` if it runs; what is left.
-    pub fn take_down(&self, half: Half) -> Result<()> {
+    pub fn take_down(&self, part: Part) -> Result<()> {
         self.must_exist()?;
         self.locked(|| {
             self.is_of_this_tree()?;
@@ -49,17 +50,17 @@ impl Subhost {
                 )
                 .hint("subhost-stop ends it first"));
             }
-            self.down(half, StopHow::default())
+            self.down(part, StopHow::default())
         })
     }
 
     /// `config` saves reading it again; `told` hears of each step that is made.
-    pub(super) fn up(&self, half: Half, config: Option<&Config>, told: Told) -> Result<Up> {
+    pub(super) fn up(&self, part: Part, config: Option<&Config>, told: Told) -> Result<Up> {
         self.is_of_this_tree()?;
         let mounts = Mounts::later();
         let mut network = Network::new();
         let is_up = || Ok(self.running()?.is_some_and(|running| running.init.up));
-        match self.frozen(half)? {
+        match self.frozen(part)? {
             Some(plan) if plan.made.is_some() || is_up()? => {
                 let mut plan = Arc::unwrap_or_clone(plan);
                 let steps = self.presences(&plan, true, &mounts, &mut network)?;
@@ -75,13 +76,13 @@ impl Subhost {
             // A run was killed in the middle of it: of what is there nobody knows whether it is whole.
             Some(_) => {
                 self.down(
-                    half,
+                    part,
                     StopHow {
                         sync: true,
                         ..StopHow::default()
                     },
                 )?;
-                return self.up(half, config, told);
+                return self.up(part, config, told);
             }
             None => {}
         }
@@ -93,42 +94,41 @@ impl Subhost {
                 &read
             }
         };
-        self.check_trees(config, half)?;
-        let ids = self.ids(config, half, true)?;
-        match self.make(half, config, ids, &mounts, network, told) {
+        self.check_trees(config, part)?;
+        let ids = self.ids(config, part, true)?;
+        match self.make(part, config, ids, &mounts, network, told) {
             Err(why)
                 if ids.is_some() && config.userns == Userns::Auto && root::is_unmapped(&why) =>
             {
                 // Of what is in an image only the mounted image tells.
                 self.goes_without(&why);
-                self.make(half, config, None, &mounts, Network::new(), told)
+                self.make(part, config, None, &mounts, Network::new(), told)
             }
             other => other,
         }
     }
 
-    /// Makes a half of which nothing is recorded.
+    /// Makes a part of which nothing is recorded.
     fn make(
         &self,
-        half: Half,
+        part: Part,
         config: &Config,
         ids: Option<u32>,
         mounts: &Mounts,
         mut network: Network,
         told: Told,
     ) -> Result<Up> {
-        let mut plan = self.planned(config, half, ids)?;
+        let mut plan = self.planned(config, part, ids)?;
         let steps = self.presences(&plan, false, mounts, &mut network)?;
         refuse_foreign(&steps)?;
-        let pending = root::pending(&plan.steps);
+        let mut hands = self.hands(mounts, &mut network);
         for (planned, presence) in &steps {
             if *presence == Presence::Absent {
-                root::check(planned.step, &pending)?;
-                network.check(planned.step)?;
+                hands.check(planned.step, &plan.steps)?;
             }
         }
-        if let (Half::Net, Net::Named(name)) = (half, &config.net) {
-            netns::open(name)?;
+        if let (Part::Net, Net::Named(name)) = (part, &config.net) {
+            named::open(name)?;
         }
         if plan.steps.is_empty() {
             // The host's network or somebody else's: nothing of it is ours to keep or to remove.
@@ -137,12 +137,9 @@ impl Subhost {
                 brought: false,
             });
         }
-        assign(config, half, ids)?;
+        assign(config, part, ids)?;
         self.state.freeze(&plan)?;
-        let (before, after) = match half {
-            Half::Root => (Phase::Premount, Phase::Postmount),
-            Half::Net => (Phase::Prenet, Phase::Postnet),
-        };
+        let (before, after) = hooks::around(part);
         let made = hooks::run(&plan, before)
             .and_then(|()| self.act_all(&steps, &mut network, told))
             .and_then(|_| {
@@ -151,7 +148,19 @@ impl Subhost {
                 finished.map_err(|first| {
                     let all: Vec<Planned> = plan.planned().collect();
                     let network = RefCell::new(&mut network);
-                    first.also(undo_all(&all, self.undoing(&network, false, true)).err())
+                    first.also(
+                        undo_all(
+                            &all,
+                            self.undoing(
+                                &network,
+                                Thoroughly {
+                                    detach: false,
+                                    wait: true,
+                                },
+                            ),
+                        )
+                        .err(),
+                    )
                 })
             });
         match made {
@@ -162,7 +171,7 @@ impl Subhost {
             Err(error) => {
                 // What could not be undone is still what the frozen plan says.
                 if error.also.is_empty() {
-                    let left = self.state.thaw(half).err();
+                    let left = self.state.thaw(part).err();
                     return Err(error.also(left));
                 }
                 Err(error)
@@ -172,8 +181,9 @@ impl Subhost {
 
     /// All is made: notes that, with what the kernel calls it.
     fn finish(&self, plan: &mut Plan, network: &mut Network) -> Result<()> {
-        let of = |step| root::mark(step).or_else(|| network.mark(step));
-        plan.made = Some(plan.steps.iter().map(of).collect());
+        let mounts = Mounts::later();
+        let mut hands = self.hands(&mounts, network);
+        plan.made = Some(plan.steps.iter().map(|step| hands.mark(step)).collect());
         self.state.freeze(plan)
     }
 
@@ -184,22 +194,25 @@ impl Subhost {
         network: &mut Network,
         told: Told,
     ) -> Result<usize> {
-        let network = RefCell::new(network);
+        let (mounts, network) = (Mounts::later(), RefCell::new(network));
         let act = |planned: &Planned| {
-            crate::base::message::tell(Some(&self.name), || {
-                format!("making {}", title(planned.step))
-            });
-            let made = match planned.step {
-                Step::Claim { path } => self.state.claim(path),
-                step @ (Step::Netns { .. }
-                | Step::Cable { .. }
-                | Step::Helper { .. }
-                | Step::Routes { .. }) => network.borrow_mut().act(step),
-                other => root::act(other),
-            };
-            made.inspect(|()| told(planned.step))
+            let step = planned.step;
+            message::tell(Some(&self.name), || format!("making {}", step.title()));
+            let mut network = network.borrow_mut();
+            let made = self.hands(&mounts, &mut network).act(step);
+            made.inspect(|()| told(step))
         };
-        apply(steps, act, self.undoing(&network, false, true))
+        apply(
+            steps,
+            act,
+            self.undoing(
+                &network,
+                Thoroughly {
+                    detach: false,
+                    wait: true,
+                },
+            ),
+        )
     }
 
     /// Undoes one step after the other, backwards. Where the root itself stays, so does what is under
@@ -207,46 +220,26 @@ impl Subhost {
     fn undoing<'a>(
         &'a self,
         network: &'a RefCell<&'a mut Network>,
-        detach: bool,
-        wait: bool,
+        how: Thoroughly,
     ) -> impl FnMut(&Planned) -> Result<()> + 'a {
+        let mounts = Mounts::later();
         let mut stays = false;
         move |planned| {
             if stays {
                 return Ok(());
             }
-            let undone = self.undo(*planned, &mut network.borrow_mut(), detach, wait);
-            let is_root = matches!(planned.step, Step::Overlay { .. } | Step::Rbind { .. });
-            stays = is_root && undone.is_err();
+            let step = planned.step;
+            message::tell(Some(&self.name), || format!("removing {}", step.title()));
+            let mut network = network.borrow_mut();
+            let undone = self.hands(&mounts, &mut network).undo(*planned, how);
+            stays = step.is_root() && undone.is_err();
             undone
         }
     }
 
-    fn undo(
-        &self,
-        planned: Planned,
-        network: &mut Network,
-        detach: bool,
-        wait: bool,
-    ) -> Result<()> {
-        crate::base::message::tell(Some(&self.name), || {
-            format!("removing {}", title(planned.step))
-        });
-        match planned.step {
-            Step::Claim { path } => {
-                self.state.unclaim(path);
-                Ok(())
-            }
-            Step::Netns { .. } | Step::Cable { .. } | Step::Helper { .. } | Step::Routes { .. } => {
-                network.undo(planned, wait)
-            }
-            _ => root::undo(planned, detach),
-        }
-    }
-
     /// A setuid file inside must serve no user of the host.
-    fn check_trees(&self, config: &Config, half: Half) -> Result<()> {
-        if half == Half::Net {
+    fn check_trees(&self, config: &Config, part: Part) -> Result<()> {
+        if part == Part::Net {
             return Ok(());
         }
         let root = &config.root;
@@ -261,23 +254,23 @@ impl Subhost {
         Ok(())
     }
 
-    /// Both halves of a name are of one $SUBHOST.
+    /// Both parts of a name are of one $SUBHOST.
     fn is_of_this_tree(&self) -> Result<()> {
         self.running()?;
-        [Half::Root, Half::Net]
+        Part::ALL
             .into_iter()
-            .try_for_each(|half| self.frozen(half).map(drop))
+            .try_for_each(|part| self.frozen(part).map(drop))
     }
 
-    pub(super) fn down(&self, half: Half, how: StopHow) -> Result<()> {
+    pub(super) fn down(&self, part: Part, how: StopHow) -> Result<()> {
         let mut network = Network::new();
-        let frozen = self.frozen(half)?;
+        let frozen = self.frozen(part)?;
         let is_frozen = frozen.is_some();
         let plan = match frozen {
             Some(plan) => plan,
             None => match self.config() {
                 Ok(config) => {
-                    let found = self.found(&config, half, &Mounts::later(), &mut network);
+                    let found = self.found(&config, part, &Mounts::later(), &mut network);
                     found?.into()
                 }
                 Err(_) => return Ok(()),
@@ -292,8 +285,8 @@ impl Subhost {
         }
         // Whether somebody holds the namespace is asked when it has lost its name and we have let go of
         // it; of a kernel that does not tell, the processes are before.
-        let (watch, mut holders) = match named(&plan) {
-            Some(name) => match netns::watch(name)? {
+        let (watch, mut holders) = match plan.namespace() {
+            Some(name) => match named::watch(name)? {
                 Some(watch) => (Some(watch), Vec::new()),
                 None => (None, self.net_holders(&plan)?),
             },
@@ -303,19 +296,32 @@ impl Subhost {
         // So does one that is not ours to remove.
         let removed = steps
             .iter()
-            .any(|planned| matches!(planned.step, Step::Netns { .. }));
+            .any(|planned| planned.step.namespace().is_some());
         let wait = how.sync || !holders.is_empty() || !removed;
-        let thorough = half == Half::Root && (how.sync || how.kill_holders);
+        let thorough = part == Part::Root && (how.sync || how.kill_holders);
         let lasting = match thorough {
-            true => lasting::of(steps.iter().copied(), &Table::read()?),
+            true => {
+                let mounts = Mounts::later();
+                let mut hands = self.hands(&mounts, &mut network);
+                lasting::of(steps.iter().copied(), &mut hands, &Table::read()?)
+            }
             false => lasting::Lasting::default(),
         };
         let undone = {
             let network = RefCell::new(&mut network);
-            undo_all(&steps, self.undoing(&network, how.detach, wait))
+            undo_all(
+                &steps,
+                self.undoing(
+                    &network,
+                    Thoroughly {
+                        detach: how.detach,
+                        wait,
+                    },
+                ),
+            )
         };
         let undone = undone
-            .and_then(|()| self.state.thaw(half))
+            .and_then(|()| self.state.thaw(part))
             .and_then(|()| lasting.wait(how.kill_holders));
         let mut cables = Ok(());
         if let Some(watch) = watch.filter(|watch| removed && watch.lives()) {
@@ -324,8 +330,8 @@ impl Subhost {
                 cables = network.delete_discarded();
             }
         }
-        let held = match (half, holders.is_empty()) {
-            (Half::Net, false) => Err(Error::new(
+        let held = match (part, holders.is_empty()) {
+            (Part::Net, false) => Err(Error::new(
                 Exit::Failed,
                 "its network namespace has lost its name and cables but lives on",
             )
@@ -338,27 +344,19 @@ impl Subhost {
 
     /// The root first: to unmount waits for grace periods of the kernel's, and those for what it has to do when a
     /// cable is cut.
-    pub(super) fn down_halves(&self, halves: &[Half], how: StopHow) -> Result<()> {
-        let first_to_last = halves.iter().map(|half| self.down(*half, how));
+    pub(super) fn down_parts(&self, parts: &[Part], how: StopHow) -> Result<()> {
+        let first_to_last = parts.iter().map(|part| self.down(*part, how));
         Error::collect(first_to_last.filter_map(Result::err).collect())
     }
 
     pub(super) fn net_holders(&self, plan: &Plan) -> Result<Vec<Holder>> {
-        let Some(name) = named(plan) else {
+        let Some(name) = plan.namespace() else {
             return Ok(Vec::new());
         };
-        Ok(match netns::find(name)? {
-            netns::Found::Namespace(namespace) => holders_of(netns::inode(&namespace)),
+        Ok(match named::find(name)? {
+            named::Found::Namespace(namespace) => holders_of(named::inode(&namespace)),
             _ => Vec::new(),
         })
-    }
-}
-
-/// The network namespace that a plan makes.
-fn named(plan: &Plan) -> Option<&str> {
-    match plan.steps.first() {
-        Some(Step::Netns { name, .. }) => Some(name),
-        _ => None,
     }
 }
 
@@ -381,12 +379,12 @@ fn holders_of(inode: u64) -> Vec<Holder> {
 
 /// Keeps the MACs of the cables and the range of ids in `assigned`, so that they stay when the tree
 /// moves to another host.
-fn assign(config: &Config, half: Half, ids: Option<u32>) -> Result<()> {
+fn assign(config: &Config, part: Part, ids: Option<u32>) -> Result<()> {
     let file = Config::assigned_file(&config.dir);
     let mut text = std::fs::read_to_string(&file).unwrap_or_default();
     let before = text.clone();
     let cables = match &config.net {
-        Net::Private(private) if half == Half::Net => &private.cables[..],
+        Net::Private(private) if part == Part::Net => &private.cables[..],
         _ => &[],
     };
     for cable in cables {

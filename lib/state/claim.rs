@@ -4,10 +4,40 @@
 use super::State;
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::base::name::Name;
-use crate::base::paths::CLAIMS;
-use crate::plan::Half;
+use crate::base::paths::{CLAIMS, RUN};
+use crate::kernel::mountinfo::Mark;
+use crate::plan::steps::claim::Claim;
+use crate::plan::{Act, Asked, Part, Presence, Step, Thoroughly};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+impl Act<&State> for Claim {
+    fn check(&self, _: &State, _: &[Step]) -> Result<()> {
+        match std::fs::symlink_metadata(&self.path) {
+            // What of it is missing the step that uses it says, and how it is to be had.
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(e).doing(|| format!("use {}", shown(&self.path)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn present(&self, state: &State, _: Asked<'_>) -> Result<Presence> {
+        Ok(match state.has_claim(&self.path) {
+            true => Presence::Ours,
+            false => Presence::Absent,
+        })
+    }
+
+    fn act(&self, state: &State) -> Result<()> {
+        state.claim(&self.path)
+    }
+
+    fn undo(&self, state: &State, _: Option<&Mark>, _: Thoroughly) -> Result<()> {
+        state.unclaim(&self.path);
+        Ok(())
+    }
+}
 
 impl State {
     /// Claims a writable layer or image for this subhost.
@@ -23,7 +53,7 @@ impl State {
                 }
                 _ => {}
             }
-            match std::os::unix::fs::symlink(self.name.as_str(), &link) {
+            match std::os::unix::fs::symlink(self.claimant_name(), &link) {
                 Ok(()) => return Ok(()),
                 Err(e) => match e.into_errno() {
                     Errno::EEXIST => {}
@@ -33,7 +63,7 @@ impl State {
                 },
             }
             match self.claimant(&link) {
-                Some(name) if name == self.name.as_str() => return Ok(()),
+                Some(name) if Path::new(&name) == self.claimant_name() => return Ok(()),
                 Some(name) => {
                     return Err(Error::new(
                         Exit::Failed,
@@ -48,13 +78,24 @@ impl State {
         Err(Error::sys(format!("claim {}", shown(path)), Errno::EAGAIN))
     }
 
-    /// The living subhost that a claim names.
+    /// What a claim of ours says: the name of a subhost, or where a front end has its state.
+    fn claimant_name(&self) -> &Path {
+        match self.root == Path::new(RUN) {
+            true => Path::new(&self.id),
+            false => &self.dir,
+        }
+    }
+
+    /// The living claimant that a claim names.
     fn claimant(&self, link: &Path) -> Option<String> {
         let target = std::fs::read_link(link).ok()?;
-        let name = Name::new(target.to_str()?).ok()?;
+        let other = match target.is_absolute() {
+            true => State::at(target.parent()?, target.file_name()?.to_str()?),
+            false => State::of(&Name::new(target.to_str()?).ok()?),
+        };
         // A plan that cannot be read may be that of something that is up.
-        let up = name == self.name || !matches!(State::of(&name).plan(Half::Root), Ok(None));
-        up.then(|| name.to_string())
+        let up = other.dir == self.dir || !matches!(other.plan(Part::Root), Ok(None));
+        up.then(|| shown(target))
     }
 
     /// Does this subhost hold the claim of `path`?
@@ -74,7 +115,7 @@ impl State {
     }
 
     fn holds(&self, link: &Path) -> bool {
-        std::fs::read_link(link).is_ok_and(|target| target == Path::new(self.name.as_str()))
+        std::fs::read_link(link).is_ok_and(|target| target == self.claimant_name())
     }
 }
 

@@ -1,0 +1,49 @@
+//! Routes inside a subhost's network. They end with its namespace.
+
+use super::Network;
+use super::named::{self, Found};
+use crate::base::error::{Doing, Result};
+use crate::config::Cidr;
+use crate::kernel::mountinfo::Mark;
+use crate::plan::steps::routes::{Routes, net_word};
+use crate::plan::{Act, Asked, Presence, Thoroughly};
+use std::net::IpAddr;
+
+impl Act<&mut Network> for Routes {
+    fn present(&self, network: &mut Network, _: Asked<'_>) -> Result<Presence> {
+        let Found::Namespace(namespace) = named::find(&self.netns)? else {
+            return Ok(Presence::Absent);
+        };
+        let handle = network.netlink.inner(&self.netns, &namespace)?;
+        let there = network.netlink.routes(&handle).doing(|| "list routes")?;
+        let wanted = |(net, gateway): (Option<Cidr>, IpAddr)| match net {
+            Some(net) => (Some(net.address), net.prefix, gateway),
+            None => (None, 0, gateway),
+        };
+        let all = self.all().map(wanted).all(|wanted| {
+            there.iter().any(|&(to, prefix, gateway)| {
+                (to.filter(|_| prefix > 0), prefix, gateway) == wanted
+            })
+        });
+        Ok(if all {
+            Presence::Ours
+        } else {
+            Presence::Absent
+        })
+    }
+
+    fn act(&self, network: &mut Network) -> Result<()> {
+        let handle = network.handle(&self.netns)?;
+        for (net, gateway) in self.all() {
+            network
+                .netlink
+                .add_route(&handle, net, gateway)
+                .doing(|| format!("add the route {} via {gateway}", net_word(net)))?;
+        }
+        Ok(())
+    }
+
+    fn undo(&self, _: &mut Network, _: Option<&Mark>, _: Thoroughly) -> Result<()> {
+        Ok(())
+    }
+}

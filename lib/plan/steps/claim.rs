@@ -1,0 +1,30 @@
+//! The exclusive use of a writable layer or image, among all subhosts of the host.
+
+use super::Kind;
+use super::shell::Host;
+use crate::base::error::shown;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The exclusive use of a writable layer or image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The directory or file.
+    pub path: PathBuf,
+}
+
+impl Kind for Claim {
+    fn title(&self) -> String {
+        format!("the claim of {}", shown(&self.path))
+    }
+
+    fn lasts(&self) -> bool {
+        false
+    }
+
+    /// By hand nobody is kept from anything.
+    fn shell_up(&self, _: &Host) -> Vec<String> {
+        Vec::new()
+    }
+}

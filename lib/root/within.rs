@@ -1,0 +1,42 @@
+//! A check of what an image must hold. It makes nothing, so that nothing of it could be there or be undone.
+
+use crate::base::error::{Errno, Error, IntoErrno, Result, shown};
+use crate::kernel::mountinfo::{Mark, Mounts};
+use crate::plan::steps::within::Within;
+use crate::plan::{Act, Asked, Presence, Thoroughly};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
+impl Act<&Mounts<'_>> for Within {
+    fn present(&self, _: &Mounts<'_>, _: Asked<'_>) -> Result<Presence> {
+        Ok(Presence::Absent)
+    }
+
+    fn act(&self, _: &Mounts<'_>) -> Result<()> {
+        let Self { file, at, path } = self;
+        let inner = path.strip_prefix(at).unwrap_or(path);
+        let no_such = |errno: Errno| {
+            let error = Error::sys(format!("use {}", shown(path)), errno);
+            match errno {
+                Errno::ELOOP | Errno::EXDEV => {
+                    error.hint("an image's own directories must not be links")
+                }
+                _ => error.hint(format!(
+                    "the image {} must hold the directories /root and /work: mount it and make /{}",
+                    shown(file),
+                    shown(inner)
+                )),
+            }
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir =
+            rustix::fs::open(at, flags, Mode::empty()).map_err(|e| no_such(e.into_errno()))?;
+        let within = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        openat2(&dir, inner, flags, Mode::empty(), within)
+            .map(drop)
+            .map_err(|e| no_such(e.into_errno()))
+    }
+
+    fn undo(&self, _: &Mounts<'_>, _: Option<&Mark>, _: Thoroughly) -> Result<()> {
+        Ok(())
+    }
+}
