@@ -6,4 +6,5 @@ pub mod error;
 pub mod message;
 pub mod name;
 pub mod paths;
+pub mod protocol;
 pub mod words;

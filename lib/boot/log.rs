@@ -2,9 +2,10 @@
 //! process that is left behind to read an init's console.
 
 use crate::base::error::{Doing, Error, Exit, Result};
+use crate::base::name::Name;
 use crate::base::paths::LOGS;
-use crate::config::Config;
-use crate::kernel::packets::{Go, send, sockets};
+use crate::base::protocol::ToInit;
+use crate::kernel::packets::{send, sockets};
 use crate::kernel::proc::Identity;
 use crate::kernel::spawn::Entry;
 use crate::kernel::terminal::Terminal;
@@ -16,7 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Opens the log of a subhost; makes it if it is not there.
-pub(super) fn open(config: &Config) -> Result<OwnedFd> {
+pub(super) fn open(name: &Name) -> Result<OwnedFd> {
     match std::fs::DirBuilder::new().mode(0o700).create(LOGS) {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
             return Err(e).doing(|| format!("make the directory {LOGS}"));
@@ -28,7 +29,7 @@ pub(super) fn open(config: &Config) -> Result<OwnedFd> {
         let what = format!("{LOGS} is not a directory");
         return Err(Error::new(Exit::Failed, what));
     }
-    let path = Path::new(LOGS).join(format!("{}.log", config.name));
+    let path = Path::new(LOGS).join(format!("{name}.log"));
     let file = File::options()
         .read(true)
         .append(true)
@@ -78,6 +79,6 @@ pub(super) fn leave_console(
         last.as_raw_fd(),
         pidfd.as_raw_fd(),
     ];
-    send(&socket, &Go, &fds)?;
+    send(&socket, &ToInit::Go, &fds)?;
     Ok(identity.0)
 }

@@ -8,13 +8,18 @@ mod spec;
 mod texts;
 
 use crate::base::error::{Doing, Errno, Error, Exit, Result};
+use crate::base::message;
+use crate::base::name::Name;
+use crate::base::protocol::PROTOCOL;
+use crate::base::protocol::{FromInit, ToInit};
 use crate::cgroup::{self, Who};
-use crate::config::{Config, Net};
-use crate::init::spec::{Hand, Main, Proceed, Report};
+use crate::config::{Config, Net, Stop};
+use crate::init::spec::{Main, Spec};
 use crate::kernel::clock::boot_id;
 use crate::kernel::clock::now;
 use crate::kernel::kept;
-use crate::kernel::packets::{Go, receive, send, sockets};
+use crate::kernel::lsm::Label;
+use crate::kernel::packets::{receive, send, sockets};
 use crate::kernel::proc::{self, Identity};
 use crate::kernel::spawn::Child;
 use crate::kernel::terminal::{self, Signals, Terminal, Wiring};
@@ -22,10 +27,13 @@ use crate::kernel::tools::init_command;
 use crate::login::{PATH, Program};
 use crate::state::Group;
 use crate::state::{Booter, Init, State};
+use cross::Crossing;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 
 /// No honest tree takes this long to be assembled, seconds.
 const PATIENCE: u16 = 60;
@@ -46,7 +54,7 @@ pub struct Order {
 }
 
 /// Root and network that it is booted in, which may still be on their way.
-pub trait Halves {
+pub trait Parts {
     /// Has the root mounted. Asked for once.
     ///
     /// # Errors
@@ -100,26 +108,67 @@ pub fn started(config: &Config) -> Main {
     }
 }
 
+/// What is booted, whatever it was made of.
+pub struct Boot<'a> {
+    /// Its name, for messages and its log.
+    pub name: &'a Name,
+    /// $SUBHOST.
+    pub tree: &'a Path,
+    /// Its cgroups, yet to be made.
+    pub cgroups: cgroup::Plan,
+    /// The inside, put together when its cgroups are there.
+    pub spec: &'a dyn Fn(&Group) -> Result<Spec>,
+    /// How it is asked to end, for the record.
+    pub stop: Stop,
+    /// The environment of those that will join it.
+    pub env: BTreeMap<String, String>,
+    /// What the host's security modules confine it by.
+    pub labels: Vec<Label>,
+    /// Its network namespace is its own, and so belongs to its user namespace if it has one.
+    pub owns_network: bool,
+}
+
+/// Boots what a config says.
+///
+/// # Errors
+/// As [`boot`].
+pub fn boot_config(
+    config: &Config,
+    state: &State,
+    parts: &mut dyn Parts,
+    order: Order,
+) -> Result<Booted> {
+    let is_init = matches!(order.main, Main::Init(_));
+    // What ended by itself left its own behind.
+    state.remove_cgroups()?;
+    let spec = |group: &Group| {
+        let has_cgroup = is_init && group.unified().is_some();
+        spec::of(config, state, &order, has_cgroup)
+    };
+    let what = Boot {
+        name: &config.name,
+        tree: &config.tree,
+        cgroups: cgroup::Plan::of(config, is_init)?,
+        spec: &spec,
+        stop: config.run.stop.clone(),
+        env: config.run.env.clone(),
+        labels: config.run.labels.clone(),
+        owns_network: matches!(config.net, Net::Private(_)),
+    };
+    boot(what, state, parts, order.by.clone())
+}
+
 /// Boots.
 ///
 /// # Errors
 /// Why it is not up, or why root or network are not; nothing of the boot is left then.
-pub fn boot(
-    config: &Config,
-    state: &State,
-    halves: &mut dyn Halves,
-    order: Order,
-) -> Result<Booted> {
-    // What ended by itself left its own behind.
-    state.remove_cgroups()?;
-    let is_init = matches!(order.main, Main::Init(_));
-    let plan = cgroup::Plan::of(config, is_init)?;
-    let planned = plan.group.clone();
+pub fn boot(what: Boot, state: &State, parts: &mut dyn Parts, by: Booter) -> Result<Booted> {
+    let planned = what.cgroups.group.clone();
     // Before they are made: if we are killed between, somebody knows of them.
     if !planned.is_empty() {
         state.record_cgroups(&planned)?;
     }
-    let group = plan.make().inspect_err(|error| {
+    let group = what.cgroups.make().inspect_err(|error| {
         // What could not be removed again is still what the record says.
         if error.also.is_empty() {
             state.forget_cgroups();
@@ -129,7 +178,7 @@ pub fn boot(
         true => Ok(()),
         false => state.record_cgroups(&group),
     };
-    let booted = booted.and_then(|()| boot_in(config, state, halves, order, &group));
+    let booted = booted.and_then(|()| boot_in(&what, state, parts, by, &group));
     booted.map_err(|error| {
         let left = state.remove_cgroups();
         state.forget();
@@ -138,60 +187,53 @@ pub fn boot(
 }
 
 fn boot_in(
-    config: &Config,
+    what: &Boot,
     state: &State,
-    halves: &mut dyn Halves,
-    order: Order,
+    parts: &mut dyn Parts,
+    by: Booter,
     group: &Group,
 ) -> Result<Booted> {
-    let is_init = matches!(order.main, Main::Init(_));
-    // An init in the background has a console all the same: it expects one.
-    let slaves = match order.wiring {
-        Some(wiring) => wiring.slaves,
-        None => [is_init; 3],
-    };
-    let mut spec = spec::of(config, state, &order, slaves)?;
-    spec.has_cgroup = is_init && group.unified().is_some();
-    if let (Some(base), true) = (order.ids, spec.has_cgroup) {
+    let spec = (what.spec)(group)?;
+    let process = &spec.process;
+    let is_init = matches!(process.main, Main::Init(_));
+    if let (Some(base), true) = (spec.ids, is_init && group.unified().is_some()) {
         // It is to manage its own.
         group.give_to(base)?;
     }
-    let log = match order.wiring {
-        None => Some(log::open(config)?),
-        Some(_) => None,
+    let log = match process.tied {
+        false => Some(log::open(what.name)?),
+        true => None,
     };
     // Without it the boot takes longer.
     if let Err(error) = kept::prepare() {
-        crate::base::message::tell(Some(&config.name), || error.to_string());
+        message::tell(Some(what.name), || error.to_string());
     }
     let last = state.for_init()?;
-    // Who goes into a user namespace takes it along.
-    let taken = match order.ids {
-        Some(_) => halves.namespace()?,
-        None => None,
-    };
     let (socket, theirs) = sockets("PID 1")?;
-    let (child, program) = spawn(&theirs, log.as_ref(), group, order.ids.is_some())?;
-    drop(theirs);
-    let child = match order.ids {
-        None => child,
-        Some(base) => {
-            let own = matches!(config.net, Net::Private(_));
-            let (child, unmapped) = cross::born(
-                child,
-                &socket,
-                &spec::memfd(&spec)?,
-                taken.as_ref(),
-                own,
-                base,
-            )?;
+    let (child, program, taken) = match spec.ids {
+        None => {
+            let (child, program) = spawn(&theirs, log.as_ref(), group, false)?;
+            (child, program, true)
+        }
+        // Who goes into a user namespace takes the network along.
+        Some(_) => {
+            let network = parts.namespace()?;
+            let (child, program) = spawn(&theirs, log.as_ref(), group, true)?;
+            let crossing = Crossing {
+                socket: &socket,
+                spec: &spec,
+                network: network.as_ref(),
+                owns_network: what.owns_network,
+            };
+            let (child, unmapped) = crossing.make_pid_1(child)?;
             for path in unmapped {
-                let what = format!("{path} belongs to nobody inside: its ids cannot be mapped");
-                crate::base::message::warn(Some(&config.name), &what);
+                let text = format!("{path} belongs to nobody inside: its ids cannot be mapped");
+                message::warn(Some(what.name), &text);
             }
-            child
+            (child, program, false)
         }
     };
+    drop(theirs);
     // Until it is told to go on it does nothing, and ends if we do.
     let (identity, pidfd) = Identity::of(child.id()).doing(|| "watch PID 1")?;
     let mut booted = Booted {
@@ -202,53 +244,48 @@ fn boot_in(
     };
     let record = Init {
         boot: boot_id()?.to_owned(),
-        tree: config.tree.clone(),
+        protocol: PROTOCOL,
+        tree: what.tree.to_owned(),
         identity,
-        by: order.by,
-        ids: order.ids,
+        by,
+        ids: spec.ids,
         since: now(),
         up: false,
         asked: false,
         live: false,
         own: is_init,
-        stop: config.run.stop.clone(),
-        stop_timeout: config.run.stop_timeout,
-        env: config.run.env.clone(),
-        rights: spec.rights.clone(),
-        labels: config.run.labels.clone(),
+        stop: what.stop.clone(),
+        stop_timeout: process.stop_timeout,
+        env: what.env.clone(),
+        rights: process.rights.clone(),
+        labels: what.labels.clone(),
         console: None,
     };
     let up = state.record(&record).and_then(|()| {
         // It begins meanwhile, and then waits for us.
-        halves.root()?;
+        parts.root()?;
         let memfd = spec::memfd(&spec)?;
         let mut fds = vec![memfd.as_raw_fd(), last.as_raw_fd()];
-        let namespace = match order.ids {
-            Some(_) => None,
-            None => halves.namespace()?,
+        let namespace = match taken {
+            true => parts.namespace()?,
+            false => None,
         };
         fds.extend(namespace.as_ref().map(AsRawFd::as_raw_fd));
-        send(&booted.socket, &Go, &fds)?;
+        send(&booted.socket, &ToInit::Go, &fds)?;
         // Not before: to let go of a mount takes the kernel a while.
         drop(program);
-        halves.complete()?;
+        parts.complete()?;
         booted.proceed()?;
         booted.wait_until_up(is_init)
     });
     let up = up.and_then(|()| {
-        let terminal = booted.terminal.take();
-        let console = match (&log, terminal) {
-            (Some(log), Some(terminal)) if is_init => Some(log::leave_console(
-                &terminal,
-                log,
-                config.run.log_max,
-                &last,
-                &booted.pidfd,
-            )?),
-            (_, terminal) => {
-                booted.terminal = terminal;
-                None
+        let console = match (&log, process.log_max, &booted.terminal) {
+            (Some(log), Some(max), Some(terminal)) if is_init => {
+                let left = log::leave_console(terminal, log, max, &last, &booted.pidfd);
+                booted.terminal = None;
+                Some(left?)
             }
+            _ => None,
         };
         state.record(&Init {
             up: true,
@@ -259,7 +296,7 @@ fn boot_in(
     match up {
         Ok(()) => Ok(booted),
         Err(error) => {
-            booted.kill();
+            booted.child.kill();
             Err(error)
         }
     }
@@ -323,7 +360,7 @@ fn wait_for_report(socket: &OwnedFd, sender: Option<&OwnedFd>) -> Result<()> {
 
 impl Booted {
     fn proceed(&self) -> Result<()> {
-        match send(&self.socket, &Proceed, &[]) {
+        match send(&self.socket, &ToInit::Proceed, &[]) {
             // It has failed, and said why.
             Err(error) if error.errno == Some(Errno::EPIPE) => Ok(()),
             other => other,
@@ -333,12 +370,12 @@ impl Booted {
     fn wait_until_up(&mut self, is_init: bool) -> Result<()> {
         loop {
             wait_for_report(&self.socket, None)?;
-            match receive::<Report>(&self.socket)? {
-                Some((Report::Terminal, fds)) => {
+            match receive::<FromInit>(&self.socket)? {
+                Some((FromInit::Terminal, fds)) => {
                     let pair = <[OwnedFd; 2]>::try_from(fds).ok();
                     self.terminal = pair.map(|[master, slave]| Terminal { master, slave });
                 }
-                Some((Report::Up, _)) => return Ok(()),
+                Some((FromInit::Up, _)) => return Ok(()),
                 Some((report, _)) => {
                     return Err(report.error().unwrap_or_else(terminal::lost));
                 }
@@ -349,10 +386,6 @@ impl Booted {
         }
     }
 
-    fn kill(&mut self) {
-        self.child.kill();
-    }
-
     /// Stays until PID 1 has ended; gives its status as a shell would (128+N for signal N).
     ///
     /// # Errors
@@ -360,7 +393,7 @@ impl Booted {
     pub fn attend(self, wiring: Wiring, signals: &Signals) -> Result<u8> {
         let hand_on = |signal| {
             // An init of the tree's own has closed the socket and takes signals itself.
-            if send(&self.socket, &Hand(signal), &[]).is_err() {
+            if send(&self.socket, &ToInit::Signal(signal), &[]).is_err() {
                 let _ = crate::sys::pidfd_kill(&self.pidfd, signal);
             }
         };

@@ -3,73 +3,134 @@
 use super::{Order, texts};
 use crate::base::error::{Doing, Error, Exit, Result};
 use crate::config::{Config, Layer, Net, Stop};
+use crate::confine::Rights;
 use crate::confine::devices::Device;
-use crate::init::spec::{Main, Spec};
+use crate::init::spec::{self, Bind, Main, Mount, NOEXEC, Op, Own, Process, SAFE, Spec, Way};
 use crate::init::usual_stop;
 use crate::state::State;
 use nix::sys::signal::Signal;
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::thread::CapabilitySet;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The boot of `config` as `order` says; leaves in the state's directory the texts that it binds.
+/// The boot of `config` as `order` says; leaves in the state's directory the texts that it binds. `has_cgroup`: an
+/// init of the tree's own is to see the cgroup that it is in.
 ///
 /// # Errors
 /// A text cannot be written, or a device is none.
-pub(super) fn of(config: &Config, state: &State, order: &Order, slaves: [bool; 3]) -> Result<Spec> {
+pub(super) fn of(config: &Config, state: &State, order: &Order, has_cgroup: bool) -> Result<Spec> {
     let run = &config.run;
-    let mut texts = vec![(
-        state.write_text("hostname", &format!("{}\n", run.hostname))?,
-        "/etc/hostname".into(),
-        false,
-    )];
-    if matches!(config.net, Net::Private(_)) {
-        texts.push((
-            state.write_text("hosts", &texts::hosts(config))?,
-            "/etc/hosts".into(),
-            true,
-        ));
-    }
-    if !run.dns.is_empty() || !run.search.is_empty() || config.has_helper() {
-        texts.push((
-            state.write_text("resolv.conf", &texts::resolv_conf(config))?,
-            "/etc/resolv.conf".into(),
-            true,
-        ));
-    }
     let usual = match &order.main {
         Main::Run(program) => program.argv.first().and_then(|program| usual_stop(program)),
         _ => None,
     };
-    let devices = config.confine.devices.iter().map(Device::node);
+    let is_init = matches!(order.main, Main::Init(_));
+    let rights = config.rights(is_init);
     Ok(Spec {
-        live: config.root.live.clone(),
+        root: config.root.live.clone(),
         ids: order.ids,
-        hostname: run.hostname.clone(),
-        has_cgroup: false,
         joins_network: order.joins_network,
-        covers: covers(config),
-        masked: config.confine.hidden.masked.clone(),
-        read_only: config.confine.hidden.read_only.clone(),
-        devices: devices.collect::<Result<_>>()?,
-        binds: run.binds.clone(),
-        texts,
-        tmpfs: run.tmpfs.clone(),
-        ram_size: run.ram_size,
-        stop_signal: match run.stop {
-            Stop::Signal(signal) => signal,
-            _ => usual.unwrap_or(Signal::SIGTERM as i32),
+        namespaces: vec![Own::Uts, Own::Ipc, Own::Cgroup],
+        ops: ops(config, state, &rights, has_cgroup)?,
+        process: Process {
+            main: order.main.clone(),
+            rights,
+            stop_signal: match run.stop {
+                Stop::Signal(signal) => signal,
+                _ => usual.unwrap_or(Signal::SIGTERM as i32),
+            },
+            stop_timeout: run.stop_timeout,
+            log_max: order.wiring.is_none().then_some(run.log_max),
+            // An init in the background has a console all the same: it expects one.
+            slaves: order.wiring.map_or([is_init; 3], |wiring| wiring.slaves),
+            tied: order.wiring.is_some(),
         },
-        stop_timeout: run.stop_timeout,
-        log_max: order.wiring.is_none().then_some(run.log_max),
-        slaves,
-        tied: order.wiring.is_some(),
-        main: order.main.clone(),
-        rights: config.rights(matches!(order.main, Main::Init(_))),
     })
+}
+
+/// What its root becomes.
+fn ops(config: &Config, state: &State, rights: &Rights, has_cgroup: bool) -> Result<Vec<Op>> {
+    let (run, hidden) = (&config.run, &config.confine.hidden);
+    let devices = config.confine.devices.iter().map(Device::node);
+    let mut ops = vec![Op::Hostname(run.hostname.clone())];
+    ops.extend(spec::kernel(devices.collect::<Result<_>>()?));
+    let is_kernels = |path: &String| path.starts_with("/proc/") || path.starts_with("/sys/");
+    let masked = hidden.masked.iter().cloned();
+    let (kernels, others) = masked.partition(is_kernels);
+    ops.push(Op::Mask(kernels));
+    // The sysctls of a network that is not ours alone are not ours to change.
+    let own_network = rights.has(CapabilitySet::NET_ADMIN);
+    ops.push(Op::ReadOnly {
+        paths: hidden.read_only.clone(),
+        but: own_network.then(|| "/proc/sys/net".to_owned()),
+    });
+    if run.ram_size > 0 {
+        let size = run.ram_size.to_string();
+        let options = [("mode", "0755"), ("size", &*size)];
+        ops.push(Op::Mount(Mount::new("tmpfs", &options, SAFE, "/run")));
+    }
+    if has_cgroup {
+        // What an init would mount itself, if it could.
+        let cgroups = Mount::new("cgroup2", &[], NOEXEC, "/sys/fs/cgroup");
+        ops.push(Op::Mount(cgroups));
+        if run.ram_size > 0 {
+            let options = [("mode", "1777"), ("size", "5m")];
+            ops.push(named("tmpfs", &options, NOEXEC, "/run/lock"));
+        }
+    }
+    for (target, bytes) in &run.tmpfs {
+        let size = bytes.map(|bytes| bytes.to_string());
+        let mut options = vec![("mode", "1777")];
+        options.extend(size.as_deref().map(|size| ("size", size)));
+        ops.push(named("tmpfs", &options, SAFE, target));
+    }
+    ops.extend(covers(config).into_iter().map(Op::Cover));
+    // Before what BIND names, so that this wins on the same file.
+    ops.extend(texts(config, state)?.into_iter().map(Op::Bind));
+    ops.extend(run.binds.iter().map(|bind| {
+        Op::Bind(Bind {
+            source: bind.source.clone(),
+            at: bind.target.clone(),
+            read_only: bind.read_only,
+            make: true,
+            text: false,
+        })
+    }));
+    ops.push(Op::Mask(others));
+    Ok(ops)
+}
+
+fn named(fstype: &str, options: &[(&str, &str)], attributes: u32, at: &str) -> Op {
+    Op::Mount(Mount {
+        way: Way::Named,
+        ..Mount::new(fstype, options, attributes, at)
+    })
+}
+
+/// The texts that appear inside in the places of the tree's own.
+fn texts(config: &Config, state: &State) -> Result<Vec<Bind>> {
+    let run = &config.run;
+    let bind = |name, text: &str, make| -> Result<Bind> {
+        Ok(Bind {
+            source: state.write_text(name, text)?,
+            at: format!("/etc/{name}"),
+            read_only: true,
+            make,
+            text: true,
+        })
+    };
+    let mut all = vec![bind("hostname", &format!("{}\n", run.hostname), false)?];
+    if matches!(config.net, Net::Private(_)) {
+        all.push(bind("hosts", &texts::hosts(config), true)?);
+    }
+    if !run.dns.is_empty() || !run.search.is_empty() || config.has_helper() {
+        all.push(bind("resolv.conf", &texts::resolv_conf(config), true)?);
+    }
+    Ok(all)
 }
 
 /// Where a layer shows the host's $SUBHOST, with all subhosts' configs and trees. By identity, as a

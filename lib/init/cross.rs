@@ -1,10 +1,9 @@
 //! Into a user namespace, for the process that will be PID 1 there. What only root of the host can
 //! make is made before: from then on it is nobody here.
 
-use super::spec::{Cross, Report};
-use super::tree::{self, World};
-use super::{nodes, pick};
+use super::pick::{For, Picked, pick_up};
 use crate::base::error::{Doing, Result};
+use crate::base::protocol::{FromInit, ToInit};
 use crate::kernel::packets::{receive, send};
 use crate::kernel::terminal;
 use crate::kernel::userns;
@@ -18,8 +17,8 @@ use std::os::fd::OwnedFd;
 ///
 /// # Errors
 /// What could not be made.
-pub fn cross(socket: &OwnedFd) -> Result<Option<World>> {
-    let Some((Cross, fds)) = receive(socket)? else {
+pub fn cross(socket: &OwnedFd) -> Result<Option<Picked>> {
+    let Some((ToInit::Cross, fds)) = receive(socket)? else {
         return Ok(None);
     };
     let mut fds = fds.into_iter();
@@ -31,13 +30,7 @@ pub fn cross(socket: &OwnedFd) -> Result<Option<World>> {
     let Some(base) = spec.ids else {
         return Err(terminal::lost());
     };
-    let (picked, unmapped) = pick::pick_up(&spec, Some(&userns))?;
-    let world = World {
-        live: pick::live(&spec)?,
-        sys: tree::sysfs()?,
-        dev: nodes::devices(base, &spec.devices)?,
-        picked,
-    };
+    let (picked, unmapped) = pick_up(&spec, For::Owner(&userns, base))?;
     // These cannot be had from within.
     login::limits();
     userns::enter(&userns).doing(|| "enter the user namespace")?;
@@ -46,8 +39,8 @@ pub fn cross(socket: &OwnedFd) -> Result<Option<World>> {
     unshare(CloneFlags::CLONE_NEWPID).doing(|| "make a pid namespace")?;
     let born = sys::fork_as_ever(CloneFlags::CLONE_PARENT.bits()).doing(|| "start PID 1")?;
     let Some((pid, _)) = born else {
-        return Ok(Some(world));
+        return Ok(Some(picked));
     };
-    let told = send(socket, &Report::Born { pid, unmapped }, &[]);
+    let told = send(socket, &FromInit::Born { pid, unmapped }, &[]);
     sys::exit(i32::from(told.is_err()));
 }

@@ -13,48 +13,48 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// The kernel's file systems of a subhost.
-pub struct Kernel {
-    /// On /proc.
-    pub proc: OwnedFd,
-    /// On /sys.
-    pub sys: OwnedFd,
-    /// On /dev.
-    pub dev: OwnedFd,
-}
-
-/// What covers.
+/// What covers, and the file systems of the kernel's that it is done in.
+#[derive(Default)]
 pub struct Masks {
-    kernel: Kernel,
+    /// On /proc, /sys and /dev.
+    kernel: [Option<OwnedFd>; 3],
     /// An empty directory that is mounted somewhere: one file system for all.
     empty: Option<OwnedFd>,
 }
 
+/// Where those are.
+const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
 impl Masks {
-    /// Of these file systems, which are mounted.
-    pub fn new(kernel: Kernel) -> Self {
-        Self {
-            kernel,
-            empty: None,
+    /// This is mounted there now; of use are those of /proc, /sys and /dev.
+    pub fn has(&mut self, at: &str, mount: OwnedFd) {
+        if let Some(index) = KERNEL.iter().position(|known| *known == at) {
+            self.kernel[index] = Some(mount);
         }
     }
 
-    /// Covers those of `paths` that are below /proc and /sys, or with `rest` the others. What is not
-    /// there needs no cover.
+    fn of(&self, at: &str) -> std::result::Result<&OwnedFd, Errno> {
+        let index = KERNEL.iter().position(|known| *known == at);
+        index
+            .and_then(|index| self.kernel[index].as_ref())
+            .ok_or(Errno::ENODEV)
+    }
+
+    /// Covers these paths. What is not there needs no cover.
     ///
     /// # Errors
-    /// The failed call, with the path; a link on the way.
-    pub fn cover(&mut self, paths: &[String], rest: bool) -> Result<()> {
+    /// The failed call, with the path; a link on the way; ENODEV where the file system of the kernel's is not ours.
+    pub fn cover(&mut self, paths: &[String]) -> Result<()> {
         for path in paths {
             let below = |dir: &str| path.strip_prefix(dir).filter(|rest| !rest.is_empty());
+            let within = |at, path| {
+                let from = self.of(at)?;
+                found(from, path, ResolveFlags::NO_XDEV)
+            };
             let found = match (below("/proc/"), below("/sys/")) {
-                (Some(path), _) if !rest => found(&self.kernel.proc, path, ResolveFlags::NO_XDEV),
-                (_, Some(path)) if !rest => found(&self.kernel.sys, path, ResolveFlags::NO_XDEV),
-                (None, None) if rest => {
-                    let root = rustix::fs::CWD;
-                    found(root, path, ResolveFlags::empty())
-                }
-                _ => continue,
+                (Some(path), _) => within("/proc", path),
+                (_, Some(path)) => within("/sys", path),
+                (None, None) => found(rustix::fs::CWD, path, ResolveFlags::empty()),
             };
             let doing = || format!("cover {} inside", shown(path));
             match found {
@@ -89,7 +89,7 @@ impl Masks {
 
     /// The subhost's /dev/null.
     fn null(&self) -> std::result::Result<OwnedFd, Errno> {
-        let null = clone_of(&self.kernel.dev, "null", false)?;
+        let null = clone_of(self.of("/dev")?, "null", false)?;
         let meta = fstat(&null).map_err(IntoErrno::into_errno)?;
         let is = FileType::from_raw_mode(meta.st_mode) == FileType::CharacterDevice;
         match is && meta.st_rdev == makedev(1, 3) {
@@ -103,7 +103,7 @@ impl Masks {
     /// # Errors
     /// The failed call, with the path.
     pub fn read_only(&self, paths: &[String], but: Option<&str>) -> Result<()> {
-        let proc = &self.kernel.proc;
+        let proc = self.of("/proc").doing(|| "protect parts of /proc inside")?;
         let within = |path: &str| path.trim_start_matches("/proc/").to_owned();
         let but = but.map(within).filter(|path| {
             let covered = paths.iter().any(|read_only| {

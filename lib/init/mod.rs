@@ -15,8 +15,9 @@ pub mod spec;
 pub(crate) mod tree;
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::base::protocol::{FromInit, ToInit};
 use crate::kernel::lsm::Labelling;
-use crate::kernel::packets::{Go, receive, send};
+use crate::kernel::packets::{receive, send};
 use crate::kernel::signals::default_signals;
 use crate::kernel::signals::signal_number;
 use crate::kernel::terminal;
@@ -24,7 +25,7 @@ use crate::login::{Program, cannot_run, null_instead};
 use crate::sys;
 use nix::sys::signal::Signal;
 use reaper::{Reaper, record};
-use spec::{Main, Proceed, Report, Spec};
+use spec::{Main, Spec};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
@@ -37,7 +38,7 @@ use std::time::Duration;
 pub(crate) fn helper(socket: &OwnedFd, program: &str, args: &[&str]) -> u8 {
     let _ = sys::cloexec_from(3);
     let _ = nix::unistd::setsid();
-    if let Ok(Some((Go, _))) = receive::<Go>(socket) {
+    if let Ok(Some((ToInit::Go, _))) = receive(socket) {
         let errno = Command::new(program).args(args).exec();
         eprintln!("cannot run {program}: {errno}");
     }
@@ -60,21 +61,21 @@ pub(crate) fn begin() {
 /// Becomes PID 1, by way of a user namespace if it `crosses`. Gives the status that it ends with.
 pub(crate) fn pid_1(socket: &OwnedFd, crosses: bool) -> u8 {
     boot(socket, crosses).unwrap_or_else(|error| {
-        let _ = send(socket, &Report::failed(error), &[]);
+        let _ = send(socket, &FromInit::failed(error), &[]);
         125
     })
 }
 
 fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {
-    let mut world = None;
+    let mut picked = None;
     if crosses {
         let Some(made) = cross::cross(socket)? else {
             return Ok(125);
         };
-        world = Some(made);
+        picked = Some(made);
     }
     // The tool that spawned us may be gone already.
-    let Some((Go, fds)) = receive(socket)? else {
+    let Some((ToInit::Go, fds)) = receive(socket)? else {
         return Ok(125);
     };
     let mut fds = fds.into_iter();
@@ -82,23 +83,23 @@ fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {
     let (text, last) = (next()?, File::from(next()?));
     let network = fds.next();
     let spec = read(text)?;
-    tree::assemble(&spec, network.as_ref(), world)?;
+    tree::assemble(&spec, network.as_ref(), picked)?;
     drop(network);
-    let terminal = if spec.slaves.contains(&true) {
+    let terminal = if spec.process.slaves.contains(&true) {
         let pair = terminal::pair()?;
         tree::console(&pair.slave)?;
         let fds = [pair.master.as_raw_fd(), pair.slave.as_raw_fd()];
-        send(socket, &Report::Terminal, &fds)?;
+        send(socket, &FromInit::Terminal, &fds)?;
         Some(pair.slave)
     } else {
         None
     };
-    let Some((Proceed, _)) = receive(socket)? else {
+    let Some((ToInit::Proceed, _)) = receive(socket)? else {
         return Ok(125);
     };
-    match &spec.main {
-        Main::Init(program) => Err(become_init(program, terminal.as_ref(), spec.slaves)),
-        main => Reaper::new(socket, &spec, last)?.run(main, terminal),
+    match &spec.process.main {
+        Main::Init(program) => Err(become_init(program, terminal.as_ref(), spec.process.slaves)),
+        main => Reaper::new(socket, &spec.process, last)?.run(main, terminal),
     }
 }
 
@@ -191,8 +192,8 @@ pub(crate) fn log_console(socket: &OwnedFd, max: u64) -> u8 {
     // Not to be ended by what ends the tool's terminal; by all else as usual.
     let _ = nix::unistd::setsid();
     let _ = default_signals();
-    let logged = receive::<Go>(socket).and_then(|received| {
-        let Some((Go, fds)) = received else {
+    let logged = receive(socket).and_then(|received| {
+        let Some((ToInit::Go, fds)) = received else {
             return Ok(());
         };
         let Ok([master, _slave, log, last, init]) = <[OwnedFd; 5]>::try_from(fds) else {

@@ -1,12 +1,13 @@
 //! Our PID 1 while the subhost runs: starts its command, reaps, hands signals on, writes the log, and
 //! ends when it is told to or the command has ended.
 
-use super::spec::{Hand, Main, Report, Spec};
+use super::spec::{Main, Process};
 use crate::base::error::{Doing, Errno, Error, Result};
+use crate::base::protocol::{FromInit, ToInit};
 use crate::init::log::Log;
 use crate::kernel::clock::now;
 use crate::kernel::lsm::Labelling;
-use crate::kernel::packets::{receive, send};
+use crate::kernel::packets::{Received, next, send};
 use crate::kernel::spawn::Entry;
 use crate::kernel::spawn::Exec;
 use crate::login::cannot_run;
@@ -31,7 +32,7 @@ const TERM_TO_HUP: Duration = Duration::from_millis(100);
 /// Reaps and waits.
 pub(super) struct Reaper<'a> {
     socket: &'a OwnedFd,
-    spec: &'a Spec,
+    process: &'a Process,
     signals: SignalFd,
     last: File,
     /// What the command and its kin write, and where it is kept.
@@ -49,7 +50,7 @@ pub(super) struct Reaper<'a> {
 }
 
 impl<'a> Reaper<'a> {
-    pub(super) fn new(socket: &'a OwnedFd, spec: &'a Spec, last: File) -> Result<Self> {
+    pub(super) fn new(socket: &'a OwnedFd, process: &'a Process, last: File) -> Result<Self> {
         let all = SigSet::all();
         // A blocked signal is kept even for PID 1, which ignores what it has no handler for.
         all.thread_block().doing(|| "block signals")?;
@@ -57,7 +58,7 @@ impl<'a> Reaper<'a> {
         let signals = SignalFd::with_flags(&all, flags).doing(|| "open the signals")?;
         Ok(Self {
             socket,
-            spec,
+            process,
             signals,
             last,
             output: None,
@@ -72,16 +73,16 @@ impl<'a> Reaper<'a> {
     pub(super) fn run(mut self, main: &Main, terminal: Option<OwnedFd>) -> Result<u8> {
         nix::unistd::setsid().doing(|| "lead a session")?;
         // Whatever we need capabilities for is done; what we start must not have more than we.
-        let rights = self.spec.rights.of_init();
+        let rights = self.process.rights.of_init();
         let confinement = Rc::new(rights.prepare()?);
         if let Main::Run(program) = main {
             let its = match program.rights == rights {
                 true => confinement.clone(),
                 false => Rc::new(program.rights.prepare()?),
             };
-            let (slaves, labels) = (self.spec.slaves, Labelling::by(&program.labels)?);
+            let (slaves, labels) = (self.process.slaves, Labelling::by(&program.labels)?);
             let mut command = program.command(terminal.as_ref(), slaves, labels, its, None)?;
-            if let Some(max) = self.spec.log_max {
+            if let Some(max) = self.process.log_max {
                 self.output = Some(logged(&mut command, max)?);
             }
             let name = command.program().to_owned();
@@ -93,7 +94,7 @@ impl<'a> Reaper<'a> {
         }
         drop(terminal);
         confinement.enter()?;
-        send(self.socket, &Report::Up, &[])?;
+        send(self.socket, &FromInit::Up, &[])?;
         self.hold(matches!(main, Main::Run(_)))
     }
 
@@ -158,15 +159,18 @@ impl<'a> Reaper<'a> {
                 self.output = None;
             }
             if heard && listening {
-                match receive::<Hand>(self.socket) {
-                    // As a terminal's would: to all that the command has in the foreground.
-                    Ok(Some((Hand(signal), _))) if self.command.is_some() => {
-                        let _ = self.command.map(|pid| sys::kill(-pid, signal));
+                match next(self.socket) {
+                    Ok(Received::Message(ToInit::Signal(signal), _)) => match self.command {
+                        // As a terminal's would: to all that the command has in the foreground.
+                        Some(pid) => drop(sys::kill(-pid, signal)),
+                        // Holding in the foreground: whatever would end a command ends us.
+                        None => self.stop(),
+                    },
+                    Ok(Received::Message(..) | Received::Unknown) => {
+                        let _ = send(self.socket, &FromInit::Unknown, &[]);
                     }
-                    // Holding in the foreground: whatever would end a command ends us.
-                    Ok(Some(_)) => self.stop(),
                     // The tool is gone. Its boot ends with it, or it left us to ourselves.
-                    _ if self.spec.tied => return Ok(self.status.unwrap_or(0)),
+                    _ if self.process.tied => return Ok(self.status.unwrap_or(0)),
                     _ => listening = false,
                 }
             }
@@ -210,7 +214,7 @@ impl<'a> Reaper<'a> {
 
     fn stop(&mut self) {
         if self.begin_stop() {
-            self.hand_on(self.spec.stop_signal);
+            self.hand_on(self.process.stop_signal);
         }
     }
 
@@ -218,7 +222,7 @@ impl<'a> Reaper<'a> {
     fn begin_stop(&mut self) -> bool {
         let begins = self.stopping.is_none();
         if begins {
-            self.stopping = Some(Instant::now() + self.spec.stop_timeout);
+            self.stopping = Some(Instant::now() + self.process.stop_timeout);
         }
         begins
     }

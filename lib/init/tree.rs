@@ -4,132 +4,119 @@
 //! the root is changed for good, and only then is anything inside looked at: from there no path,
 //! whatever links it goes through, leads back to the host.
 
-use super::dev::{self, Nodes};
-use super::masks::{Kernel, Masks};
-use super::nodes;
-use super::pick::{self, Picked, clone_of, pick_up};
-use super::spec::Spec;
+use super::masks::Masks;
+use super::pick::{For, Picked, Piece, make, pick_up};
+use super::spec::{Op, Own, RDONLY, SAFE, Spec, Way};
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::kernel::kept;
 use crate::kernel::mounts::{attach, detached, directory, pivot};
 use crate::kernel::proc::Namespace;
+use crate::kernel::terminal;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
-use rustix::thread::CapabilitySet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// What is made on the host for those who are root in a user namespace only.
-pub struct World {
-    /// The root.
-    pub live: OwnedFd,
-    /// /sys.
-    pub sys: OwnedFd,
-    /// /dev.
-    pub dev: OwnedFd,
-    /// What the host gives.
-    pub picked: Vec<Picked>,
-}
-
-/// Enters namespaces of its own and makes the root and all mounts.
+/// Enters namespaces of its own, makes the root its root, and does what the spec says of it. `picked`: what has been
+/// picked up before, by who could.
 ///
 /// # Errors
-/// The step that failed, with its object.
-pub fn assemble(spec: &Spec, network: Option<&OwnedFd>, world: Option<World>) -> Result<()> {
+/// The operation that failed, with its object.
+pub fn assemble(spec: &Spec, network: Option<&OwnedFd>, picked: Option<Picked>) -> Result<()> {
     if let Some(network) = network {
         setns(network, CloneFlags::CLONE_NEWNET).doing(|| "join the network namespace")?;
     }
-    // What there is of the host is picked up before the root is changed, by the paths as our caller sees
-    // them; no path of the tree is resolved before.
-    let (world, proc, nodes) = match world {
-        // In a user namespace there is a /proc to be had only where all of it is to be seen already.
-        Some(world) => (world, None, None),
-        None => {
-            let (picked, _) = pick_up(spec, None)?;
-            let live = pick::live(spec)?;
-            let (Kernel { proc, sys, dev }, nodes) = kernel(spec)?;
-            let world = World {
-                live,
-                sys,
-                dev,
-                picked,
-            };
-            (world, Some(proc), nodes)
-        }
+    let crosses = picked.is_some();
+    let Picked { root, pieces } = match picked {
+        Some(picked) => picked,
+        None => pick_up(spec, For::Us)?.0,
     };
-    new_namespaces(proc.is_some())?;
-    let proc = match proc {
-        Some(proc) => proc,
-        None => procfs()?,
-    };
-    change_root(&world.live).doing(|| format!("make {} the root", shown(&spec.live)))?;
-    let World {
-        sys, dev, picked, ..
-    } = world;
-    let kernel = Kernel { proc, sys, dev };
-    nix::unistd::sethostname(&spec.hostname)
-        .doing(|| format!("set the host name {}", spec.hostname))?;
-    kernel_file_systems(&kernel, nodes)?;
-    let mut masks = Masks::new(kernel);
-    masks.cover(&spec.masked, false)?;
-    // The sysctls of a network that is not ours alone are not ours to change.
-    let own = spec.rights.has(CapabilitySet::NET_ADMIN);
-    masks.read_only(&spec.read_only, own.then_some("/proc/sys/net"))?;
-    if spec.ram_size > 0 {
-        let size = spec.ram_size.to_string();
-        let run = detached("tmpfs", &[("mode", "0755"), ("size", &size)], SAFE)?;
-        cover("run", &run)?;
-    }
-    if spec.has_cgroup {
-        // What an init would mount itself, if it could.
-        cover("sys/fs/cgroup", &detached("cgroup2", &[], NOEXEC)?)?;
-        if spec.ram_size > 0 {
-            let lock = detached("tmpfs", &[("mode", "1777"), ("size", "5m")], NOEXEC)?;
-            put(&lock, "/run/lock", true, true)?;
+    new_namespaces(&spec.namespaces, !crosses)?;
+    // In the user namespace there is a /proc to be had only where all of the host's is to be seen.
+    let mut pieces = pieces;
+    for (op, piece) in spec.ops.iter().zip(&mut pieces) {
+        match op {
+            Op::Mount(mount) if mount.fstype == "proc" && piece.is_none() => {
+                *piece = Some(Piece::Mount(make(mount)?));
+            }
+            _ => {}
         }
     }
-    for (target, bytes) in &spec.tmpfs {
-        let size = bytes.map(|bytes| bytes.to_string());
-        let mut options = vec![("mode", "1777")];
-        options.extend(size.as_deref().map(|size| ("size", size)));
-        let tmpfs = detached("tmpfs", &options, SAFE)?;
-        put(&tmpfs, target, true, true)?;
+    change_root(&root).doing(|| format!("make {} the root", shown(&spec.root)))?;
+    let mut masks = Masks::default();
+    for (op, piece) in spec.ops.iter().zip(pieces) {
+        operate(op, piece, &mut masks)?;
     }
-    for path in &spec.covers {
-        let target = match resolve(path, OFlags::DIRECTORY) {
-            // Not shown after all: on another file system, or hidden by what was written above it.
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
-            other => other.doing(|| format!("cover {path} inside"))?,
-        };
-        let nothing = detached("tmpfs", &[("mode", "0000"), ("size", "4k")], SAFE | RDONLY)?;
-        attach(&nothing, &target).doing(|| format!("cover {path} inside"))?;
-    }
-    for one in picked {
-        match put(&one.mount, &one.target, one.directory, one.make) {
-            // A read-only tree without the file goes without ours.
-            Err(error) if one.text && error.errno == Some(Errno::EROFS) => {}
-            other => other?,
-        }
-    }
-    masks.cover(&spec.masked, true)?;
     std::env::set_current_dir("/").doing(|| "change to / inside")
 }
 
-const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
-const SAFE: MountAttrFlags =
-    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+/// Does one operation; our root is the subhost's by now, so that no path leads back to the host.
+fn operate(op: &Op, piece: Option<Piece>, masks: &mut Masks) -> Result<()> {
+    match (op, piece) {
+        (Op::Hostname(name), _) => {
+            nix::unistd::sethostname(name).doing(|| format!("set the host name {name}"))
+        }
+        (Op::Mount(mount), piece) => {
+            let made = match piece {
+                Some(Piece::Mount(made)) => Ok(made),
+                _ => make(mount),
+            };
+            let made = match made {
+                Err(_) if mount.optional => return Ok(()),
+                made => made?,
+            };
+            match mount.way {
+                Way::Plain => cover(&mount.at, &made)?,
+                Way::Named => put(&made, &mount.at, true, true)?,
+            }
+            masks.has(&mount.at, made);
+            Ok(())
+        }
+        (Op::Dev(_), Some(Piece::Dev(dev, nodes))) => {
+            cover("/dev", &dev)?;
+            if let Some(nodes) = nodes {
+                nodes.bind(&dev)?;
+            }
+            masks.has("/dev", dev);
+            Ok(())
+        }
+        (Op::Bind(bind), Some(Piece::Bind(mount, directory))) => {
+            match put(&mount, &bind.at, directory, bind.make) {
+                // A read-only tree without the file goes without ours.
+                Err(error) if bind.text && error.errno == Some(Errno::EROFS) => Ok(()),
+                other => other,
+            }
+        }
+        (Op::Mask(paths), _) => masks.cover(paths),
+        (Op::ReadOnly { paths, but }, _) => masks.read_only(paths, but.as_deref()),
+        (Op::Cover(path), _) => {
+            let target = match resolve(path, OFlags::DIRECTORY) {
+                // Not shown after all: on another file system, or hidden by what was written above it.
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(()),
+                other => other.doing(|| format!("cover {path} inside"))?,
+            };
+            let attributes = MountAttrFlags::from_bits_retain(SAFE | RDONLY);
+            let nothing = detached("tmpfs", &[("mode", "0000"), ("size", "4k")], attributes)?;
+            attach(&nothing, &target).doing(|| format!("cover {path} inside"))
+        }
+        // What nobody has picked up is lost on the way.
+        (Op::Dev(_) | Op::Bind(_), _) => Err(terminal::lost()),
+    }
+}
 
-/// Mount, UTS, IPC and cgroup namespaces of our own; the cgroup that we are in becomes the root of the
-/// last. By way of the kept mount namespace if `may` be: what is copied is then next to nothing.
-fn new_namespaces(may: bool) -> Result<()> {
+/// A mount namespace of our own, and those of `own`. By way of the kept mount namespace if `may` be: what is
+/// copied is then next to nothing.
+fn new_namespaces(own: &[Own], may: bool) -> Result<()> {
     let doing = || "make namespaces";
-    let all = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWCGROUP;
+    let flag = |kind: &Own| match kind {
+        Own::Uts => CloneFlags::CLONE_NEWUTS,
+        Own::Ipc => CloneFlags::CLONE_NEWIPC,
+        Own::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+    };
+    let all = own.iter().map(flag).collect::<CloneFlags>() | CloneFlags::CLONE_NEWNS;
     if let Some(kept) = may.then(kept::find).flatten()
         && setns(&kept, CloneFlags::CLONE_NEWNS).is_ok()
     {
@@ -153,69 +140,6 @@ fn change_root(live: &OwnedFd) -> std::result::Result<(), Errno> {
     pivot(live)
 }
 
-const NOEXEC: MountAttrFlags = SAFE.union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
-
-fn procfs() -> Result<OwnedFd> {
-    detached("proc", &[], NOEXEC).map_err(|error| match error.errno {
-        Some(Errno::EPERM) => error.hint(
-            "in a user namespace only where nothing is mounted over parts of the host's /proc",
-        ),
-        _ => error,
-    })
-}
-
-/// The kernel's file systems before they are mounted, and nodes for /dev where none can be made: in a
-/// user's world. There /proc and /sys are only to be had while the host's own are in sight.
-fn kernel(spec: &Spec) -> Result<(Kernel, Option<Nodes>)> {
-    let proc = procfs()?;
-    if !crate::kernel::proc::in_user_namespace() {
-        let (sys, dev) = (sysfs()?, nodes::devices(0, &spec.devices)?);
-        return Ok((Kernel { proc, sys, dev }, None));
-    }
-    let sys = match sysfs() {
-        // The network is not the world's: the host's own /sys shows it as well.
-        Err(error) if error.errno == Some(Errno::EPERM) => {
-            clone_of(Path::new("/sys"), true).doing(|| "bind the host's /sys")?
-        }
-        other => other?,
-    };
-    let given = dev::pick_up(&spec.devices)?;
-    let dev = nodes::without_nodes(0)?;
-    given.make_room(&dev)?;
-    Ok((Kernel { proc, sys, dev }, Some(given)))
-}
-
-/// /sys as the network namespace that we are in shows it.
-///
-/// # Errors
-/// The kernel makes none.
-pub(super) fn sysfs() -> Result<OwnedFd> {
-    detached("sysfs", &[], NOEXEC | RDONLY)
-}
-
-/// /proc, /sys and /dev, made anew.
-fn kernel_file_systems(kernel: &Kernel, nodes: Option<Nodes>) -> Result<()> {
-    cover("proc", &kernel.proc)?;
-    cover("sys", &kernel.sys)?;
-    cover("dev", &kernel.dev)?;
-    if let Some(nodes) = nodes {
-        nodes.bind(&kernel.dev)?;
-    }
-    let pts = [
-        ("newinstance", ""),
-        ("ptmxmode", "0666"),
-        ("mode", "0620"),
-        ("gid", "5"),
-    ];
-    let nosuid_noexec = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    cover("dev/pts", &detached("devpts", &pts, nosuid_noexec)?)?;
-    cover("dev/shm", &detached("tmpfs", &[("mode", "1777")], SAFE)?)?;
-    if let Ok(mqueue) = detached("mqueue", &[], NOEXEC) {
-        cover("dev/mqueue", &mqueue)?; // A kernel may be without.
-    }
-    Ok(())
-}
-
 /// Opens a path below our root, which is the subhost's; no link may be on the way.
 fn resolve(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
     openat2(
@@ -230,6 +154,7 @@ fn resolve(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
 
 /// Mounts over a directory or file that every tree has; a missing directory is made.
 fn cover(path: &str, mount: &OwnedFd) -> Result<()> {
+    let path = path.trim_start_matches('/');
     let target = match resolve(path, OFlags::empty()) {
         Err(Errno::ENOENT) => {
             mkdirat(CWD, Path::new("/").join(path), Mode::from_raw_mode(0o755)).map_err(|e| {

@@ -1,14 +1,15 @@
 //! Packets between processes of ours: one JSON text each on a socket pair, with descriptors beside it.
 
 use crate::base::error::{Doing, Errno, Error, Exit, Result};
+use crate::base::protocol;
 use nix::cmsg_space;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, socketpair,
 };
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -28,13 +29,18 @@ pub fn sockets(to: &str) -> Result<(OwnedFd, OwnedFd)> {
     Ok((ours, theirs))
 }
 
-/// Sends one packet with descriptors.
+/// At most this many descriptors come with a packet.
+const MAX_FDS: usize = 8;
+
+/// Bytes of the largest packet; the spec itself, which may be larger, comes as a memfd.
+const MAX: usize = 16 << 10;
+
+/// Sends one message with descriptors.
 ///
 /// # Errors
 /// The other end is gone.
-pub fn send<T: Serialize>(socket: &OwnedFd, packet: &T, fds: &[RawFd]) -> Result<()> {
-    let text = serde_json::to_vec(packet)
-        .map_err(|e| Error::new(Exit::Failed, format!("cannot put a packet into words: {e}")))?;
+pub fn send<T: Serialize>(socket: &OwnedFd, message: &T, fds: &[RawFd]) -> Result<()> {
+    let text = protocol::to_text(message)?;
     let rights = [ControlMessage::ScmRights(fds)];
     let control = if fds.is_empty() { &[][..] } else { &rights[..] };
     let flags = MsgFlags::MSG_NOSIGNAL;
@@ -49,11 +55,37 @@ pub fn send<T: Serialize>(socket: &OwnedFd, packet: &T, fds: &[RawFd]) -> Result
     .doing(|| "send to the other side of a boot")
 }
 
-/// Receives one packet with its descriptors; none at the end.
+/// What comes next on a socket.
+#[derive(Debug)]
+pub enum Received<T> {
+    /// A message, with its descriptors.
+    Message(T, Vec<OwnedFd>),
+    /// One of another version that this one does not know.
+    Unknown,
+    /// The other end is closed.
+    End,
+}
+
+/// Receives one message with its descriptors; none at the end.
 ///
 /// # Errors
-/// The packet is not what was expected.
+/// It is not what was expected.
 pub fn receive<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Option<(T, Vec<OwnedFd>)>> {
+    match next(socket)? {
+        Received::Message(message, fds) => Ok(Some((message, fds))),
+        Received::End => Ok(None),
+        Received::Unknown => {
+            let what = "the tools and subhost-init are of different versions";
+            Err(Error::new(Exit::Failed, what).hint("install them together"))
+        }
+    }
+}
+
+/// Receives one message with its descriptors, or says why there is none.
+///
+/// # Errors
+/// It is no message of ours.
+pub fn next<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Received<T>> {
     let mut buffer = vec![0; MAX];
     let mut space = cmsg_space!([RawFd; MAX_FDS]);
     let (count, fds) = loop {
@@ -74,19 +106,10 @@ pub fn receive<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Option<(T, Vec<O
         break (message.bytes, fds);
     };
     if count == 0 {
-        return Ok(None);
+        return Ok(Received::End);
     }
-    serde_json::from_slice(&buffer[..count])
-        .map(|packet| Some((packet, fds)))
-        .map_err(|e| Error::new(Exit::Failed, format!("cannot read a packet: {e}")))
+    Ok(match protocol::from_text(&buffer[..count])? {
+        Some(message) => Received::Message(message, fds),
+        None => Received::Unknown,
+    })
 }
-
-/// At most this many descriptors come with a packet.
-const MAX_FDS: usize = 8;
-
-/// Bytes of the largest packet; the spec itself, which may be larger, comes as a memfd.
-const MAX: usize = 16 << 10;
-
-/// The first packet to PID 1, sent when it has been recorded.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Go;

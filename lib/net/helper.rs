@@ -5,8 +5,9 @@
 use super::Network;
 use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::base::name::Name;
+use crate::base::protocol::ToInit;
 use crate::kernel::mountinfo::Mark;
-use crate::kernel::packets::{Go, send, sockets};
+use crate::kernel::packets::{send, sockets};
 use crate::kernel::proc::{self, Identity};
 use crate::plan::steps::helper::{Carrier, Helper, KNOWN};
 use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
@@ -109,7 +110,7 @@ impl Network {
         let started = (|| {
             let (identity, _) = Identity::of(child.id() as i32).doing(|| "watch the helper")?;
             state.record_helper(&identity)?;
-            send(&socket, &Go, &[])?;
+            send(&socket, &ToInit::Go, &[])?;
             self.wait_for_way_out(netns, &mut child, &line[0], read.into())
         })();
         started.inspect_err(|_| {

@@ -13,9 +13,9 @@ mod world;
 pub use world::hold;
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::base::protocol::{FromInit, ToInit};
 use crate::config;
-use crate::init::spec::Report;
-use crate::kernel::packets::{Go, receive, send, sockets};
+use crate::kernel::packets::{receive, send, sockets};
 use crate::kernel::proc::Identity;
 use crate::kernel::terminal;
 use nix::sched::{CloneFlags, setns};
@@ -156,7 +156,7 @@ fn make(places: &Places, dir: &OwnedFd) -> Result<OwnedFd> {
         // It is in its user namespace.
         answer(&socket)?;
         ids.give(child.id())?;
-        send(&socket, &Go, &[dir.as_raw_fd(), logs.as_raw_fd()])?;
+        send(&socket, &ToInit::Go, &[dir.as_raw_fd(), logs.as_raw_fd()])?;
         answer(&socket)?;
         Ok(pidfd)
     })();
@@ -168,8 +168,8 @@ fn make(places: &Places, dir: &OwnedFd) -> Result<OwnedFd> {
 
 /// The holder has come as far as that.
 fn answer(socket: &OwnedFd) -> Result<()> {
-    match receive::<Report>(socket)? {
-        Some((Report::Up, _)) => Ok(()),
+    match receive::<FromInit>(socket)? {
+        Some((FromInit::Up, _)) => Ok(()),
         Some((report, _)) => Err(report.error().unwrap_or_else(terminal::lost)),
         None => Err(terminal::lost()),
     }

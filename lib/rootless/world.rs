@@ -3,8 +3,8 @@
 
 use super::{MAKING, Record, WORLD, locked, refused};
 use crate::base::error::{Doing, Error, IntoErrno, Result};
-use crate::init::spec::Report;
-use crate::kernel::packets::{Go, receive, send};
+use crate::base::protocol::{FromInit, ToInit};
+use crate::kernel::packets::{receive, send};
 use crate::kernel::proc::Identity;
 use crate::kernel::terminal;
 use nix::mount::{MsFlags, mount};
@@ -32,7 +32,7 @@ pub fn hold(socket: OwnedFd) -> u8 {
         }
         Ok(None) => 1,
         Err(error) => {
-            let _ = send(&socket, &Report::failed(error), &[]);
+            let _ = send(&socket, &FromInit::failed(error), &[]);
             1
         }
     }
@@ -43,8 +43,8 @@ fn make(socket: &OwnedFd) -> Result<Option<(OwnedFd, File)>> {
     nix::unistd::setsid().doing(|| "lead a session")?;
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
         .map_err(|errno| refused("make a user namespace", errno))?;
-    send(socket, &Report::Up, &[])?;
-    let Some((Go, fds)) = receive(socket)? else {
+    send(socket, &FromInit::Up, &[])?;
+    let Some((ToInit::Go, fds)) = receive(socket)? else {
         return Ok(None);
     };
     let [dir, logs] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| terminal::lost())?;
@@ -68,7 +68,7 @@ fn make(socket: &OwnedFd) -> Result<Option<(OwnedFd, File)>> {
         .set_len(0)
         .and_then(|()| world.write_all_at(text.as_bytes(), 0))
         .doing(|| "record the world's holder")?;
-    send(socket, &Report::Up, &[])?;
+    send(socket, &FromInit::Up, &[])?;
     Ok(Some((dir, world)))
 }
 

@@ -29,6 +29,9 @@ pub struct Booter {
 pub struct Init {
     /// Id of the boot of the host.
     pub boot: String,
+    /// The version of what it can be told ([`PROTOCOL`](crate::base::protocol::PROTOCOL)).
+    #[serde(default = "first_protocol")]
+    pub protocol: u32,
     /// $SUBHOST.
     pub tree: PathBuf,
     /// The process.
@@ -61,6 +64,11 @@ pub struct Init {
     pub labels: Vec<Label>,
     /// The process that logs the console of an init in the background.
     pub console: Option<Identity>,
+}
+
+/// That of 0.1.0, which recorded none.
+fn first_protocol() -> u32 {
+    1
 }
 
 /// A subhost that runs.

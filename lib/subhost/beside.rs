@@ -2,7 +2,7 @@
 
 use super::Up;
 use crate::base::error::Result;
-use crate::boot::Halves;
+use crate::boot::Parts;
 use crate::net::named;
 use crate::plan::Plan;
 use std::os::fd::OwnedFd;
@@ -41,7 +41,7 @@ impl<'a, R> Beside<'a, R> {
     }
 }
 
-impl<R: FnMut() -> Result<()>> Halves for Beside<'_, R> {
+impl<R: FnMut() -> Result<()>> Parts for Beside<'_, R> {
     fn root(&mut self) -> Result<()> {
         (self.root)()
     }
@@ -64,7 +64,7 @@ impl<R: FnMut() -> Result<()>> Halves for Beside<'_, R> {
 /// All is there: the network's namespace; none: the host's.
 pub(super) struct Made(pub(super) Option<OwnedFd>);
 
-impl Halves for Made {
+impl Parts for Made {
     fn root(&mut self) -> Result<()> {
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::beside::{Beside, Made, namespace_of};
 use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost, Up, limit};
 use crate::base::error::{Error, Exit, Result};
 use crate::base::message;
-use crate::boot::{self, Booted, Halves, Order};
+use crate::boot::{self, Booted, Order, Parts as _};
 use crate::config::{Config, Net, Phase, Userns};
 use crate::enter::{self, Join};
 use crate::init::spec::Main;
@@ -143,7 +143,7 @@ impl Subhost {
                 // Without a thread it only takes longer.
                 _ => return self.boot_after(config, up, order),
             };
-            let booted = boot::boot(config, &self.state, &mut parts, order);
+            let booted = boot::boot_config(config, &self.state, &mut parts, order);
             // What became of the network has to be told, whatever became of the rest.
             booted.map_err(|error| error.also(parts.complete().err()))
         });
@@ -203,7 +203,7 @@ impl Subhost {
             joins_network: network.is_some(),
             ..order
         };
-        boot::boot(config, &self.state, &mut Made(network), order)
+        boot::boot_config(config, &self.state, &mut Made(network), order)
     }
 
     fn warn_if_changed(&self, config: &Config) {
