@@ -9,6 +9,7 @@ pub mod keys;
 mod limits;
 mod mac;
 mod model;
+mod table;
 mod trust;
 mod values;
 mod weak;
