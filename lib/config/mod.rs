@@ -3,20 +3,33 @@
 //! [`Config::load`] reads `defaults` and `config`, checks that nobody else could have written
 //! them, and gives the settings their meaning. It never runs anything, and reads nothing from
 //! inside a subhost's tree.
+//!
+//! A key is a row of `table`; what it means stands in the file of its group, which has the types and
+//! what fills them.
 
-mod check;
+mod checker;
+mod confine;
+mod hooks;
 pub mod keys;
 mod limits;
 mod mac;
-mod model;
+mod net;
+mod root;
+mod run;
 mod table;
 mod trust;
+mod userns;
 mod values;
 mod weak;
 
+pub use confine::Confine;
+pub use hooks::Phase;
 pub use limits::{Bound, CPU_PERIOD, Cgroup, Io, LIMIT_KEYS, Limits, USUAL_PIDS};
-pub use model::{Bind, Cable, Confine, Image, Layer, Net, Phase, Private, Root, Run, Stop, Userns};
+pub use net::{Cable, Net, Private};
+pub use root::{Image, Layer, Root};
+pub use run::{Bind, Run, Stop};
 pub use trust::{check_above, unreachable_by_others};
+pub use userns::Userns;
 pub use values::{Cidr, Mac};
 pub use weak::weakened;
 
@@ -74,6 +87,17 @@ pub(crate) enum Origin {
     Live,
 }
 
+impl fmt::Display for Origin {
+    /// What a message about it begins with.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default | Origin::Live => Ok(()),
+            Origin::File(file, line) => write!(f, "{}:{line}: ", shown(file)),
+            Origin::CommandLine => f.write_str("--set: "),
+        }
+    }
+}
+
 /// A value with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
@@ -85,14 +109,9 @@ pub(crate) struct Setting {
 pub(crate) type Settings = BTreeMap<String, Setting>;
 
 pub(crate) fn invalid(origin: &Origin, key: &str, why: impl fmt::Display) -> Error {
-    let place = match origin {
-        Origin::Default | Origin::Live => String::new(),
-        Origin::File(file, line) => format!("{}:{line}: ", shown(file)),
-        Origin::CommandLine => "--set: ".into(),
-    };
     Error::new(
         Exit::Invalid,
-        format!("{place}{key}: {}", shown(why.to_string())),
+        format!("{origin}{key}: {}", shown(why.to_string())),
     )
 }
 
@@ -112,16 +131,7 @@ impl Config {
                 format!("no such subhost: there is no {}", shown(&file)),
             ));
         }
-        let mut settings: Settings = keys::KEYS
-            .iter()
-            .map(|(key, value)| {
-                let setting = Setting {
-                    value: (*value).to_owned(),
-                    origin: Origin::Default,
-                };
-                ((*key).to_owned(), setting)
-            })
-            .collect();
+        let mut settings = built_in();
         let defaults = tree.join("defaults");
         if defaults.exists() {
             merge(&mut settings, &defaults, tree, name)?;
@@ -129,16 +139,9 @@ impl Config {
         merge(&mut settings, &file, tree, name)?;
         for word in set {
             let (key, value) = setting(word)?;
-            if value.contains('\0') {
-                return Err(invalid(&Origin::CommandLine, key, "contains a NUL"));
-            }
-            let setting = Setting {
-                value: value.to_owned(),
-                origin: Origin::CommandLine,
-            };
-            settings.insert(key.to_owned(), setting);
+            put(&mut settings, key, value.to_owned(), Origin::CommandLine)?;
         }
-        check::config(tree, name, settings)
+        checker::config(tree, name, settings)
     }
 
     /// The file that keeps what was given to the subhost for good.
@@ -181,16 +184,32 @@ pub fn setting(word: &str) -> Result<(&str, &str)> {
 
 fn known(key: &str, origin: &Origin) -> Result<()> {
     keys::kind(key).map(drop).map_err(|nearest| {
-        let place = match origin {
-            Origin::File(file, line) => format!("{}:{line}: ", shown(file)),
-            _ => "--set: ".into(),
-        };
-        let error = Error::new(Exit::Invalid, format!("{place}unknown key {}", shown(key)));
+        let error = Error::new(Exit::Invalid, format!("{origin}unknown key {}", shown(key)));
         match nearest {
             Some(near) => error.hint(format!("did you mean {near}?")),
             None => error.hint("keys of your own begin with X_"),
         }
     })
+}
+
+/// The defaults that depend on nothing.
+fn built_in() -> Settings {
+    let setting = |value: &str| Setting {
+        value: value.to_owned(),
+        origin: Origin::Default,
+    };
+    let all = keys::KEYS.iter();
+    all.map(|(key, value)| ((*key).to_owned(), setting(value)))
+        .collect()
+}
+
+fn put(settings: &mut Settings, key: &str, value: String, origin: Origin) -> Result<()> {
+    known(key, &origin)?;
+    if value.contains('\0') {
+        return Err(invalid(&origin, key, "contains a NUL"));
+    }
+    settings.insert(key.to_owned(), Setting { value, origin });
+    Ok(())
 }
 
 /// Reads one file of `KEY=word` lines that only its owner, root or the caller, could have written.
@@ -205,12 +224,7 @@ pub(crate) fn read_trusted(file: &Path, tree: &Path, name: &Name) -> Result<Vec<
 fn merge(settings: &mut Settings, file: &Path, tree: &Path, name: &Name) -> Result<()> {
     for pair in read_trusted(file, tree, name)? {
         let origin = Origin::File(file.to_owned(), pair.line);
-        known(&pair.key, &origin)?;
-        let setting = Setting {
-            value: pair.value,
-            origin,
-        };
-        settings.insert(pair.key, setting);
+        put(settings, &pair.key, pair.value, origin)?;
     }
     Ok(())
 }
