@@ -83,6 +83,8 @@ pub(crate) enum Origin {
     Default,
     File(PathBuf, usize),
     CommandLine,
+    /// A program that uses the library.
+    Program,
     /// It holds already, or is to.
     Live,
 }
@@ -91,7 +93,7 @@ impl fmt::Display for Origin {
     /// What a message about it begins with.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default | Origin::Live => Ok(()),
+            Origin::Default | Origin::Program | Origin::Live => Ok(()),
             Origin::File(file, line) => write!(f, "{}:{line}: ", shown(file)),
             Origin::CommandLine => f.write_str("--set: "),
         }
@@ -142,6 +144,28 @@ impl Config {
             put(&mut settings, key, value.to_owned(), Origin::CommandLine)?;
         }
         checker::config(tree, name, settings)
+    }
+
+    /// Checks settings that stand in no file: pairs of a key and its value, of which a later one wins.
+    /// What is not among them has its default; `defaults` and `config` below `tree` ($SUBHOST, absolute)
+    /// are not read, and need not be there.
+    ///
+    /// # Errors
+    /// `Invalid` with the key.
+    pub fn from_settings<K, V>(
+        tree: &Path,
+        name: &Name,
+        settings: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self>
+    where
+        K: AsRef<str>,
+        V: Into<String>,
+    {
+        let mut all = built_in();
+        for (key, value) in settings {
+            put(&mut all, key.as_ref(), value.into(), Origin::Program)?;
+        }
+        checker::config(tree, name, all)
     }
 
     /// The file that keeps what was given to the subhost for good.
@@ -277,4 +301,47 @@ pub fn usual(net: &Net, has_init: bool) -> Cap {
         kept |= Cap::SYS_BOOT;
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(settings: &[(&str, &str)]) -> Result<Config> {
+        let name = Name::new("w").unwrap();
+        Config::from_settings(Path::new("/no/such"), &name, settings.iter().copied())
+    }
+
+    #[test]
+    fn without_a_file() {
+        let config = of(&[]).unwrap();
+        assert_eq!(config.dir, Path::new("/no/such/w"));
+        assert_eq!(config.root.upper, Path::new("/no/such/w/root"));
+        assert_eq!(config.run.hostname, "w");
+        assert_eq!(config.settings["RAM_SIZE"], "50M");
+        assert!(of(&[("ADDR0", "192.0.2.1/24"), ("BRIDGES", "=")]).is_ok());
+    }
+
+    #[test]
+    fn later_wins_and_empty_is_unset() {
+        let config = of(&[("PIDS", "1"), ("RAM_SIZE", ""), ("PIDS", "7")]).unwrap();
+        assert_eq!(config.limits.pids, Some(Bound::At(7)));
+        assert_eq!(config.run.ram_size, 50 << 20);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_without_a_place() {
+        for (key, value, why) in [
+            ("MEMROY", "64M", "unknown key MEMROY (did you mean MEMORY?)"),
+            (
+                "MEMORY",
+                "much",
+                "MEMORY: 'much' is not a size, such as 64M",
+            ),
+            ("RUN", "a\0b", "RUN: contains a NUL"),
+        ] {
+            let error = of(&[(key, value)]).unwrap_err();
+            assert_eq!((error.exit, error.to_string()), (Exit::Invalid, why.into()));
+        }
+    }
 }
