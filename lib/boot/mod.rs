@@ -24,6 +24,7 @@ use crate::state::Group;
 use crate::state::{Booter, Init, State};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 
@@ -39,6 +40,8 @@ pub struct Order {
     pub wiring: Option<Wiring>,
     /// Who boots.
     pub by: Booter,
+    /// What whoever comes in later has in the environment ([`Config::environment`]).
+    pub env: BTreeMap<String, String>,
     /// First id of its user namespace; none: it has none.
     pub ids: Option<u32>,
     /// It joins a network that is not the host's.
@@ -75,14 +78,14 @@ pub struct Booted {
     pidfd: OwnedFd,
 }
 
-/// What our PID 1 runs when the subhost is started.
-pub fn started(config: &Config) -> Main {
+/// What our PID 1 runs when the subhost is started, with `env` ([`Config::environment`]).
+pub fn started(config: &Config, env: &BTreeMap<String, String>) -> Main {
     let run = &config.run;
     let program = |argv: &[String]| Program {
         argv: argv.to_vec(),
         user: run.user.clone(),
         dir: run.dir.clone(),
-        env: run.env.clone(),
+        env: env.clone(),
         term: None,
         rights: config.rights(!run.init.is_empty()),
         labels: run.labels.clone(),
@@ -212,7 +215,7 @@ fn boot_in(
         own: is_init,
         stop: config.run.stop.clone(),
         stop_timeout: config.run.stop_timeout,
-        env: config.run.env.clone(),
+        env: order.env,
         rights: spec.rights.clone(),
         labels: config.run.labels.clone(),
         console: None,

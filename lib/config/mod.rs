@@ -27,7 +27,7 @@ pub use hooks::Phase;
 pub use limits::{Bound, CPU_PERIOD, Cgroup, Io, LIMIT_KEYS, Limits, USUAL_PIDS};
 pub use net::{Cable, Net, Private};
 pub use root::{Image, Layer, Root};
-pub use run::{Bind, Run, Stop};
+pub use run::{Bind, EnvFile, Run, Stop};
 pub use trust::{check_above, unreachable_by_others};
 pub use userns::Userns;
 pub use values::{Cidr, Mac};
@@ -238,11 +238,27 @@ fn put(settings: &mut Settings, key: &str, value: String, origin: Origin) -> Res
 
 /// Reads one file of `KEY=word` lines that only its owner, root or the caller, could have written.
 pub(crate) fn read_trusted(file: &Path, tree: &Path, name: &Name) -> Result<Vec<envfile::Pair>> {
+    read_pairs(file, tree, name, ToString::to_string)
+}
+
+/// The same, where nothing of the text is to get into a message.
+fn read_secret(file: &Path, tree: &Path, name: &Name) -> Result<Vec<envfile::Pair>> {
+    read_pairs(file, tree, name, |e| {
+        format!("{}:{}: {}", e.line, e.column, e.bare)
+    })
+}
+
+fn read_pairs(
+    file: &Path,
+    tree: &Path,
+    name: &Name,
+    told: impl FnOnce(&envfile::SyntaxError) -> String,
+) -> Result<Vec<envfile::Pair>> {
     let text = trust::read(file, tree)?;
     let tree = tree.to_string_lossy();
     let scope = [("SUBHOST", tree.as_ref()), ("NAME", name.as_str())];
     envfile::parse(&text, &scope)
-        .map_err(|e| Error::new(Exit::Invalid, format!("{}:{e}", shown(file))))
+        .map_err(|e| Error::new(Exit::Invalid, format!("{}:{}", shown(file), told(&e))))
 }
 
 fn merge(settings: &mut Settings, file: &Path, tree: &Path, name: &Name) -> Result<()> {

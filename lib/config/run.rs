@@ -3,7 +3,8 @@
 use super::checker::Checker;
 use super::keys::Raw;
 use super::values::{duration, size, words};
-use crate::base::error::Result;
+use super::{Config, read_secret};
+use crate::base::error::{Errno, Result};
 use crate::kernel::lsm::Label;
 use crate::kernel::signals::signal_number;
 use serde::{Deserialize, Serialize};
@@ -25,8 +26,10 @@ pub struct Run {
     pub user: String,
     /// Directory inside that `command` runs in.
     pub dir: String,
-    /// Further environment.
+    /// Further environment, as far as the config itself has it: [`Config::environment`] is all.
     pub env: BTreeMap<String, String>,
+    /// Files with more of it, an earlier one first.
+    pub env_files: Vec<EnvFile>,
     /// How RUN or INIT is asked to end.
     pub stop: Stop,
     /// How long that may take.
@@ -45,6 +48,15 @@ pub struct Run {
     pub dns: Vec<IpAddr>,
     /// Search domains.
     pub search: Vec<String>,
+}
+
+/// A file of variables that are secrets, maybe: it is read only for who is to have them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvFile {
+    /// On the host.
+    pub path: PathBuf,
+    /// It need not be there.
+    pub optional: bool,
 }
 
 /// A host directory or file that appears inside.
@@ -96,7 +108,7 @@ impl Checker<'_> {
             .settings
             .iter()
             .filter_map(|(key, setting)| {
-                let name = key.strip_prefix("ENV_")?;
+                let name = key.strip_prefix("ENV_").filter(|_| key != "ENV_FILE")?;
                 Some((name.to_owned(), setting.value.clone()))
             })
             .collect();
@@ -122,6 +134,7 @@ impl Checker<'_> {
             user: raw.run_as.clone(),
             dir: raw.run_dir.clone(),
             env,
+            env_files: self.env_files(&raw.env_file)?,
             stop: self.stop(&raw.stop)?,
             stop_timeout: self.timeout("STOP_TIMEOUT", &raw.stop_timeout)?,
             labels: self.labels(raw)?,
@@ -132,6 +145,18 @@ impl Checker<'_> {
             dns,
             search,
         })
+    }
+
+    fn env_files(&self, text: &str) -> Result<Vec<EnvFile>> {
+        let words = self.value("ENV_FILE", words(text))?;
+        let file = |word: &String| {
+            let path = word.strip_prefix('-');
+            Ok(EnvFile {
+                optional: path.is_some(),
+                path: self.path("ENV_FILE", path.unwrap_or(word))?,
+            })
+        };
+        words.iter().map(file).collect()
     }
 
     fn labels(&self, raw: &Raw) -> Result<Vec<Label>> {
@@ -240,5 +265,29 @@ impl Checker<'_> {
             }
             _ => Ok(sets),
         }
+    }
+}
+
+impl Config {
+    /// What RUN, INIT and whatever is entered get beside a login's environment: what ENV_FILE names, read
+    /// now, and over that `ENV_*`. For nobody else: it is how secrets are passed.
+    ///
+    /// # Errors
+    /// With the file and the key: `Failed` if it cannot be read, `Invalid` if others could have written it,
+    /// or with its line, but not with what stands there.
+    pub fn environment(&self) -> Result<BTreeMap<String, String>> {
+        let mut env = BTreeMap::new();
+        for file in &self.run.env_files {
+            match read_secret(&file.path, &self.tree, &self.name) {
+                Ok(pairs) => env.extend(pairs.into_iter().map(|pair| (pair.key, pair.value))),
+                Err(error) if file.optional && error.errno == Some(Errno::ENOENT) => {}
+                Err(mut error) => {
+                    error.what.insert_str(0, "ENV_FILE: ");
+                    return Err(error);
+                }
+            }
+        }
+        env.extend(self.run.env.clone());
+        Ok(env)
     }
 }

@@ -226,6 +226,18 @@ super::keys::keys! {
             ENV_LANG=C.UTF-8
             ENV_TZ=Europe/Stockholm
     ";
+    ENV_FILE env_file = "", "words": r#"
+        Files of the host with further variables for the same, which are to be seen nowhere else: passwords and
+        the like. They are lines of `KEY=`{word} in the grammar of {config}, and as hard to write as that; a
+        variable that a shell lives by, such as LANG, cannot stand there and is set by ENV_{VAR}. Of several
+        files the later one wins, and ENV_{VAR} over all. A file with a `-` before its path need not be there.
+
+        They are read at each boot, and by no command that does not boot; who comes in later has what was read
+        then, which is kept where only root can read it. Hooks, `subhost-config`(8), `subhost-info`(8) and
+        messages have the paths alone. There can be no ENV_{VAR} whose {VAR} is FILE.
+
+            ENV_FILE="/etc/secrets/db -local.env"
+    "#;
     AUTOSTART autostart = "no", "no, yes, or words": r#"
         Words are the sets it belongs to: `subhost-start --auto=`{SET} starts those that name {SET},
         and `subhost-start --auto` all whose AUTOSTART is not `no`, whatever they name. `yes` is for
