@@ -1,4 +1,4 @@
-//! What kinds of keys there are, and what the [table](super::table) of them is made into.
+//! What kinds of keys there are, and what the table of them (`table`) is made into.
 //!
 //! Nothing here looks at a value.
 

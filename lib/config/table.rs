@@ -2,9 +2,9 @@
 //! means is given in the file of its group.
 //!
 //! A row is `KEY field = "default", "what it takes": "text";`. The field is that of
-//! [`Raw`](super::keys::Raw), the key in small letters. A default of "" is an unset key; where the default
-//! depends on other keys or on the name, `what it takes` says so behind a semicolon, else the page adds
-//! the default by itself. A row without a text shares that of the next. `KEY[i]` carries the number of a
+//! `Raw`, the key in small letters. A default of "" is an unset key; where the default depends on other
+//! keys or on the name, `what it takes` says so behind a semicolon, else the page adds the default by
+//! itself. A row without a text shares that of the next. `KEY[i]` carries the number of a
 //! cable behind its name, `KEY_{VAR}` a name of the user's.
 //!
 //! Texts: `` `literal` ``, `{placeholder}` or file; an empty line begins a paragraph, four more blanks are
