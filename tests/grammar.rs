@@ -490,6 +490,43 @@ fn refused(text: &[u8]) -> SyntaxError {
     }
 }
 
+/// What can be told of a file that holds secrets.
+#[test]
+fn a_bare_refusal_shows_nothing_of_a_value() {
+    for text in [
+        "A=secret secret",
+        "A=secret B=secret",
+        "A='secret",
+        "A=\"secret",
+        "A=$secret",
+        "A=${secret:-secret}",
+        "secret=1\nA=$secre",
+        "export A=$secret",
+        "A=(secret)",
+        "A=secret;secret",
+        "A= secret",
+        "secret",
+        "secret+=secret",
+        "A=secret\u{e9}",
+        "A=secret\\",
+    ] {
+        let error = refused(text.as_bytes());
+        assert!(error.to_string().contains("secre"), "{text}");
+        assert!(!error.bare.contains("secre"), "{text}: {}", error.bare);
+    }
+    // The key's name helps, and is no secret.
+    assert!(
+        refused(b"PATH=secret")
+            .bare
+            .starts_with("PATH is a variable")
+    );
+    let unquoted = refused(b"A=a;b").bare;
+    assert!(
+        unquoted.starts_with("unquoted ...: a shell would end"),
+        "{unquoted}"
+    );
+}
+
 /// Text, line, column, and what message and hint must say.
 #[test]
 fn refused_examples() {

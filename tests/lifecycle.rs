@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Sandbox, Subhost, eventually, has, quote, sandbox, sandbox_private, tools_dir};
+use common::{
+    Output, Sandbox, Subhost, eventually, has, lacks, quote, sandbox, sandbox_private, tools_dir,
+};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -475,6 +477,101 @@ fn run_has_the_user_the_directory_and_the_environment_it_was_given() {
         // What is entered is root's, with the same environment.
         assert_eq!(s.inside("w", "id -u; echo $LANG"), "0\nC.UTF-8");
         s.stop("w", &before);
+    });
+}
+
+/// Files that RUN and who enters get variables from, in `env.d` of `w`.
+fn env_files(w: &Subhost) {
+    w.mkdir("env.d");
+    w.write(
+        "env.d/first",
+        "# Not to be shown.\nSECRET='correct horse'\nexport OVER=file\nLATER=one\nPLACE=\"$SUBHOST $NAME\"\n",
+    );
+    w.write("env.d/second", "LATER=two\n");
+    w.chmod("env.d/first", 0o600);
+    w.chmod("env.d/second", 0o600);
+}
+
+#[test]
+fn what_env_files_hold_is_seen_inside_only() {
+    sandbox(|s| {
+        let lines = hooks(s, "env >>$SUBHOST/seen");
+        let config = format!(
+            "{lines}ENV_FILE='env.d/first env.d/second -env.d/none'\nENV_OVER=config\nRUN=/svc\n"
+        );
+        let w = s.overlay("w", &config);
+        env_files(&w);
+        w.script(
+            "root/svc",
+            "echo \"<$SECRET> <$OVER> <$LATER> <$PLACE>\"; echo done; exec sleep 1000",
+        );
+        let all = format!("correct horse config two {} w", s.subhost.display());
+        let echo = "echo $SECRET $OVER $LATER $PLACE";
+        let before = s.world();
+        let all_of = |out: Output| out.stdout + &out.stderr;
+        let mut told = all_of(s.tool("subhost-start -v w").ok());
+        eventually("the log is written", || log().contains("done"));
+        has(&log(), &["<correct horse> <config> <two>"]);
+        assert_eq!(s.inside("w", echo), all);
+        // Nobody but who boots reads them.
+        s.host("mv opt/w/env.d opt/w/away");
+        for line in [
+            "subhost-config w",
+            "subhost-config w ENV_FILE",
+            "subhost-config --check w",
+            "subhost-info w",
+            "subhost-info --json w",
+            "subhost-list --json",
+            "subhost-limit w",
+            "subhost-mount -n w",
+        ] {
+            told += &all_of(s.tool(line).ok());
+        }
+        has(&told, &["env.d/first", "there is no"]);
+        assert_eq!(s.inside("w", echo), all);
+        // What is recorded for who comes in later is root's.
+        let recorded = s
+            .host("grep -rl 'correct horse' /run /var/lib/subhost 2>&- | xargs -r stat -c '%a %n'");
+        assert_eq!(recorded, "600 /run/subhost/w/init");
+        told += &all_of(s.tool("subhost-stop -v --sync w").ok());
+        s.same_now(&before);
+        s.tool("subhost-start w").fails(
+            1,
+            &["ENV_FILE: cannot read", "/w/env.d/first", "No such file"],
+        );
+        s.same(&before);
+        // A boot by entering is a boot.
+        s.host("mv opt/w/away opt/w/env.d; echo SECRET=another >>opt/w/env.d/first");
+        assert_eq!(s.inside("w", echo), all.replace("correct horse", "another"));
+        s.same_now(&before);
+        told += &fs::read_to_string(s.subhost.join("seen")).unwrap();
+        has(
+            &told,
+            &["PHASE=premount", "PHASE=poststop", "ENV_OVER=config"],
+        );
+        lacks(&told, &["correct", "horse", "another", "PLACE", "LATER"]);
+    });
+}
+
+#[test]
+fn an_init_of_the_trees_own_has_what_env_files_hold() {
+    sandbox(|s| {
+        let w = s.overlay("w", "INIT=/sbin/init\nENV_FILE=env.d/first\n");
+        env_files(&w);
+        w.write(
+            "root/etc/inittab",
+            "::sysinit:/bin/sh -c 'tr \"\\000\" \"\\n\" </proc/1/environ >/root/environ; touch /root/done'\n",
+        );
+        let before = s.world();
+        s.tool("subhost-start w").silent();
+        eventually("init begins", || w.exists("root/root/done"));
+        has(
+            &w.read("root/root/environ"),
+            &["SECRET=correct horse\n", "OVER=file\n", "container=subhost"],
+        );
+        assert_eq!(s.inside("w", "echo $SECRET"), "correct horse");
+        s.tool("subhost-stop --sync w").limit(20).silent();
+        s.same_now(&before);
     });
 }
 

@@ -142,6 +142,53 @@ fn a_config_that_others_can_write_is_refused() {
 }
 
 #[test]
+fn a_bad_env_file_is_refused_and_not_shown() {
+    sandbox(|s| {
+        let w = s.rbind("w", "ENV_FILE='-none env'\n");
+        let dir = w.dir.display().to_string();
+        let before = s.world();
+        let refused = |code: i32, parts: &[&str]| {
+            for (line, code) in [
+                ("subhost-start -v w", code),
+                ("subhost-enter w -- true", 125),
+            ] {
+                let out = s.tool(line).fails(code, parts);
+                has(&out.stderr, &["ENV_FILE: ", &dir]);
+                lacks(&out.stderr, &["hunter", "unter2", "panicked"]);
+                s.same(&before);
+            }
+        };
+        refused(1, &["cannot read", "No such file"]);
+        for (text, part) in [
+            ("PASSWORD=hunter2 hunter3", "/w/env:2:18: a second word"),
+            ("PASSWORD=\"a$hunter2\"", "env:2:12: ... is not set above"),
+            ("hunter2", "env:2:1: ... without ="),
+            ("PASSWORD='hunter2", "never closed"),
+            ("PASSWORD=hunter2*", "env:2:17: unquoted"),
+            // Other than in a message about a value.
+            ("PATH=hunter2", "env:2:1: PATH is a variable that shells"),
+        ] {
+            w.write("env", &format!("hunter=1\n{text}\n"));
+            refused(5, &[part]);
+        }
+        w.write("env", "PASSWORD=hunter2\n");
+        w.chmod("env", 0o606);
+        refused(5, &["can be written by others", "chmod go-w"]);
+        let out = s.tool("subhost-config --check w").ok();
+        has(
+            &out.stderr,
+            &["ENV_FILE: ", "can be read by others (mode 0606)"],
+        );
+        w.chmod("env", 0o600);
+        s.tool("subhost-config --check w").silent();
+        s.host("mkdir -m 777 opt/w/open; mv opt/w/env opt/w/open/; ln -s open/env opt/w/env");
+        refused(5, &["w/open can be written by others"]);
+        s.host("rm opt/w/env; mkfifo opt/w/env");
+        refused(5, &["is not a regular file"]);
+    });
+}
+
+#[test]
 fn a_directory_that_others_can_write_is_refused() {
     sandbox(|s| {
         let w = s.rbind("w", "");

@@ -47,6 +47,8 @@ pub struct Order {
     pub wiring: Option<Wiring>,
     /// Who boots.
     pub by: Booter,
+    /// What whoever comes in later has in the environment ([`Config::environment`]).
+    pub env: BTreeMap<String, String>,
     /// First id of its user namespace; none: it has none.
     pub ids: Option<u32>,
     /// It joins a network that is not the host's.
@@ -83,14 +85,14 @@ pub struct Booted {
     pidfd: OwnedFd,
 }
 
-/// What our PID 1 runs when the subhost is started.
-pub fn started(config: &Config) -> Main {
+/// What our PID 1 runs when the subhost is started, with `env` ([`Config::environment`]).
+pub fn started(config: &Config, env: &BTreeMap<String, String>) -> Main {
     let run = &config.run;
     let program = |argv: &[String]| Program {
         argv: argv.to_vec(),
         user: run.user.clone(),
         dir: run.dir.clone(),
-        env: run.env.clone(),
+        env: env.clone(),
         term: None,
         rights: config.rights(!run.init.is_empty()),
         labels: run.labels.clone(),
@@ -151,7 +153,7 @@ pub fn boot_config(
         cgroups: cgroup::Plan::of(config, is_init)?,
         spec: &spec,
         stop: config.run.stop.clone(),
-        env: config.run.env.clone(),
+        env: order.env.clone(),
         labels: config.run.labels.clone(),
         owns_network: matches!(config.net, Net::Private(_)),
     };

@@ -7,6 +7,7 @@ use crate::base::message::warn;
 use crate::base::name::Name;
 use crate::config::{Config, Net, Userns};
 use clap::Parser;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Print or check the settings of a subhost
@@ -104,6 +105,19 @@ fn warnings(config: &Config) -> Vec<String> {
     for bind in &config.run.binds {
         if !bind.source.exists() {
             warnings.push(format!("BIND: there is no {}", shown(&bind.source)));
+        }
+    }
+    for file in &config.run.env_files {
+        match std::fs::metadata(&file.path) {
+            Ok(meta) if meta.mode() & 0o044 != 0 => warnings.push(format!(
+                "ENV_FILE: {} can be read by others (mode {:04o})",
+                shown(&file.path),
+                meta.mode() & 0o7777
+            )),
+            Err(_) if !file.optional => {
+                warnings.push(format!("ENV_FILE: there is no {}", shown(&file.path)));
+            }
+            _ => {}
         }
     }
     for argv in config.hooks.values() {

@@ -1,137 +1,97 @@
-//! The table of keys: their names, their defaults, and the struct that envy fills with them.
+//! What kinds of keys there are, and what the table of them (`table`) is made into.
 //!
-//! Meaning is given in `check`; nothing here looks at a value.
+//! Nothing here looks at a value.
 
 use crate::base::error::{Error, Exit, Result};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Every key of the fixed names with its built-in default (`subhost.config(5)`). An empty default
-/// means unset. Where the default depends on other keys or on the name, `check` has it.
-pub const KEYS: &[(&str, &str)] = &[
-    ("APPARMOR", ""),
-    ("AUTOSTART", "no"),
-    ("BIND", ""),
-    ("BRIDGES", ""),
-    ("CAPS", ""),
-    ("CGROUP", "auto"),
-    ("CPUS", ""),
-    ("CPUSET", ""),
-    ("CPU_WEIGHT", ""),
-    ("DEVICES", ""),
-    ("DISK", ""),
-    ("DNS", ""),
-    ("GATEWAY", ""),
-    ("HOOK_TIMEOUT", "30s"),
-    ("HOSTNAME", ""),
-    ("IMAGE", ""),
-    ("IMAGE_FSTYPE", ""),
-    ("IMAGE_OPTIONS", ""),
-    ("IMAGE_PARTITION", ""),
-    ("INIT", ""),
-    ("IO", ""),
-    ("IO_WEIGHT", ""),
-    ("LINK", ""),
-    ("LIVE", "live"),
-    ("LOG_MAX", "10M"),
-    ("LOWER", ""),
-    ("MASK", ""),
-    ("MEMORY", ""),
-    ("MEMORY_SWAP", ""),
-    ("NET", "private"),
-    ("NO_NEW_PRIVS", "no"),
-    ("PIDS", ""),
-    ("POSTMOUNT", ""),
-    ("POSTNET", ""),
-    ("POSTSTOP", ""),
-    ("PREMOUNT", ""),
-    ("PRENET", ""),
-    ("PRESTOP", ""),
-    ("RAM_SIZE", "50M"),
-    ("READ_ONLY", "no"),
-    ("ROUTES", ""),
-    ("RUN", ""),
-    ("RUN_AS", "root"),
-    ("RUN_DIR", "/"),
-    ("SEARCH", ""),
-    ("SECCOMP", "default"),
-    ("SELINUX", ""),
-    ("STOP", ""),
-    ("STOP_TIMEOUT", ""),
-    ("TMPFS", ""),
-    ("UPPER", ""),
-    ("USERNS", "no"),
-    ("VOLATILE", "no"),
-    ("WORK", ""),
-];
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The key, or what it begins with.
+    pub key: &'static str,
+    /// What follows it, and what holds where it is not set.
+    pub form: Form,
+    /// What it takes, for the manual; behind a semicolon what holds where it is not set, if that is not
+    /// the default.
+    pub takes: &'static str,
+    /// What the manual says of it, in the markup that `table` explains; empty: the next row has it.
+    pub text: &'static str,
+}
 
-/// Keys that carry the number of a cable behind their name.
-pub const NUMBERED: &[&str] = &["ADDR", "MTU"];
-/// Keys that carry a name of the user's behind their prefix.
-pub const PREFIXES: &[&str] = &["ENV_", "X_"];
+/// How a row's key is completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// It is complete; its default, empty if it is unset then.
+    Fixed(&'static str),
+    /// By the number of a cable, which the manual calls so.
+    Numbered(&'static str),
+    /// By a name of the user's, which the manual calls so.
+    Prefix(&'static str),
+}
+
+/// Rows under one heading of the manual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// The heading.
+    pub heading: &'static str,
+    /// What goes for all of them; may be empty.
+    pub about: &'static str,
+    /// They, in the manual's order.
+    pub rows: &'static [Row],
+}
+
+/// Makes of the table's rows the lists of keys and the struct that envy fills.
+macro_rules! keys {
+    ($($heading:literal, $about:literal {$(
+        $key:ident $($field:ident = $default:literal)? $([$number:ident])? $({$rest:ident})?,
+            $takes:literal: $text:literal;
+    )*})*) => {
+        use super::keys::{Form, Group, Row};
+
+        /// All keys as the manual has them.
+        pub const GROUPS: &[Group] = &[$(Group {
+            heading: $heading,
+            about: $about,
+            rows: &[$(Row {
+                key: stringify!($key),
+                form: $(Form::Fixed({ let _ = stringify!($field); $default }))?
+                    $(Form::Numbered(stringify!($number)))?
+                    $(Form::Prefix(stringify!($rest)))?,
+                takes: $takes,
+                text: $text,
+            },)*],
+        },)*];
+
+        /// Every key of the fixed names with its built-in default. An empty default means unset. Where
+        /// the default depends on other keys or on the name, `checker` has it.
+        pub const KEYS: &[(&str, &str)] = &[$($($((stringify!($key), {
+            // envy finds the field by the key in small letters.
+            assert!(stringify!($key).eq_ignore_ascii_case(stringify!($field)));
+            $default
+        }),)?)*)*];
+
+        /// Keys that carry the number of a cable behind their name.
+        pub const NUMBERED: &[&str] = &[$($($({ let _ = stringify!($number); stringify!($key) },)?)*)*];
+
+        /// Keys that carry a name of the user's behind their prefix.
+        pub const PREFIXES: &[&str] = &[$($($({ let _ = stringify!($rest); stringify!($key) },)?)*)*];
+
+        /// All fixed keys as envy reads them: one text each, still without meaning.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[allow(missing_docs)]
+        pub struct Raw {
+            $($($(pub $field: String,)?)*)*
+        }
+    };
+}
+pub(super) use keys;
+
+pub use super::table::{GROUPS, KEYS, NUMBERED, PREFIXES, Raw};
+
 /// Numbers of cables run from 0 to this.
 pub const MAX_CABLES: usize = 100;
-
-/// All fixed keys as envy reads them: one text each, still without meaning.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[allow(missing_docs)]
-pub struct Raw {
-    pub apparmor: String,
-    pub autostart: String,
-    pub bind: String,
-    pub bridges: String,
-    pub caps: String,
-    pub cgroup: String,
-    pub cpus: String,
-    pub cpuset: String,
-    pub cpu_weight: String,
-    pub devices: String,
-    pub disk: String,
-    pub dns: String,
-    pub gateway: String,
-    pub hook_timeout: String,
-    pub hostname: String,
-    pub image: String,
-    pub image_fstype: String,
-    pub image_options: String,
-    pub image_partition: String,
-    pub init: String,
-    pub io: String,
-    pub io_weight: String,
-    pub link: String,
-    pub live: String,
-    pub log_max: String,
-    pub lower: String,
-    pub mask: String,
-    pub memory: String,
-    pub memory_swap: String,
-    pub net: String,
-    pub no_new_privs: String,
-    pub pids: String,
-    pub postmount: String,
-    pub postnet: String,
-    pub poststop: String,
-    pub premount: String,
-    pub prenet: String,
-    pub prestop: String,
-    pub ram_size: String,
-    pub read_only: String,
-    pub routes: String,
-    pub run: String,
-    pub run_as: String,
-    pub run_dir: String,
-    pub search: String,
-    pub seccomp: String,
-    pub selinux: String,
-    pub stop: String,
-    pub stop_timeout: String,
-    pub tmpfs: String,
-    pub upper: String,
-    pub userns: String,
-    pub volatile: String,
-    pub work: String,
-}
 
 /// What kind of key a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,18 +158,16 @@ pub fn raw(settings: &BTreeMap<String, String>) -> Result<Raw> {
 mod tests {
     use super::*;
 
+    /// The row's other half, the field's name, is asserted when the table is compiled.
     #[test]
-    fn table_and_struct_agree() {
+    fn each_key_has_a_field_of_its_own() {
         let all: BTreeMap<String, String> = KEYS
             .iter()
-            .map(|(key, _)| ((*key).to_owned(), format!("value of {key}")))
+            .map(|(key, _)| ((*key).to_owned(), format!("value of {key};")))
             .collect();
-        let raw = raw(&all).unwrap();
-        let text = format!("{raw:?}");
-        for (key, _) in KEYS {
-            assert!(text.contains(&format!("\"value of {key}\"")), "{key}");
-        }
+        let text = format!("{:?}", raw(&all).unwrap());
         assert_eq!(text.matches("value of").count(), KEYS.len());
+        assert_eq!(all.len(), KEYS.len(), "a key twice");
     }
 
     #[test]

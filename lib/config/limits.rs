@@ -1,11 +1,15 @@
-//! What a subhost may use of the host: the settings of its cgroup, and of its disk.
+//! What a subhost may use of the host: numbers in range. Whether the host has what they need is asked when
+//! they are set.
 
-use super::{Config, Origin, Setting, Settings, check};
+use super::checker::{self, Checker};
+use super::keys::Raw;
+use super::values::{Checked, size, words};
+use super::{Config, Origin, Setting, Settings};
 use crate::base::error::Result;
 use crate::base::name::Name;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Where a subhost's cgroup is made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -120,6 +124,240 @@ impl Config {
             value: "auto".into(),
             origin: Origin::Default,
         });
-        check::limits(tree, name, all)
+        checker::limits(tree, name, all)
+    }
+}
+
+/// Less is not enough for a process to begin.
+pub(super) const LEAST_MEMORY: u64 = 1 << 20;
+
+impl Checker<'_> {
+    pub(super) fn limits(&self, raw: &Raw) -> Result<Limits> {
+        let set = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let memory = self.optional("MEMORY", &raw.memory, memory)?;
+        let memory_swap =
+            self.optional("MEMORY_SWAP", &raw.memory_swap, |text| bound(text, size))?;
+        if memory.is_none() && memory_swap.is_some() {
+            return Err(self.bad("MEMORY_SWAP", "is beyond MEMORY, which is not set"));
+        }
+        Ok(Limits {
+            cgroup: self.value("CGROUP", cgroup(&raw.cgroup))?,
+            cpus: self.optional("CPUS", &raw.cpus, |text| bound(text, quota))?,
+            cpu_weight: self.optional("CPU_WEIGHT", &raw.cpu_weight, weight)?,
+            cpuset: match set(&raw.cpuset) {
+                Some(text) => Some(self.value("CPUSET", cpuset(&text))?),
+                None => None,
+            },
+            memory,
+            memory_swap,
+            pids: self.optional("PIDS", &raw.pids, |text| bound(text, pids))?,
+            io_weight: self.optional("IO_WEIGHT", &raw.io_weight, weight)?,
+            io: self.io(&raw.io)?,
+        })
+    }
+
+    /// `DEVICE:rbps=1M,wiops=100`.
+    fn io(&self, text: &str) -> Result<Vec<Io>> {
+        let mut all: Vec<Io> = Vec::new();
+        for word in self.value("IO", words(text))? {
+            let wrong = || {
+                self.bad(
+                    "IO",
+                    format!("'{word}' is not DEVICE:rbps=N,wbps=N,riops=N,wiops=N"),
+                )
+            };
+            // The path may have colons of its own.
+            let (device, rates) = word.rsplit_once(':').ok_or_else(wrong)?;
+            let device = match device {
+                "root" => None,
+                path if path.starts_with('/') => Some(self.path("IO", path)?),
+                _ => {
+                    return Err(self.bad(
+                        "IO",
+                        format!("'{device}' is neither root nor a path from / on"),
+                    ));
+                }
+            };
+            if all.iter().any(|io| io.device == device) {
+                return Err(self.bad("IO", format!("'{word}' names its device again")));
+            }
+            let mut io = Io {
+                device,
+                read_bytes: None,
+                write_bytes: None,
+                read_ops: None,
+                write_ops: None,
+            };
+            for rate in rates.split(',') {
+                let (name, number) = rate.split_once('=').ok_or_else(wrong)?;
+                let place = match name {
+                    "rbps" => &mut io.read_bytes,
+                    "wbps" => &mut io.write_bytes,
+                    "riops" => &mut io.read_ops,
+                    "wiops" => &mut io.write_ops,
+                    _ => return Err(wrong()),
+                };
+                if place.is_some() {
+                    return Err(self.bad("IO", format!("'{word}' says {name} twice")));
+                }
+                let number = bound(number, |text| match size(text)? {
+                    0 => Err("0 would be no I/O at all".to_owned()),
+                    number => Ok(number),
+                });
+                *place = Some(self.value("IO", number)?);
+            }
+            all.push(io);
+        }
+        Ok(all)
+    }
+}
+
+fn bound(text: &str, number: impl FnOnce(&str) -> Checked<u64>) -> Checked<Bound> {
+    match text {
+        "max" => Ok(Bound::Max),
+        text => number(text).map(Bound::At),
+    }
+}
+
+fn memory(text: &str) -> Checked<Bound> {
+    bound(text, |text| match size(text)? {
+        bytes @ LEAST_MEMORY.. => Ok(bytes),
+        _ => Err(format!(
+            "'{text}' is less than 1M: nothing could run in that"
+        )),
+    })
+}
+
+/// `1.5` CPUs as microseconds in a period. The kernel takes no quota under 1 ms.
+fn quota(text: &str) -> Checked<u64> {
+    let wrong = || format!("'{text}' is not a number of CPUs from 0.01 on, such as 1.5");
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 3 {
+        return Err(wrong());
+    }
+    let whole: u64 = whole.parse().map_err(|_| wrong())?;
+    let thousandths: u64 = format!("{part:0<3}").parse().map_err(|_| wrong())?;
+    let quota = (whole.checked_mul(1000))
+        .and_then(|whole| whole.checked_add(thousandths))
+        .and_then(|all| all.checked_mul(CPU_PERIOD / 1000))
+        .ok_or_else(wrong)?;
+    // The kernel's own bound: it counts quotas in nanoseconds, shifted (kernel/sched/core.c).
+    match quota {
+        1000..=17_000_000_000 => Ok(quota),
+        _ => Err(wrong()),
+    }
+}
+
+fn weight(text: &str) -> Checked<u64> {
+    match text.parse() {
+        Ok(weight @ 1..=10_000) => Ok(weight),
+        _ => Err(format!("'{text}' is no weight from 1 to 10000")),
+    }
+}
+
+fn pids(text: &str) -> Checked<u64> {
+    // The kernel's PID_MAX_LIMIT on 64 bits.
+    match text.parse() {
+        Ok(pids @ 1..=4_194_304) => Ok(pids),
+        _ => Err(format!(
+            "'{text}' is neither max nor a number from 1 to 4194304"
+        )),
+    }
+}
+
+/// `0-3,5`, as the kernel lists CPUs.
+fn cpuset(text: &str) -> Checked<String> {
+    let wrong = || format!("'{text}' is not a list of CPUs, such as 0-3,5");
+    let number = |text: &str| -> Checked<u16> {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| digits).ok_or_else(wrong)
+    };
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        if number(first)? > number(last)? {
+            return Err(wrong());
+        }
+    }
+    Ok(text.to_owned())
+}
+
+fn cgroup(text: &str) -> Checked<Cgroup> {
+    match text {
+        "auto" => Ok(Cgroup::Auto),
+        "inherit" => Ok(Cgroup::Inherit),
+        path if path.starts_with('/') => {
+            let plain = Path::new(path)
+                .components()
+                .skip(1)
+                .all(|part| matches!(part, Component::Normal(_)));
+            let path: PathBuf = Path::new(path).components().collect();
+            match plain && path != Path::new("/") {
+                true => Ok(Cgroup::Named(path)),
+                false => Err(format!(
+                    "'{text}' is no plain path of a cgroup below the root"
+                )),
+            }
+        }
+        _ => Err(format!(
+            "'{text}' is neither auto nor inherit nor a path from the hierarchies' root on"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus() {
+        assert_eq!(quota("1.5"), Ok(150_000));
+        assert_eq!(quota("2"), Ok(200_000));
+        assert_eq!(quota("0.01"), Ok(1000));
+        assert_eq!(quota("0.125"), Ok(12_500));
+        for bad in [
+            "0",
+            "0.001",
+            "-1",
+            "+1",
+            "1.",
+            ".5",
+            "1.2345",
+            "1e3",
+            "",
+            "99999999999999999999",
+        ] {
+            assert!(quota(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lists_of_cpus() {
+        for good in ["0", "0-3", "0-3,5,7-7"] {
+            assert_eq!(cpuset(good).as_deref(), Ok(good));
+        }
+        for bad in ["3-0", "0-", "a", "0,", "+1", "0 1", "0-70000", "all"] {
+            assert!(cpuset(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(memory("64M"), Ok(Bound::At(64 << 20)));
+        assert_eq!(memory("max"), Ok(Bound::Max));
+        assert!(memory("64K").is_err() && memory("much").is_err());
+        assert_eq!(weight("10000"), Ok(10_000));
+        assert!(weight("0").is_err() && weight("10001").is_err());
+        assert_eq!(pids("1"), Ok(1));
+        assert!(pids("0").is_err() && pids("5000000").is_err());
+    }
+
+    #[test]
+    fn cgroups() {
+        assert_eq!(cgroup("auto"), Ok(Cgroup::Auto));
+        assert_eq!(cgroup("/a/b/"), Ok(Cgroup::Named("/a/b".into())));
+        for bad in ["/", "a", "/a/../b", "/..", ""] {
+            assert!(cgroup(bad).is_err(), "{bad}");
+        }
     }
 }

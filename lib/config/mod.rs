@@ -3,19 +3,33 @@
 //! [`Config::load`] reads `defaults` and `config`, checks that nobody else could have written
 //! them, and gives the settings their meaning. It never runs anything, and reads nothing from
 //! inside a subhost's tree.
+//!
+//! A key is a row of `table`; what it means stands in the file of its group, which has the types and
+//! what fills them.
 
-mod check;
+mod checker;
+mod confine;
+mod hooks;
 pub mod keys;
 mod limits;
 mod mac;
-mod model;
+mod net;
+mod root;
+mod run;
+mod table;
 mod trust;
+mod userns;
 mod values;
 mod weak;
 
+pub use confine::Confine;
+pub use hooks::Phase;
 pub use limits::{Bound, CPU_PERIOD, Cgroup, Io, LIMIT_KEYS, Limits, USUAL_PIDS};
-pub use model::{Bind, Cable, Confine, Image, Layer, Net, Phase, Private, Root, Run, Stop, Userns};
+pub use net::{Cable, Net, Private};
+pub use root::{Image, Layer, Root};
+pub use run::{Bind, EnvFile, Run, Stop};
 pub use trust::{check_above, unreachable_by_others};
+pub use userns::Userns;
 pub use values::{Cidr, Mac};
 pub use weak::weakened;
 
@@ -69,8 +83,21 @@ pub(crate) enum Origin {
     Default,
     File(PathBuf, usize),
     CommandLine,
+    /// A program that uses the library.
+    Program,
     /// It holds already, or is to.
     Live,
+}
+
+impl fmt::Display for Origin {
+    /// What a message about it begins with.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default | Origin::Program | Origin::Live => Ok(()),
+            Origin::File(file, line) => write!(f, "{}:{line}: ", shown(file)),
+            Origin::CommandLine => f.write_str("--set: "),
+        }
+    }
 }
 
 /// A value with its origin.
@@ -84,14 +111,9 @@ pub(crate) struct Setting {
 pub(crate) type Settings = BTreeMap<String, Setting>;
 
 pub(crate) fn invalid(origin: &Origin, key: &str, why: impl fmt::Display) -> Error {
-    let place = match origin {
-        Origin::Default | Origin::Live => String::new(),
-        Origin::File(file, line) => format!("{}:{line}: ", shown(file)),
-        Origin::CommandLine => "--set: ".into(),
-    };
     Error::new(
         Exit::Invalid,
-        format!("{place}{key}: {}", shown(why.to_string())),
+        format!("{origin}{key}: {}", shown(why.to_string())),
     )
 }
 
@@ -111,16 +133,7 @@ impl Config {
                 format!("no such subhost: there is no {}", shown(&file)),
             ));
         }
-        let mut settings: Settings = keys::KEYS
-            .iter()
-            .map(|(key, value)| {
-                let setting = Setting {
-                    value: (*value).to_owned(),
-                    origin: Origin::Default,
-                };
-                ((*key).to_owned(), setting)
-            })
-            .collect();
+        let mut settings = built_in();
         let defaults = tree.join("defaults");
         if defaults.exists() {
             merge(&mut settings, &defaults, tree, name)?;
@@ -128,16 +141,31 @@ impl Config {
         merge(&mut settings, &file, tree, name)?;
         for word in set {
             let (key, value) = setting(word)?;
-            if value.contains('\0') {
-                return Err(invalid(&Origin::CommandLine, key, "contains a NUL"));
-            }
-            let setting = Setting {
-                value: value.to_owned(),
-                origin: Origin::CommandLine,
-            };
-            settings.insert(key.to_owned(), setting);
+            put(&mut settings, key, value.to_owned(), Origin::CommandLine)?;
         }
-        check::config(tree, name, settings)
+        checker::config(tree, name, settings)
+    }
+
+    /// Checks settings that stand in no file: pairs of a key and its value, of which a later one wins.
+    /// What is not among them has its default; `defaults` and `config` below `tree` ($SUBHOST, absolute)
+    /// are not read, and need not be there.
+    ///
+    /// # Errors
+    /// `Invalid` with the key.
+    pub fn from_settings<K, V>(
+        tree: &Path,
+        name: &Name,
+        settings: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self>
+    where
+        K: AsRef<str>,
+        V: Into<String>,
+    {
+        let mut all = built_in();
+        for (key, value) in settings {
+            put(&mut all, key.as_ref(), value.into(), Origin::Program)?;
+        }
+        checker::config(tree, name, all)
     }
 
     /// The file that keeps what was given to the subhost for good.
@@ -180,11 +208,7 @@ pub fn setting(word: &str) -> Result<(&str, &str)> {
 
 fn known(key: &str, origin: &Origin) -> Result<()> {
     keys::kind(key).map(drop).map_err(|nearest| {
-        let place = match origin {
-            Origin::File(file, line) => format!("{}:{line}: ", shown(file)),
-            _ => "--set: ".into(),
-        };
-        let error = Error::new(Exit::Invalid, format!("{place}unknown key {}", shown(key)));
+        let error = Error::new(Exit::Invalid, format!("{origin}unknown key {}", shown(key)));
         match nearest {
             Some(near) => error.hint(format!("did you mean {near}?")),
             None => error.hint("keys of your own begin with X_"),
@@ -192,24 +216,55 @@ fn known(key: &str, origin: &Origin) -> Result<()> {
     })
 }
 
+/// The defaults that depend on nothing.
+fn built_in() -> Settings {
+    let setting = |value: &str| Setting {
+        value: value.to_owned(),
+        origin: Origin::Default,
+    };
+    let all = keys::KEYS.iter();
+    all.map(|(key, value)| ((*key).to_owned(), setting(value)))
+        .collect()
+}
+
+fn put(settings: &mut Settings, key: &str, value: String, origin: Origin) -> Result<()> {
+    known(key, &origin)?;
+    if value.contains('\0') {
+        return Err(invalid(&origin, key, "contains a NUL"));
+    }
+    settings.insert(key.to_owned(), Setting { value, origin });
+    Ok(())
+}
+
 /// Reads one file of `KEY=word` lines that only its owner, root or the caller, could have written.
 pub(crate) fn read_trusted(file: &Path, tree: &Path, name: &Name) -> Result<Vec<envfile::Pair>> {
+    read_pairs(file, tree, name, ToString::to_string)
+}
+
+/// The same, where nothing of the text is to get into a message.
+fn read_secret(file: &Path, tree: &Path, name: &Name) -> Result<Vec<envfile::Pair>> {
+    read_pairs(file, tree, name, |e| {
+        format!("{}:{}: {}", e.line, e.column, e.bare)
+    })
+}
+
+fn read_pairs(
+    file: &Path,
+    tree: &Path,
+    name: &Name,
+    told: impl FnOnce(&envfile::SyntaxError) -> String,
+) -> Result<Vec<envfile::Pair>> {
     let text = trust::read(file, tree)?;
     let tree = tree.to_string_lossy();
     let scope = [("SUBHOST", tree.as_ref()), ("NAME", name.as_str())];
     envfile::parse(&text, &scope)
-        .map_err(|e| Error::new(Exit::Invalid, format!("{}:{e}", shown(file))))
+        .map_err(|e| Error::new(Exit::Invalid, format!("{}:{}", shown(file), told(&e))))
 }
 
 fn merge(settings: &mut Settings, file: &Path, tree: &Path, name: &Name) -> Result<()> {
     for pair in read_trusted(file, tree, name)? {
         let origin = Origin::File(file.to_owned(), pair.line);
-        known(&pair.key, &origin)?;
-        let setting = Setting {
-            value: pair.value,
-            origin,
-        };
-        settings.insert(pair.key, setting);
+        put(settings, &pair.key, pair.value, origin)?;
     }
     Ok(())
 }
@@ -262,4 +317,47 @@ pub fn usual(net: &Net, has_init: bool) -> Cap {
         kept |= Cap::SYS_BOOT;
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(settings: &[(&str, &str)]) -> Result<Config> {
+        let name = Name::new("w").unwrap();
+        Config::from_settings(Path::new("/no/such"), &name, settings.iter().copied())
+    }
+
+    #[test]
+    fn without_a_file() {
+        let config = of(&[]).unwrap();
+        assert_eq!(config.dir, Path::new("/no/such/w"));
+        assert_eq!(config.root.upper, Path::new("/no/such/w/root"));
+        assert_eq!(config.run.hostname, "w");
+        assert_eq!(config.settings["RAM_SIZE"], "50M");
+        assert!(of(&[("ADDR0", "192.0.2.1/24"), ("BRIDGES", "=")]).is_ok());
+    }
+
+    #[test]
+    fn later_wins_and_empty_is_unset() {
+        let config = of(&[("PIDS", "1"), ("RAM_SIZE", ""), ("PIDS", "7")]).unwrap();
+        assert_eq!(config.limits.pids, Some(Bound::At(7)));
+        assert_eq!(config.run.ram_size, 50 << 20);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_without_a_place() {
+        for (key, value, why) in [
+            ("MEMROY", "64M", "unknown key MEMROY (did you mean MEMORY?)"),
+            (
+                "MEMORY",
+                "much",
+                "MEMORY: 'much' is not a size, such as 64M",
+            ),
+            ("RUN", "a\0b", "RUN: contains a NUL"),
+        ] {
+            let error = of(&[(key, value)]).unwrap_err();
+            assert_eq!((error.exit, error.to_string()), (Exit::Invalid, why.into()));
+        }
+    }
 }

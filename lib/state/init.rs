@@ -56,7 +56,7 @@ pub struct Init {
     pub stop: Stop,
     /// How long that may take.
     pub stop_timeout: Duration,
-    /// What `ENV_*` said.
+    /// What ENV_FILE and `ENV_*` said at the boot.
     pub env: BTreeMap<String, String>,
     /// What those inside may do.
     pub rights: Rights,

@@ -20,12 +20,16 @@ use crate::plan::{Part, Step};
 use crate::state::booter;
 use crate::state::{Booter, Running};
 use crate::subhost::hooks;
+use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longer than a boot may take.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(70);
+
+/// Variables, read of the config.
+type Env = BTreeMap<String, String>;
 
 impl Subhost {
     /// Boots it, or says why not.
@@ -70,16 +74,18 @@ impl Subhost {
             ));
         }
         let config = self.config()?;
+        let env = config.environment()?;
         let main = match how {
-            StartHow::Shell => Main::Run(shell(&config, Vec::new())),
-            _ => boot::started(&config),
+            StartHow::Shell => Main::Run(shell(&config, &env, Vec::new())),
+            _ => boot::started(&config, &env),
         };
         // Nobody is there who would take a terminal's signals: they are for us.
         let wiring = match main {
             Main::Hold => wiring.map(|_| Wiring::new(Wish::Never)),
             _ => wiring,
         };
-        let booted = self.bring_up(&config, main, wiring).map_err(|mut error| {
+        let booted = self.bring_up(&config, main, env, wiring);
+        let booted = booted.map_err(|mut error| {
             let inside = [Exit::CannotRun, Exit::NotFound, Exit::Own];
             if how == StartHow::Background && inside.contains(&error.exit) {
                 let key = if config.run.init.is_empty() {
@@ -101,6 +107,7 @@ impl Subhost {
         &self,
         config: &Config,
         main: Main,
+        env: Env,
         wiring: Option<Wiring>,
     ) -> Result<(Booted, Vec<Part>)> {
         for label in &config.run.labels {
@@ -115,6 +122,7 @@ impl Subhost {
                 tty: wiring.and_then(|_| tty_of(std::process::id() as i32)),
             },
             wiring,
+            env,
             ids: None,
             joins_network: true,
         };
@@ -322,12 +330,13 @@ impl Subhost {
 
     fn enter_locked(&self, join: &Join) -> Result<(Booted, Vec<Part>)> {
         let config = self.config()?;
-        let mut program = shell(&config, join.argv.clone());
+        let env = config.environment()?;
+        let mut program = shell(&config, &env, join.argv.clone());
         program.user.clone_from(&join.user);
         program.dir.clone_from(&join.dir);
         program.env.extend(join.env.clone());
         program.term = join.term();
-        self.bring_up(&config, Main::Run(program), Some(join.wiring))
+        self.bring_up(&config, Main::Run(program), env, Some(join.wiring))
     }
 
     /// We have the lock, so whoever booted or stopped it is gone. Is it up, and to go on? Else it ends
@@ -351,12 +360,12 @@ fn is_orphan(running: &Running) -> bool {
     !lives && proc::wait(&running.pidfd, Some(KILL_TIMEOUT))
 }
 
-fn shell(config: &Config, argv: Vec<String>) -> Program {
+fn shell(config: &Config, env: &Env, argv: Vec<String>) -> Program {
     Program {
         argv,
         user: "root".into(),
         dir: String::new(),
-        env: config.run.env.clone(),
+        env: env.clone(),
         term: std::env::var("TERM").ok(),
         rights: config.rights(false),
         labels: config.run.labels.clone(),

@@ -145,7 +145,13 @@ impl<'a> Reader<'a> {
     }
 
     fn fail_about<T>(&self, at: usize, why: &str, about: impl fmt::Display) -> Read<T> {
-        self.fail(at, &why.replace("{}", &format!("{about:.40}")))
+        let why_not = why.replace("{}", &format!("{about:.40}"));
+        let mut refusal = refusal(self.text.as_bytes(), at, &why_not);
+        refusal.bare = bare(&match why {
+            SPECIAL_KEY => why_not,
+            why => why.replace("{}", "..."),
+        });
+        Err(refusal)
     }
 
     fn blanks(&mut self) {
@@ -332,10 +338,10 @@ impl<'a> Reader<'a> {
             let Some(near) = self.nearest(name) else {
                 return self.fail_about(dollar, UNSET, name);
             };
-            return self.fail(
-                dollar,
-                &format!("{name} is not set above -- did you mean {near}?"),
-            );
+            let hint = format!("did you mean {near}?");
+            return self
+                .fail_about(dollar, UNSET, name)
+                .map_err(|refusal: SyntaxError| SyntaxError { hint, ..refusal });
         };
         let length = known.len();
         if self.grown + length > LIMIT {

@@ -16,6 +16,9 @@ pub struct SyntaxError {
     /// The offending line; bytes that are no UTF-8 and characters that could move or hide text are
     /// replaced one for one, so that `column` still counts. Empty when the file is too large.
     pub source: String,
+    /// What is wrong and what to write instead, with nothing of the text but the key: for a file that
+    /// holds secrets.
+    pub bare: String,
 }
 
 impl fmt::Display for SyntaxError {
@@ -122,7 +125,7 @@ pub(super) fn refusal(text: &[u8], at: usize, why: &str) -> SyntaxError {
             .iter()
             .position(|b| *b == b'\n')
             .unwrap_or(after.len());
-    let (message, hint) = why.split_once(" -- ").unwrap_or((why, ""));
+    let (message, hint) = split(why);
     SyntaxError {
         line: 1 + before.iter().filter(|b| **b == b'\n').count(),
         column: 1 + String::from_utf8_lossy(&text[start..at]).chars().count(),
@@ -132,6 +135,19 @@ pub(super) fn refusal(text: &[u8], at: usize, why: &str) -> SyntaxError {
             .chars()
             .map(visible)
             .collect(),
+        bare: bare(why),
+    }
+}
+
+fn split(why: &str) -> (&str, &str) {
+    why.split_once(" -- ").unwrap_or((why, ""))
+}
+
+/// It as words.
+pub(super) fn bare(why: &str) -> String {
+    match split(why) {
+        (message, "") => message.to_owned(),
+        (message, hint) => format!("{message} ({hint})"),
     }
 }
 

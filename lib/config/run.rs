@@ -1,16 +1,88 @@
 //! What runs in a subhost, how it is ended, and which files of the host it has.
 
-use super::super::values::{duration, size, words};
-use super::super::{Bind, Run, Stop, keys};
-use super::Checker;
-use crate::base::error::Result;
+use super::checker::Checker;
+use super::keys::Raw;
+use super::values::{duration, size, words};
+use super::{Config, read_secret};
+use crate::base::error::{Errno, Result};
 use crate::kernel::lsm::Label;
 use crate::kernel::signals::signal_number;
-use std::path::{Component, Path};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+/// What runs in a subhost, and how it is ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Its host name.
+    pub hostname: String,
+    /// What our PID 1 runs; empty: it holds until stop.
+    pub command: Vec<String>,
+    /// The tree's own init instead of our PID 1; empty: ours.
+    pub init: Vec<String>,
+    /// User inside that `command` runs as.
+    pub user: String,
+    /// Directory inside that `command` runs in.
+    pub dir: String,
+    /// Further environment, as far as the config itself has it: [`Config::environment`] is all.
+    pub env: BTreeMap<String, String>,
+    /// Files with more of it, an earlier one first.
+    pub env_files: Vec<EnvFile>,
+    /// How RUN or INIT is asked to end.
+    pub stop: Stop,
+    /// How long that may take.
+    pub stop_timeout: Duration,
+    /// What the host's security modules confine it all by.
+    pub labels: Vec<Label>,
+    /// Host directories and files that appear inside.
+    pub binds: Vec<Bind>,
+    /// Temporary file systems inside: path and size in bytes.
+    pub tmpfs: Vec<(String, Option<u64>)>,
+    /// How large the log of what runs in the background may become, bytes.
+    pub log_max: u64,
+    /// Size of the tmpfs on /run, bytes; 0: none.
+    pub ram_size: u64,
+    /// Name servers.
+    pub dns: Vec<IpAddr>,
+    /// Search domains.
+    pub search: Vec<String>,
+}
+
+/// A file of variables that are secrets, maybe: it is read only for who is to have them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvFile {
+    /// On the host.
+    pub path: PathBuf,
+    /// It need not be there.
+    pub optional: bool,
+}
+
+/// A host directory or file that appears inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside.
+    pub target: String,
+    /// Cannot be written through.
+    pub read_only: bool,
+}
+
+/// How RUN or INIT is asked to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stop {
+    /// By what the init in the tree understands; TERM for RUN.
+    Usual,
+    /// By a signal, its number.
+    Signal(i32),
+    /// By a command run inside.
+    Command(Vec<String>),
+}
+
 impl Checker<'_> {
-    pub(super) fn run(&self, raw: &keys::Raw) -> Result<Run> {
+    pub(super) fn run(&self, raw: &Raw) -> Result<Run> {
         let command = self.value("RUN", words(&raw.run))?;
         let init = self.value("INIT", words(&raw.init))?;
         if !command.is_empty() && !init.is_empty() {
@@ -36,7 +108,7 @@ impl Checker<'_> {
             .settings
             .iter()
             .filter_map(|(key, setting)| {
-                let name = key.strip_prefix("ENV_")?;
+                let name = key.strip_prefix("ENV_").filter(|_| key != "ENV_FILE")?;
                 Some((name.to_owned(), setting.value.clone()))
             })
             .collect();
@@ -62,6 +134,7 @@ impl Checker<'_> {
             user: raw.run_as.clone(),
             dir: raw.run_dir.clone(),
             env,
+            env_files: self.env_files(&raw.env_file)?,
             stop: self.stop(&raw.stop)?,
             stop_timeout: self.timeout("STOP_TIMEOUT", &raw.stop_timeout)?,
             labels: self.labels(raw)?,
@@ -74,7 +147,19 @@ impl Checker<'_> {
         })
     }
 
-    fn labels(&self, raw: &keys::Raw) -> Result<Vec<Label>> {
+    fn env_files(&self, text: &str) -> Result<Vec<EnvFile>> {
+        let words = self.value("ENV_FILE", words(text))?;
+        let file = |word: &String| {
+            let path = word.strip_prefix('-');
+            Ok(EnvFile {
+                optional: path.is_some(),
+                path: self.path("ENV_FILE", path.unwrap_or(word))?,
+            })
+        };
+        words.iter().map(file).collect()
+    }
+
+    fn labels(&self, raw: &Raw) -> Result<Vec<Label>> {
         let given = [
             Label::AppArmor(raw.apparmor.clone()),
             Label::SeLinux(raw.selinux.clone()),
@@ -169,5 +254,40 @@ impl Checker<'_> {
             all.push((self.inside("TMPFS", target)?, bytes));
         }
         Ok(all)
+    }
+
+    pub(super) fn autostart(&self, raw: &Raw) -> Result<Vec<String>> {
+        let sets = self.value("AUTOSTART", words(&raw.autostart))?;
+        match sets.as_slice() {
+            [word] if word == "no" => Ok(Vec::new()),
+            _ if sets.iter().any(|word| word == "no") => {
+                Err(self.bad("AUTOSTART", "'no' cannot stand among sets"))
+            }
+            _ => Ok(sets),
+        }
+    }
+}
+
+impl Config {
+    /// What RUN, INIT and whatever is entered get beside a login's environment: what ENV_FILE names, read
+    /// now, and over that `ENV_*`. For nobody else: it is how secrets are passed.
+    ///
+    /// # Errors
+    /// With the file and the key: `Failed` if it cannot be read, `Invalid` if others could have written it,
+    /// or with its line, but not with what stands there.
+    pub fn environment(&self) -> Result<BTreeMap<String, String>> {
+        let mut env = BTreeMap::new();
+        for file in &self.run.env_files {
+            match read_secret(&file.path, &self.tree, &self.name) {
+                Ok(pairs) => env.extend(pairs.into_iter().map(|pair| (pair.key, pair.value))),
+                Err(error) if file.optional && error.errno == Some(Errno::ENOENT) => {}
+                Err(mut error) => {
+                    error.what.insert_str(0, "ENV_FILE: ");
+                    return Err(error);
+                }
+            }
+        }
+        env.extend(self.run.env.clone());
+        Ok(env)
     }
 }

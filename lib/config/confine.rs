@@ -1,14 +1,28 @@
 //! What those inside may do.
 
-use super::Checker;
+use super::checker::Checker;
+use super::keys::Raw;
+use super::trust;
+use super::values::{words, yes_no};
 use crate::base::error::{Doing, Result};
-use crate::config::Confine;
-use crate::config::keys::Raw;
-use crate::config::trust;
-use crate::config::values::{words, yes_no};
 use crate::confine::{Filter, caps, devices::Device, hidden::Hidden, oci::Rules};
 use rustix::thread::CapabilitySet;
 use std::path::{Path, PathBuf};
+
+/// What those inside may do, against what they usually may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confine {
+    /// Capabilities more and less.
+    pub caps: caps::Change,
+    /// Nothing that is executed gives more rights.
+    pub no_new_privs: bool,
+    /// System calls.
+    pub seccomp: Filter,
+    /// What is covered, and what can only be read.
+    pub hidden: Hidden,
+    /// Devices beside the usual ones.
+    pub devices: Vec<Device>,
+}
 
 /// So many that a program for all of them (`cgroup::device_program`) needs no jump that is too far for an
 /// instruction.

@@ -1,18 +1,62 @@
-//! The settings of a network: bridges, addresses, routes.
+//! The network: bridges, addresses, routes.
 
-use super::super::values::words;
-use super::super::{Cable, Cidr, Mac, Net, Private, invalid, keys};
-use super::{Checker, usable_file_name};
+use super::checker::{Checker, usable_file_name};
+use super::keys::Raw;
+use super::values::words;
+use super::{Cidr, Mac, invalid, keys, mac};
 use crate::base::error::Result;
-use crate::config::mac;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+/// How the network is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Net {
+    /// The host's own.
+    Host,
+    /// A named namespace of somebody else's.
+    Named(String),
+    /// A named namespace of its own.
+    Private(Private),
+}
+
+/// A network namespace of the subhost's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Private {
+    /// Its cables, by index.
+    pub cables: Vec<Cable>,
+    /// Default gateways, at most one of each family.
+    pub gateways: Vec<IpAddr>,
+    /// Further routes.
+    pub routes: Vec<(Cidr, IpAddr)>,
+    /// An ordinary user's helper carries what goes in and out.
+    pub helper: bool,
+}
+
+/// A veth pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cable {
+    /// Its number.
+    pub index: usize,
+    /// Name of the host end.
+    pub host: String,
+    /// Name of the inner end.
+    pub inner: String,
+    /// The bridge that the host end belongs to.
+    pub bridge: Option<String>,
+    /// Address of the inner end; none only where there is no machine-id and none was assigned.
+    pub mac: Mac,
+    /// MTU of both ends, bytes.
+    pub mtu: Option<u32>,
+    /// Addresses of the inner end.
+    pub addresses: Vec<Cidr>,
+}
 
 /// Bytes of an interface's name without the final NUL (IFNAMSIZ, `netdevice(7)`).
 const IFNAME_MAX: usize = 15;
 
 impl Checker<'_> {
-    pub(super) fn net(&self, raw: &keys::Raw) -> Result<Net> {
+    pub(super) fn net(&self, raw: &Raw) -> Result<Net> {
         let bridges = self.value("BRIDGES", words(&raw.bridges))?;
         let shared = match raw.net.as_str() {
             "private" | "" => None,

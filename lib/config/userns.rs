@@ -1,10 +1,21 @@
 //! User namespaces, and the ids that were given for good.
 
-use super::Checker;
+use super::checker::Checker;
+use super::keys::Raw;
+use super::{Config, Origin, invalid, read_trusted};
 use crate::base::error::Result;
-use crate::config::keys::Raw;
-use crate::config::{Config, Origin, Userns, invalid, read_trusted};
 use std::collections::BTreeMap;
+
+/// Has it a user namespace, with ids of its own?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Userns {
+    /// No: its users are the host's.
+    No,
+    /// Yes, or it does not come up.
+    Yes,
+    /// Where kernel and file systems can.
+    Auto,
+}
 
 /// Key, value and where it says so.
 pub(super) type Assigned = BTreeMap<String, (String, Origin)>;
