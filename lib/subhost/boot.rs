@@ -233,7 +233,10 @@ impl Subhost {
                 .hint(format!("subhost-start {} starts it", self.name)));
         }
         // Before the lock, which lets signals through again when it goes.
-        let signals = Signals::new()?;
+        let signals = match join.tool {
+            true => Signals::new(),
+            false => Signals::lent(),
+        }?;
         let lock = self.lock()?;
         // It may have come up while we waited.
         let booted = self.running().and_then(|running| match running {
