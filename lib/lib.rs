@@ -103,5 +103,12 @@ pub mod state;
 pub mod subhost;
 pub mod sys;
 
+pub use self::subhost::{Child, Command, StartHow, Status, Stdio, StopHow, Subhost};
+pub use base::error::{Error, Exit, Result};
+pub use base::message as events;
 pub use base::name::Name;
 pub use base::{envfile, error};
+pub use enter::Join;
+pub use kernel::tools::out_of_reach;
+pub use kernel::tools::tools_in;
+pub use std::process::{ExitStatus, Output};

@@ -3,6 +3,7 @@
 
 mod beside;
 mod boot;
+mod command;
 mod halves;
 mod hooks;
 mod ids;
@@ -22,6 +23,7 @@ use crate::plan::{Here, plan, title};
 use crate::root;
 use crate::state::Group;
 use crate::state::{Lock, Running, State};
+pub use command::{Child, Command, Stdio};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
