@@ -23,21 +23,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Any thread may enter any subhost: the thread itself stays on the host all the time.
     let left = Mutex::new(names.iter());
     let next = || left.lock().ok()?.next();
-    let found = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..THREADS.min(names.len()) {
-            scope.spawn(|| {
-                while let Some(name) = next() {
-                    let result = ask(&tree, name, &script);
-                    if let Ok(mut found) = found.lock() {
-                        found.push((name, result));
-                    }
-                }
-            });
-        }
+    let work = || {
+        std::iter::from_fn(next)
+            .map(|name| (name, ask(&tree, name, &script)))
+            .collect::<Vec<_>>()
+    };
+    let mut found: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS.min(names.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let joined = threads.into_iter().filter_map(|thread| thread.join().ok());
+        joined.flatten().collect()
     });
 
-    let mut found = found.into_inner()?;
     found.sort_by_key(|(name, _)| name.as_str());
     for (name, result) in found {
         match result {

@@ -184,6 +184,10 @@ impl Exec {
 
     /// All that execve(2) gets, before there is a child: what that allocates nobody frees.
     fn ready(&self) -> Result<Ready, Errno> {
+        // As for execvp(3), which knows no program without a name.
+        if self.program.is_empty() {
+            return Err(Errno::ENOENT);
+        }
         let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::EINVAL);
         let env = self.env.iter();
         let env = env.map(|(key, value)| text(format!("{key}={value}").as_bytes()));
