@@ -88,8 +88,10 @@ fn state_of_this_thread() -> Vec<String> {
         .collect();
     state.extend([link("cwd".into()), link("root".into())]);
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-    let kept = ["Sig", "Shd", "Cap", "Uid", "Gid", "Groups", "Umask"];
-    let kept = |line: &&str| kept.iter().any(|key| line.starts_with(key)) && !line.contains("SigQ");
+    let kept = [
+        "SigB", "SigI", "SigC", "Cap", "Uid", "Gid", "Groups", "Umask",
+    ];
+    let kept = |line: &&str| kept.iter().any(|key| line.starts_with(key));
     state.extend(status.lines().filter(kept).map(str::to_owned));
     state
 }
