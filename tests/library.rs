@@ -65,7 +65,7 @@ fn named(s: &Sandbox, name: &str) -> Subhost {
     Subhost::new(&s.subhost, &Name::new(name).unwrap(), &[])
 }
 
-fn sh<'a>(w: &Subhost, script: &'a str) -> subhost::Command {
+fn sh(w: &Subhost, script: &str) -> subhost::Command {
     let mut command = w.command("sh");
     command.args(["-c", script]);
     command

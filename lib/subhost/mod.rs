@@ -135,7 +135,7 @@ impl Subhost {
     }
 
     /// Its state in /run.
-    pub fn state(&self) -> &State {
+    pub(crate) fn state(&self) -> &State {
         &self.state
     }
 
@@ -170,7 +170,7 @@ impl Subhost {
     ///
     /// # Errors
     /// It cannot be read, or another $SUBHOST has a subhost of this name up.
-    pub fn frozen(&self, half: Half) -> Result<Option<Arc<Plan>>> {
+    pub(crate) fn frozen(&self, half: Half) -> Result<Option<Arc<Plan>>> {
         let plan = self.state.plan(half)?;
         match &plan {
             Some(plan) if plan.tree != self.tree => Err(Error::new(
@@ -195,7 +195,7 @@ impl Subhost {
     ///
     /// # Errors
     /// A subhost of another $SUBHOST runs under this name.
-    pub fn running(&self) -> Result<Option<Running>> {
+    pub(crate) fn running(&self) -> Result<Option<Running>> {
         match self.state.running()? {
             Some(running) if running.init.tree != self.tree => {
                 let tree = shown(&running.init.tree);
@@ -269,7 +269,7 @@ impl Subhost {
     ///
     /// # Errors
     /// State or kernel cannot be read.
-    pub fn status_with(&self, mounts: &Mounts, network: &mut Network) -> Result<Status> {
+    pub(crate) fn status_with(&self, mounts: &Mounts, network: &mut Network) -> Result<Status> {
         if self.running()?.is_some() {
             return self.state.cgroups().map(|group| Status::running(&group));
         }
