@@ -277,6 +277,22 @@ fn eight_threads_at_once_and_none_is_changed() {
     });
 }
 
+/// Its user namespace is entered by a child of a process with threads, whose ids stay as they are.
+#[test]
+fn in_a_user_namespace_too() {
+    running("USERNS=yes\n", |_, w| {
+        let ours = state_of_this_thread();
+        let map = sh(w, "cat /proc/self/uid_map; id -u; echo x >/root/x")
+            .output()
+            .unwrap();
+        assert!(map.status.success(), "{}", text(&map.stderr));
+        let words: Vec<_> = text(&map.stdout).split_whitespace().collect();
+        assert_eq!((words[0], words[2], words[3]), ("0", "65536", "0"));
+        assert_ne!(words[1], "0");
+        assert_eq!(state_of_this_thread(), ours);
+    });
+}
+
 #[test]
 fn what_does_not_run_is_not_started() {
     sandbox(|s| {

@@ -221,6 +221,9 @@ impl Subhost {
     /// Runs a command inside: joins a running subhost, else boots it for as long as the command
     /// runs and takes down what that brought up. Gives the command's status.
     ///
+    /// The calling thread attends it: carries what the wiring says, and hands on the signals of a terminal, which
+    /// it has blocked for that long. To collect what a command writes is [`Subhost::command`]'s.
+    ///
     /// # Errors
     /// `NotRunning` with `only_join`; our own failures with the statuses of `subhost-enter`.
     pub fn enter(&self, join: &Join, only_join: bool) -> Result<u8> {
