@@ -4,10 +4,10 @@
 
 use crate::base::error::shown;
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result};
+pub use crate::kernel::signals::Signals;
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 use rustix::fs::{CWD, Mode, OFlags, fstat, fstatfs, openat};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -143,83 +143,6 @@ impl Drop for Raw {
     }
 }
 
-/// Signals that we hand on to the command inside.
-const HANDED_ON: [Signal; 7] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
-];
-
-/// The signals that somebody waits for here, blocked in the calling thread so that they can be read. To be
-/// made before the command is spawned: what comes in between is not lost.
-pub struct Signals {
-    fd: SignalFd,
-    /// What was blocked before; none: that is nobody's business any more.
-    before: Option<SigSet>,
-}
-
-impl Signals {
-    /// Blocks and opens them, for a process that ends with what it waits for.
-    ///
-    /// # Errors
-    /// No descriptors are left.
-    pub fn new() -> Result<Self> {
-        let mut signals = Self::lent()?;
-        signals.before = None;
-        Ok(signals)
-    }
-
-    /// Blocks and opens them until this is dropped. Where other threads do not block them either, they come to
-    /// those.
-    ///
-    /// # Errors
-    /// No descriptors are left.
-    pub fn lent() -> Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in HANDED_ON.into_iter().chain([Signal::SIGWINCH]) {
-            set.add(signal);
-        }
-        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK);
-        let before = before.doing(|| "block signals")?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        match SignalFd::with_flags(&set, flags) {
-            Ok(fd) => Ok(Self {
-                fd,
-                before: Some(before),
-            }),
-            Err(errno) => {
-                let _ = before.thread_set_mask();
-                Err(Error::sys("open the signals", errno))
-            }
-        }
-    }
-
-    /// As [`Signals::lent`], if somebody will wait for them.
-    ///
-    /// # Errors
-    /// No descriptors are left.
-    pub fn new_if(wanted: bool) -> Result<Option<Self>> {
-        wanted.then(Self::lent).transpose()
-    }
-
-    fn next(&self) -> Option<i32> {
-        let info = self.fd.read_signal().ok()??;
-        i32::try_from(info.ssi_signo).ok()
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            let _ = before.thread_set_mask();
-        }
-    }
-}
-
 /// Carries bytes, size and signals until the process of `child` has ended.
 ///
 /// # Errors
@@ -242,7 +165,7 @@ pub fn carry(
     loop {
         let mut fds = vec![
             PollFd::new(child.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.fd.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
         let master_at = master
             .filter(|_| output.open || input.pending())
