@@ -100,7 +100,7 @@ impl Tool for EnterTool {
             dir: self.workdir.unwrap_or_default(),
             env,
             wiring: Wiring::new(wish),
-            anew: true,
+            tool: true,
         };
         let subhost = self.common.subhost(&self.name)?;
         subhost.enter(&join, self.join).or_else(|error| {

@@ -13,7 +13,9 @@ mod profile;
 use crate::base::error::{Doing, Error, Result};
 use crate::sys;
 pub use bpf::Program;
-pub use profile::{Action, Compare, Condition, Profile, Rule};
+#[cfg(test)]
+pub use profile::Action;
+pub use profile::Profile;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities,

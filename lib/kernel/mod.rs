@@ -10,6 +10,7 @@ pub mod lsm;
 pub mod mountinfo;
 pub mod mounts;
 pub mod packets;
+pub mod pipes;
 pub mod privilege;
 pub mod proc;
 pub mod processor;

@@ -10,14 +10,13 @@ use crate::base::error::{Errno, IntoErrno};
 use crate::kernel::trampoline::{Report, Trampoline};
 use crate::sys;
 use nix::sched::CloneFlags;
-use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, WaitOptions, waitpid};
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -97,7 +96,11 @@ impl Exec {
     }
 
     /// Starts it in a child with new namespaces (`flags`) and in the cgroups of `entry`; `first` is run
-    /// in it before all else. `first` and what was given to [`Exec::before`] run in our memory.
+    /// in it before all else. `first` and what was given to [`Exec::before`] run in our memory, while other
+    /// threads may go on. They may allocate and take locks: to libc and to us the child is the thread that
+    /// waits for it, and who holds a lock lives and lets go of it, unlike after fork(2). They must not wait
+    /// for what this thread itself holds, nor call what libc makes of a call for all threads (set*id(2)). Of
+    /// signal handlers of ours, which would run there with our memory, the caller blocks the signals.
     ///
     /// # Errors
     /// The child could not be made or enter its cgroups, or the program cannot be run: what goes through a
@@ -108,6 +111,7 @@ impl Exec {
         entry: &Entry,
         first: impl FnOnce() -> Result<(), Errno>,
     ) -> Result<Child, Errno> {
+        self.lift_stdio()?;
         let ready = self.ready()?;
         if let Some(trampoline) = &self.through {
             trampoline.write(&ready.paths)?;
@@ -154,6 +158,17 @@ impl Exec {
         }
     }
 
+    /// Away from 0, 1 and 2, where one may be if ours are closed: another would be put there first.
+    fn lift_stdio(&mut self) -> Result<(), Errno> {
+        for fd in self.stdio.iter_mut().flatten() {
+            if fd.as_raw_fd() <= 2 {
+                let lifted = rustix::io::fcntl_dupfd_cloexec(&*fd, 3);
+                *fd = lifted.map_err(IntoErrno::into_errno)?;
+            }
+        }
+        Ok(())
+    }
+
     fn take_stdio(&self) -> Result<(), Errno> {
         for (number, fd) in self.stdio.iter().enumerate() {
             let Some(fd) = fd else { continue };
@@ -169,6 +184,10 @@ impl Exec {
 
     /// All that execve(2) gets, before there is a child: what that allocates nobody frees.
     fn ready(&self) -> Result<Ready, Errno> {
+        // As for execvp(3), which knows no program without a name.
+        if self.program.is_empty() {
+            return Err(Errno::ENOENT);
+        }
         let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::EINVAL);
         let env = self.env.iter();
         let env = env.map(|(key, value)| text(format!("{key}={value}").as_bytes()));
@@ -267,16 +286,26 @@ impl Child {
     /// # Errors
     /// ECHILD if somebody has waited for it.
     pub fn wait(&self) -> Result<ExitStatus, Errno> {
-        use nix::sys::wait::WaitStatus;
         loop {
-            match waitpid(Pid::from_raw(self.pid), None) {
-                Ok(WaitStatus::Exited(_, code)) => return Ok(ExitStatus::from_raw(code << 8)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => {
-                    return Ok(ExitStatus::from_raw(signal as i32));
-                }
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
+            if let Some(status) = self.wait_with(WaitOptions::empty())? {
+                return Ok(status);
             }
+        }
+    }
+
+    /// Its status, if it has ended.
+    ///
+    /// # Errors
+    /// ECHILD if somebody has waited for it.
+    pub fn try_wait(&self) -> Result<Option<ExitStatus>, Errno> {
+        self.wait_with(WaitOptions::NOHANG)
+    }
+
+    fn wait_with(&self, options: WaitOptions) -> Result<Option<ExitStatus>, Errno> {
+        match waitpid(Pid::from_raw(self.pid), options) {
+            Ok(ended) => Ok(ended.map(|(_, status)| ExitStatus::from_raw(status.as_raw()))),
+            Err(rustix::io::Errno::INTR) => Ok(None),
+            Err(errno) => Err(errno.into_errno()),
         }
     }
 }

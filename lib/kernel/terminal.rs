@@ -4,10 +4,10 @@
 
 use crate::base::error::shown;
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result};
+pub use crate::kernel::signals::Signals;
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 use rustix::fs::{CWD, Mode, OFlags, fstat, fstatfs, openat};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,6 +42,17 @@ fn standard(fd: usize) -> BorrowedFd<'static> {
         0 => rustix::stdio::stdin(),
         1 => rustix::stdio::stdout(),
         _ => rustix::stdio::stderr(),
+    }
+}
+
+/// No terminal inside.
+impl Default for Wiring {
+    fn default() -> Self {
+        Self {
+            slaves: [false; 3],
+            reads: false,
+            writes: 1,
+        }
     }
 }
 
@@ -132,51 +143,6 @@ impl Drop for Raw {
     }
 }
 
-/// Signals that we hand on to the command inside.
-const HANDED_ON: [Signal; 7] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
-];
-
-/// The signals that somebody waits for here, blocked so that they can be read. To be made before
-/// the command is spawned: what comes in between is not lost.
-pub struct Signals(SignalFd);
-
-impl Signals {
-    /// Blocks and opens them.
-    ///
-    /// # Errors
-    /// No descriptors are left.
-    pub fn new() -> Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in HANDED_ON.into_iter().chain([Signal::SIGWINCH]) {
-            set.add(signal);
-        }
-        set.thread_block().doing(|| "block signals")?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let fd = SignalFd::with_flags(&set, flags).doing(|| "open the signals")?;
-        Ok(Self(fd))
-    }
-
-    /// As [`Signals::new`], if somebody will wait for them.
-    ///
-    /// # Errors
-    /// No descriptors are left.
-    pub fn new_if(wanted: bool) -> Result<Option<Self>> {
-        wanted.then(Self::new).transpose()
-    }
-
-    fn next(&self) -> Option<i32> {
-        let info = self.0.read_signal().ok()??;
-        i32::try_from(info.ssi_signo).ok()
-    }
-}
-
 /// Carries bytes, size and signals until the process of `child` has ended.
 ///
 /// # Errors
@@ -199,7 +165,7 @@ pub fn carry(
     loop {
         let mut fds = vec![
             PollFd::new(child.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.0.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
         let master_at = master
             .filter(|_| output.open || input.pending())

@@ -7,7 +7,9 @@ use crate::sys;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Gid, Pid, Uid, pipe2, setgroups, setresgid, setresuid};
+use nix::unistd::{Pid, pipe2};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -116,10 +118,11 @@ fn inode(namespace: &OwnedFd) -> Result<u64> {
 /// The errno of the failed call.
 pub fn enter(userns: &OwnedFd) -> std::result::Result<(), Errno> {
     setns(userns, CloneFlags::CLONE_NEWUSER)?;
-    setgroups(&[])?;
-    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    setresgid(gid, gid, gid)?;
-    setresuid(uid, uid, uid)?;
+    // Not libc's, which changes all threads of the memory that such a child shares with its parent.
+    set_thread_groups(&[]).map_err(IntoErrno::into_errno)?;
+    let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    set_thread_res_gid(gid, gid, gid).map_err(IntoErrno::into_errno)?;
+    set_thread_res_uid(uid, uid, uid).map_err(IntoErrno::into_errno)?;
     // A change of ids makes us what others may look into.
     let hidden = rustix::process::DumpableBehavior::NotDumpable;
     rustix::process::set_dumpable_behavior(hidden).map_err(IntoErrno::into_errno)

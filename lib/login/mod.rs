@@ -2,6 +2,7 @@
 //! signals, limits, terminal. Runs inside, after the subhost's root has become ours, so that its
 //! files are read with no way to the host.
 
+mod given;
 mod user;
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
@@ -10,12 +11,15 @@ use crate::kernel::lsm::{Label, Labelling};
 use crate::kernel::signals::default_signals;
 use crate::kernel::spawn::Exec;
 use crate::sys;
+pub use given::{Given, null_instead};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use rustix::fs::{CWD, FileType, OFlags, ResolveFlags, openat2};
+use rustix::fs::{CWD, OFlags, ResolveFlags, openat2};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use user::User;
 
@@ -60,17 +64,35 @@ fn within(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
 }
 
 impl Program {
-    /// The command, ready to be spawned in the subhost whose root is our root. `terminal` replaces
-    /// those of 0, 1 and 2 that `slaves` names, and becomes the controlling terminal; `labels`
-    /// and `confinement` are what its labels and rights were prepared to; in `userns` it
-    /// becomes root first.
+    /// As [`Program::given`]: `terminal` replaces those of 0, 1 and 2 that `slaves` names, the others are ours.
     ///
     /// # Errors
-    /// No such user, group or directory.
+    /// The same.
     pub fn command(
         &self,
         terminal: Option<&OwnedFd>,
         slaves: [bool; 3],
+        labels: Labelling,
+        confinement: Rc<Confinement>,
+        userns: Option<&OwnedFd>,
+    ) -> Result<Exec> {
+        let given = slaves.map(|is_slave| match is_slave {
+            true => Given::Terminal,
+            false => Given::Ours,
+        });
+        self.given(given, terminal, labels, confinement, userns)
+    }
+
+    /// The command, ready to be spawned in the subhost whose root is our root, with what is `given` as its 0, 1
+    /// and 2. `terminal` becomes its controlling terminal; `labels` and `confinement` are what its labels and
+    /// rights were prepared to; in `userns` it becomes root first.
+    ///
+    /// # Errors
+    /// No such user, group or directory; no /dev/null inside that is to be had.
+    pub fn given(
+        &self,
+        given: [Given; 3],
+        terminal: Option<&OwnedFd>,
         labels: Labelling,
         confinement: Rc<Confinement>,
         userns: Option<&OwnedFd>,
@@ -118,15 +140,9 @@ impl Program {
             command.env(key, value);
         }
         self.change_dir(&user)?;
-        if let Some(terminal) = terminal {
-            for (number, _) in slaves.iter().enumerate().filter(|(_, slave)| **slave) {
-                let slave = terminal.try_clone();
-                command.stdio(number, slave.doing(|| "duplicate the terminal")?);
-            }
-        }
-        for (fd, _) in slaves.iter().enumerate().filter(|(_, slave)| !**slave) {
-            if let Some(null) = null_instead(fd)? {
-                command.stdio(fd, null);
+        for (number, given) in given.into_iter().enumerate() {
+            if let Some(fd) = given.instead(number, terminal)? {
+                command.stdio(number, fd);
             }
         }
         let tty = terminal.map(OwnedFd::try_clone).transpose();
@@ -154,38 +170,6 @@ impl Program {
     }
 }
 
-/// The subhost's own /dev/null, if what we have as 0, 1 or 2 is one: by the host's, root inside could
-/// change its mode and owner for the host.
-///
-/// # Errors
-/// There is no such thing inside.
-pub fn null_instead(fd: usize) -> Result<Option<OwnedFd>> {
-    let is_null = |fd: BorrowedFd<'_>| {
-        rustix::fs::fstat(fd).is_ok_and(|stat| {
-            let char_device = FileType::from_raw_mode(stat.st_mode).is_char_device();
-            char_device && stat.st_rdev == rustix::fs::makedev(1, 3)
-        })
-    };
-    let given = match fd {
-        0 => rustix::stdio::stdin(),
-        1 => rustix::stdio::stdout(),
-        _ => rustix::stdio::stderr(),
-    };
-    if !is_null(given) {
-        return Ok(None);
-    }
-    let doing = || "open /dev/null inside";
-    // It may have been made a FIFO, which is not waited for.
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let null = within("/dev/null", flags).doing(doing).map_err(own)?;
-    match is_null(null.as_fd()) {
-        true => Ok(Some(null)),
-        false => Err(own(
-            Error::sys(doing(), Errno::ENXIO).hint("something else was put in its place")
-        )),
-    }
-}
-
 fn change_dir(path: &str) -> std::result::Result<(), Errno> {
     nix::unistd::fchdir(within(path, OFlags::PATH | OFlags::DIRECTORY)?)
 }
@@ -208,19 +192,17 @@ fn fresh(
         crate::kernel::userns::enter(userns)?;
     }
     sys::new_session_keyring();
-    let groups: Vec<_> = user
-        .groups
-        .iter()
-        .map(|gid| nix::unistd::Gid::from_raw(*gid))
-        .collect();
-    nix::unistd::setgroups(&groups)?;
-    let gid = nix::unistd::Gid::from_raw(user.gid);
-    nix::unistd::setresgid(gid, gid, gid)?;
+    // Each call for this thread alone. libc's would change all threads of a process, and takes those of our
+    // parent, whose memory this is, for ours.
+    let groups: Vec<_> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    set_thread_groups(&groups).map_err(IntoErrno::into_errno)?;
+    let gid = Gid::from_raw(user.gid);
+    set_thread_res_gid(gid, gid, gid).map_err(IntoErrno::into_errno)?;
     confinement
         .enter()
         .map_err(|e| e.errno.unwrap_or(Errno::EPERM))?;
-    let uid = nix::unistd::Uid::from_raw(user.uid);
-    nix::unistd::setresuid(uid, uid, uid)?;
+    let uid = Uid::from_raw(user.uid);
+    set_thread_res_uid(uid, uid, uid).map_err(IntoErrno::into_errno)?;
     sys::cloexec_from(3)
 }
 

@@ -18,7 +18,7 @@ use crate::login::Program;
 use crate::net::named;
 use crate::plan::{Part, Step};
 use crate::state::booter;
-use crate::state::{Booter, Running};
+use crate::state::{Booter, Group, Running};
 use crate::subhost::hooks;
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
@@ -229,19 +229,24 @@ impl Subhost {
     /// Runs a command inside: joins a running subhost, else boots it for as long as the command
     /// runs and takes down what that brought up. Gives the command's status.
     ///
+    /// The calling thread attends it: carries what the wiring says, and hands on the signals of a terminal, which
+    /// it has blocked for that long. To collect what a command writes is [`Subhost::command`]'s.
+    ///
     /// # Errors
     /// `NotRunning` with `only_join`; our own failures with the statuses of `subhost-enter`.
     pub fn enter(&self, join: &Join, only_join: bool) -> Result<u8> {
         if let Some(status) = self.join(join)? {
             return Ok(status);
         }
-        self.must_exist()?;
         if only_join {
-            return Err(Error::new(Exit::NotRunning, "it is not running")
-                .hint(format!("subhost-start {} starts it", self.name)));
+            return Err(self.not_running());
         }
+        self.must_exist()?;
         // Before the lock, which lets signals through again when it goes.
-        let signals = Signals::new()?;
+        let signals = match join.tool {
+            true => Signals::new(),
+            false => Signals::lent(),
+        }?;
         let lock = self.lock()?;
         // It may have come up while we waited.
         let booted = self.running().and_then(|running| match running {
@@ -287,6 +292,20 @@ impl Subhost {
 
     /// Joins it if it runs; the command's status.
     fn join(&self, join: &Join) -> Result<Option<u8>> {
+        self.joined(|running, cgroups| {
+            let entered = enter::join(&self.name, running, cgroups, join)?;
+            Ok(match entered {
+                enter::Entered::Ended(status) => Some(status),
+                enter::Entered::TooLate => None,
+            })
+        })
+    }
+
+    /// Does what joins it by its PID 1 and its cgroups; none if it does not run, or `joins` found that it had ended.
+    pub(super) fn joined<T>(
+        &self,
+        joins: impl FnOnce(&Running, &Group) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         let Some(running) = self.running_up()? else {
             return Ok(None);
         };
@@ -294,14 +313,20 @@ impl Subhost {
         if cgroups.is_frozen() {
             return Err(limit::frozen(&self.name));
         }
-        match enter::join(&self.name, &running, &cgroups, join)? {
-            enter::Entered::Ended(status) => Ok(Some(status)),
-            enter::Entered::TooLate => {
-                // Its PID 1 is on its way out: gone, it is like any that does not run.
-                proc::wait(&running.pidfd, Some(KILL_TIMEOUT));
-                Ok(None)
-            }
+        let joined = joins(&running, &cgroups)?;
+        if joined.is_none() {
+            // Its PID 1 is on its way out: gone, it is like any that does not run.
+            proc::wait(&running.pidfd, Some(KILL_TIMEOUT));
         }
+        Ok(joined)
+    }
+
+    /// Why nothing can be run inside: there is no such subhost, or it does not run.
+    pub(super) fn not_running(&self) -> Error {
+        self.must_exist().err().unwrap_or_else(|| {
+            Error::new(Exit::NotRunning, "it is not running")
+                .hint(format!("subhost-start {} starts it", self.name))
+        })
     }
 
     /// Its PID 1, once it is up: whoever joined it before would still be on the host.

@@ -3,6 +3,7 @@
 
 mod beside;
 mod boot;
+mod command;
 mod hands;
 mod hooks;
 mod ids;
@@ -23,6 +24,7 @@ use crate::plan::{Here, plan};
 use crate::plan::{Part, Plan, Planned, Presence, Step};
 use crate::state::Group;
 use crate::state::{Lock, Running, State};
+pub use command::{Child, Command, Stdio};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +136,7 @@ impl Subhost {
     }
 
     /// Its state in /run.
-    pub fn state(&self) -> &State {
+    pub(crate) fn state(&self) -> &State {
         &self.state
     }
 
@@ -169,7 +171,7 @@ impl Subhost {
     ///
     /// # Errors
     /// It cannot be read, or another $SUBHOST has a subhost of this name up.
-    pub fn frozen(&self, part: Part) -> Result<Option<Arc<Plan>>> {
+    pub(crate) fn frozen(&self, part: Part) -> Result<Option<Arc<Plan>>> {
         let plan = self.state.plan(part)?;
         match &plan {
             Some(plan) if plan.tree != self.tree => Err(Error::new(
@@ -194,7 +196,7 @@ impl Subhost {
     ///
     /// # Errors
     /// A subhost of another $SUBHOST runs under this name.
-    pub fn running(&self) -> Result<Option<Running>> {
+    pub(crate) fn running(&self) -> Result<Option<Running>> {
         match self.state.running()? {
             Some(running) if running.init.tree != self.tree => {
                 let tree = shown(&running.init.tree);
@@ -268,7 +270,7 @@ impl Subhost {
     ///
     /// # Errors
     /// State or kernel cannot be read.
-    pub fn status_with(&self, mounts: &Mounts, network: &mut Network) -> Result<Status> {
+    pub(crate) fn status_with(&self, mounts: &Mounts, network: &mut Network) -> Result<Status> {
         if self.running()?.is_some() {
             return self.state.cgroups().map(|group| Status::running(&group));
         }
