@@ -112,7 +112,8 @@
 // The rooms. Those that a program of ours, a test or a fuzzer reaches into are public and hidden.
 #[doc(hidden)]
 pub mod base;
-mod boot;
+#[doc(hidden)]
+pub mod boot;
 #[doc(hidden)]
 pub mod cgroup;
 mod check;
@@ -120,19 +121,23 @@ mod check;
 pub mod cli;
 #[doc(hidden)]
 pub mod config;
-mod confine;
+#[doc(hidden)]
+pub mod confine;
 mod enter;
-mod init;
+#[doc(hidden)]
+pub mod init;
 #[doc(hidden)]
 pub mod kernel;
-mod login;
+#[doc(hidden)]
+pub mod login;
 mod net;
 #[doc(hidden)]
 pub mod plan;
 mod report;
 mod root;
 mod rootless;
-mod state;
+#[doc(hidden)]
+pub mod state;
 mod subhost;
 mod sys;
 

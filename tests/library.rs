@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 use subhost::plan::{Part, Step};
-use subhost::{Exit, Name, StartHow, Status, Stdio, StopHow, Subhost};
+use subhost::{Config, Exit, Name, StartHow, Status, Stdio, StopHow, Subhost};
 
 #[test]
 fn up_and_down_from_rust() {
@@ -36,6 +36,172 @@ fn up_and_down_from_rust() {
         };
         w.stop(sync).unwrap();
         assert_eq!(w.status().unwrap(), Status::Stopped);
+        s.same(&before);
+    });
+}
+
+/// A config that is in no file makes the same, and what it is given for good is kept all the same.
+#[test]
+fn settings_that_are_in_no_file_make_a_subhost() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", "GARBAGE");
+        let before = s.world();
+        subhost::tools_in(tools_dir().as_ref());
+        let base = s.subhost.join("layers/base");
+        let settings = [
+            ("LOWER", base.to_str().unwrap()),
+            ("BRIDGES", "br0"),
+            ("ADDR0", "192.0.2.10/24"),
+            ("HOSTNAME", "lab"),
+        ];
+        let name = Name::new("w").unwrap();
+        let config = Config::from_settings(&s.subhost, &name, settings).unwrap();
+        let w = Subhost::with(config);
+        w.start(StartHow::Background, None).unwrap();
+        assert_eq!(s.inside("w", "hostname"), "lab");
+        has(&s.host("ip -n w -br address"), &["192.0.2.10/24"]);
+        assert!(s.subhost.join("w/assigned").exists());
+        let sync = StopHow {
+            sync: true,
+            ..StopHow::default()
+        };
+        w.stop(sync).unwrap();
+        s.same(&before);
+        let error = Config::from_settings(&s.subhost, &name, [("LOWWER", "/")]).unwrap_err();
+        has(&error.to_string(), &["LOWWER", "did you mean LOWER?"]);
+    });
+}
+
+/// There is no network of its own, and nothing is on its way.
+struct Nothing;
+
+impl subhost::boot::Parts for Nothing {
+    fn root(&mut self) -> subhost::Result<()> {
+        Ok(())
+    }
+
+    fn namespace(&mut self) -> subhost::Result<Option<OwnedFd>> {
+        Ok(None)
+    }
+
+    fn complete(&mut self) -> subhost::Result<()> {
+        Ok(())
+    }
+}
+
+/// PID 1's world is data: what no config made boots as well, with nothing in it but what the spec says.
+#[test]
+fn a_spec_that_no_config_made_boots() {
+    use subhost::init::spec::{Bind, Main, Mount, NOEXEC, Op, Own, Process, SAFE, Spec, Way};
+    sandbox(|s| {
+        subhost::tools_in(tools_dir().as_ref());
+        let tree = s.layer("bare");
+        s.host(&format!(
+            "mkdir root out; mount --bind {} root",
+            tree.display()
+        ));
+        let before = s.world();
+        let rights = subhost::confine::Rights {
+            caps: 0,
+            no_new_privs: true,
+            seccomp: subhost::confine::Seccomp::Off,
+        };
+        let script =
+            "{ hostname; ls /sys; ls /dev; readlink /proc/self/ns/ipc; readlink /proc/self/ns/uts
+            grep NoNewPrivs /proc/self/status; grep CapEff /proc/self/status
+            wc -c </proc/version; echo x >/t/f && echo kept; } >/out/told 2>/out/errors; exit 7";
+        let program = subhost::login::Program {
+            argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            user: "root".into(),
+            dir: "/".into(),
+            env: Default::default(),
+            term: None,
+            rights: rights.clone(),
+            labels: Vec::new(),
+        };
+        let bind = Bind {
+            source: s.base.join("out"),
+            at: "/out".into(),
+            read_only: false,
+            make: true,
+            text: false,
+        };
+        let tmpfs = Mount {
+            way: Way::Named,
+            ..Mount::new("tmpfs", &[("size", "64k")], SAFE, "/t")
+        };
+        let spec = Spec {
+            root: s.base.join("root"),
+            ids: None,
+            joins_network: false,
+            namespaces: vec![Own::Uts],
+            ops: vec![
+                Op::Hostname("bare".into()),
+                Op::Mount(Mount::new("proc", &[], NOEXEC, "/proc")),
+                Op::Dev(Vec::new()),
+                Op::Mask(vec!["/proc/version".into()]),
+                Op::Bind(bind),
+                Op::Mount(tmpfs),
+            ],
+            process: Process {
+                main: Main::Run(program),
+                rights,
+                stop_signal: 15,
+                stop_timeout: Duration::from_secs(5),
+                log_max: None,
+                slaves: [false; 3],
+                tied: true,
+            },
+        };
+        // A front end's own states.
+        let state = subhost::state::State::at(&s.base.join("states"), "bare");
+        let lock = state.lock(|| Duration::ZERO).unwrap();
+        let name = Name::new("bare").unwrap();
+        let what = subhost::boot::Boot {
+            name: &name,
+            tree: &s.base,
+            cgroups: subhost::cgroup::Plan::default(),
+            spec: &|_| Ok(spec.clone()),
+            stop: subhost::config::Stop::Usual,
+            env: Default::default(),
+            labels: Vec::new(),
+            owns_network: false,
+        };
+        let by = subhost::state::Booter {
+            tool: "test".into(),
+            pid: Some(std::process::id() as i32),
+            tty: None,
+        };
+        let signals = subhost::kernel::signals::Signals::lent().unwrap();
+        let booted = subhost::boot::boot(what, &state, &mut Nothing, by).unwrap();
+        assert!(state.running().unwrap().is_some());
+        let wiring = subhost::Wiring::new(subhost::Wish::Never);
+        assert_eq!(booted.attend(wiring, &signals).unwrap(), 7);
+        let ours = |kind: &str| {
+            let link = std::fs::read_link(format!("/proc/thread-self/ns/{kind}"));
+            link.unwrap().to_str().unwrap().to_owned()
+        };
+        let told = std::fs::read_to_string(s.base.join("out/told")).unwrap();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines[0], "bare", "{told}");
+        // Of /sys nothing was said; /dev has what Dev makes, and no terminals, as no devpts was asked for.
+        has(
+            &told,
+            &[
+                "null\n",
+                "NoNewPrivs:\t1",
+                "CapEff:\t0000000000000000",
+                "\n0\nkept\n",
+            ],
+        );
+        lacks(&told, &["kernel\n", "console\n"]);
+        has(&told, &[&ours("ipc")]);
+        lacks(&told, &[&ours("uts")]);
+        state.forget();
+        state.unlock(lock);
+        assert!(!s.base.join("states").exists(), "nothing of it is left");
+        s.host("rmdir root/out root/t 2>/dev/null || :; rm out/told out/errors");
         s.same(&before);
     });
 }

@@ -37,8 +37,8 @@ const INIT: &str = "init";
 /// and then no process can be in it.
 const JOINED: &str = "joined";
 
-/// Cgroups that are to be made, with what is written into them.
-#[derive(Debug)]
+/// Cgroups that are to be made, with what is written into them; by default none.
+#[derive(Debug, Default)]
 pub struct Plan {
     /// What is recorded.
     pub group: Group,

@@ -166,6 +166,9 @@ impl State {
                 // Not empty: it still serves somebody.
                 let _ = std::fs::remove_dir(dir);
             }
+            if self.root != Path::new(RUN) {
+                let _ = std::fs::remove_dir(&self.root);
+            }
             crate::kernel::kept::release();
             if std::fs::remove_dir(RUN).is_err() && Path::new(SHARED).exists() {
                 let left = dirs::first(Path::new(RUN), 2).unwrap_or_default();

@@ -38,9 +38,18 @@ pub struct Subhost {
     tree: PathBuf,
     name: Name,
     state: State,
-    set: Vec<String>,
+    source: Source,
     /// How long to wait for the lock.
     wait: Option<Duration>,
+}
+
+/// Where its settings are.
+#[derive(Debug, Clone)]
+enum Source {
+    /// In its files, with these `KEY=VALUE` for this run.
+    Files(Vec<String>),
+    /// Here: they are of a program, or of a front end's own description.
+    Given(Arc<Config>),
 }
 
 /// What a subhost is at the moment.
@@ -118,7 +127,30 @@ impl Subhost {
             tree: tree.to_owned(),
             name: name.clone(),
             state: State::of(name),
-            set: set.to_vec(),
+            source: Source::Files(set.to_vec()),
+            wait: None,
+        }
+    }
+
+    /// The subhost that these settings make, whatever its files say, if it has any. Its directory,
+    /// `$SUBHOST/NAME`, must be there: what it is given for good is kept in it.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use subhost::{Config, Name, Part, Subhost};
+    ///
+    /// let settings = [("LOWER", "/srv/base"), ("READ_ONLY", "yes")];
+    /// let web = Config::from_settings(Path::new("/srv/lab"), &Name::new("web")?, settings)?;
+    /// let plan = Subhost::with(web).plan(Part::Root)?;
+    /// assert_eq!(plan.live, Path::new("/srv/lab/web/live"));
+    /// # Ok::<(), subhost::Error>(())
+    /// ```
+    pub fn with(config: Config) -> Self {
+        Self {
+            tree: config.tree.clone(),
+            name: config.name.clone(),
+            state: State::of(&config.name),
+            source: Source::Given(Arc::new(config)),
             wait: None,
         }
     }
@@ -145,7 +177,10 @@ impl Subhost {
     /// # Errors
     /// As [`Config::load`].
     pub fn config(&self) -> Result<Config> {
-        Config::load(&self.tree, &self.name, &self.set)
+        match &self.source {
+            Source::Files(set) => Config::load(&self.tree, &self.name, set),
+            Source::Given(config) => Ok(config.as_ref().clone()),
+        }
     }
 
     /// The plan of one part as the settings want it.
@@ -255,7 +290,10 @@ impl Subhost {
     }
 
     pub(crate) fn has_config(&self) -> bool {
-        self.tree.join(self.name.as_str()).join("config").exists()
+        match &self.source {
+            Source::Files(_) => self.tree.join(self.name.as_str()).join("config").exists(),
+            Source::Given(_) => true,
+        }
     }
 
     /// What it is at the moment, asked of the kernel.
