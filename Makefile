@@ -14,7 +14,7 @@ TOOLS = subhost-mount subhost-net subhost-enter subhost-start subhost-stop \
 TARGET = $$($(CARGO) -vV | sed -n 's/^host: //p')
 BUILT = target/$$($(CARGO) -vV | sed -n 's/^host: //p')/release
 
-.PHONY: all build setup setup-check check soak check-vm attacks services demo bench doc pages install uninstall clean
+.PHONY: all build setup setup-check check soak check-before check-vm attacks services demo bench doc pages install uninstall clean
 
 all: build
 
@@ -40,8 +40,13 @@ check: setup-check
 	$(ENV) SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 $(CARGO) test --locked --no-fail-fast
 
 # The same in full: every fault and crash that check samples, races and random kills for minutes.
-soak: setup-check
+soak: setup-check check-before
 	$(ENV) SUBHOST_SOAK=1 SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 $(CARGO) test --locked
+
+# What the tools of the version before left is taken over: with these tools themselves, built from the history.
+check-before: setup-check
+	$(ENV) before=$$(sh contrib/before.sh target/before) && SUBHOST_BEFORE=$$before SUBHOST_MUST_RUN=1 \
+		$(CARGO) test --locked --features before --test versions
 
 # The tests on Debian 12's kernel, in a virtual machine.
 check-vm: setup-check

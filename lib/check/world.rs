@@ -77,7 +77,8 @@ impl Owner {
             let file = state.dir().join(part.file());
             match state.plan(part) {
                 Ok(Some(plan)) => drop(owner.plans.insert(part, plan)),
-                Ok(None) if file.symlink_metadata().is_err() => {}
+                // Without a PID 1 that has one, nobody reads it.
+                Ok(None) if part == Part::Live || file.symlink_metadata().is_err() => {}
                 // The state takes what it cannot read, and what is of an earlier boot, for nothing.
                 Ok(None) if is_plan(&file) => owner.stale.push(file),
                 Ok(None) => owner.damaged.push(

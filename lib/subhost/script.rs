@@ -10,7 +10,7 @@ use crate::kernel::mountinfo::Mounts;
 use crate::kernel::proc::in_user_namespace;
 use crate::net::{self, Network};
 use crate::plan::steps::shell::Host;
-use crate::plan::{Part, Presence};
+use crate::plan::{Part, Presence, Step};
 use crate::state::Running;
 use crate::subhost::hooks;
 
@@ -30,9 +30,13 @@ impl Subhost {
         };
         let steps = self.presences(&plan, is_frozen, &mounts, &mut network)?;
         refuse_foreign(&steps)?;
+        let has_helper = plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Helper(_)));
         let host = Host {
             in_user_namespace: in_user_namespace(),
-            carrier: net::carrier(),
+            carrier: has_helper.then(net::carrier).flatten(),
         };
         let mut lines = Vec::new();
         let mut hands = self.hands(&mounts, &mut network);
