@@ -5,7 +5,8 @@ mod common;
 use common::*;
 use std::path::Path;
 
-const CONFIG: &str = "VOLATILE=yes\nPREMOUNT=/bin/true\nBRIDGES=br0=d6:e7:89:f1:0d:9c\nADDR0=192.0.2.10/24
+const CONFIG: &str =
+    "VOLATILE=yes\nPREMOUNT=/bin/true\nBRIDGES=br0=d6:e7:89:f1:0d:9c\nADDR0=192.0.2.10/24
 GATEWAY=192.0.2.1\nROUTES=198.51.100.0/24=192.0.2.2\n";
 
 /// Puts the plans that 0.1.0 froze in the place of ours, without marks, for what is up.
@@ -31,7 +32,10 @@ fn plans_of_0_1_0_are_read_and_taken_down() {
         s.tool("subhost-mount w").silent();
         s.tool("subhost-net w").silent();
         as_of_0_1_0(s);
-        has(&s.tool("subhost-list").ok().stdout, &["hibernating", "192.0.2.10"]);
+        has(
+            &s.tool("subhost-list").ok().stdout,
+            &["hibernating", "192.0.2.10"],
+        );
         // It is up as its settings want it, and goes on.
         let out = s.tool("subhost-start w").ok();
         assert_eq!(out.stderr, "", "nothing changed");
@@ -65,10 +69,18 @@ fn a_plan_of_a_later_version_is_refused_and_left_untouched() {
         s.tool("subhost-mount w").silent();
         s.host("cp /run/subhost/w/root.plan saved
                 sed 's/\"format\":[0-9]*/\"format\":99/' saved >/run/subhost/w/root.plan; cp /run/subhost/w/root.plan later");
-        for tool in ["subhost-mount w", "subhost-mount -u w", "subhost-stop w", "subhost-start w"] {
-            s.tool(tool).fails(5, &["root.plan", "format 99", "reads 2 and 1"]);
+        for tool in [
+            "subhost-mount w",
+            "subhost-mount -u w",
+            "subhost-stop w",
+            "subhost-start w",
+        ] {
+            s.tool(tool)
+                .fails(5, &["root.plan", "format 99", "reads 2 and 1"]);
         }
-        s.host("cmp later /run/subhost/w/root.plan; cp saved /run/subhost/w/root.plan; rm saved later");
+        s.host(
+            "cmp later /run/subhost/w/root.plan; cp saved /run/subhost/w/root.plan; rm saved later",
+        );
         s.stop("w", &before);
     });
 }
@@ -130,6 +142,9 @@ mod before {
 
     #[test]
     fn running_with_ids_of_its_own() {
-        each("USERNS=yes\nBRIDGES=br0\nADDR0=192.0.2.10/24\n", &["subhost-start w"]);
+        each(
+            "USERNS=yes\nBRIDGES=br0\nADDR0=192.0.2.10/24\n",
+            &["subhost-start w"],
+        );
     }
 }

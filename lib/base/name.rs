@@ -73,3 +73,26 @@ impl From<Name> for String {
         name.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_a_name() {
+        let long = "x".repeat(64);
+        for good in ["w", "0", "web.example", "a_b-c.d", "bridge", "labs", &long] {
+            assert!(Name::new(good).is_ok(), "{good}");
+        }
+        let long = "x".repeat(65);
+        let bad = ["", ".", "-a", "a/b", "a b", "\u{e4}", "..", &long];
+        for bad in bad
+            .into_iter()
+            .chain(RESERVED)
+            .chain(["br0.bridge", "x.bridge"])
+        {
+            let error = Name::new(bad).unwrap_err();
+            assert_eq!(error.exit, Exit::Usage, "{bad}");
+        }
+    }
+}

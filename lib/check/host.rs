@@ -2,19 +2,18 @@
 //! tried that would leave something: a loop device, or a module that the kernel would load.
 
 use super::systems::{file_system, is_known, waits};
+use super::tried::{Tried, scratch, tried};
 use super::{Ability, limits, systems};
 use crate::base::error::{Errno, IntoErrno};
 use crate::kernel::proc::{self, Identity};
 use crate::kernel::userns;
 use crate::sys;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{FsOpenFlags, OpenTreeFlags, fsconfig_set_string, fsopen, open_tree};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-
-type Tried = std::result::Result<(), Errno>;
 
 /// All abilities, in the order of what they matter.
 pub fn host(tree: &Path) -> Vec<Ability> {
@@ -27,25 +26,6 @@ pub fn host(tree: &Path) -> Vec<Ability> {
     all.extend(systems::cgroups(version()));
     all.extend(limits::all(tree));
     all
-}
-
-/// Does `work` on a thread with new namespaces, which end with it.
-fn scratch(flags: CloneFlags, work: impl FnOnce() -> Tried + Send + 'static) -> Tried {
-    let thread = std::thread::Builder::new().spawn(move || {
-        unshare(flags)?;
-        work()
-    });
-    match thread {
-        Ok(thread) => thread.join().unwrap_or(Err(Errno::EIO)),
-        Err(e) => Err(e.into_errno()),
-    }
-}
-
-pub(super) fn tried(name: &str, result: Tried) -> Ability {
-    let found = result
-        .err()
-        .map_or(String::new(), |errno| errno.desc().to_owned());
-    Ability::new(name, result.is_ok(), found)
 }
 
 /// First two numbers of the kernel's version.

@@ -111,7 +111,7 @@ fn mapped(tree: &Path) -> Option<Ability> {
     let there = tree.ancestors().find(|dir| dir.is_dir())?;
     // Any ids will do: nothing is mounted.
     let userns = crate::kernel::userns::make(crate::kernel::userns::COUNT).ok()?;
-    let tried = super::host::tried("id-mapped mounts", crate::root::can_map(there, &userns));
+    let tried = super::tried::tried("id-mapped mounts", crate::root::can_map(there, &userns));
     Some(tried.note().lack(
         "USERNS=yes is refused for trees on this file system",
         "ext4, xfs, btrfs, tmpfs (Linux 6.3) and overlay layers on them can be mapped",

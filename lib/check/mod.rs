@@ -13,6 +13,7 @@ mod mounts;
 mod repair;
 mod roots;
 mod systems;
+mod tried;
 mod world;
 
 pub use host::host;

@@ -2,7 +2,7 @@
 //! load modules.
 
 use super::Ability;
-use super::host::tried;
+use super::tried::tried;
 use crate::base::error::IntoErrno;
 use crate::kernel::mountinfo::{Mount, Table};
 use std::path::Path;

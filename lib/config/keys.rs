@@ -63,13 +63,13 @@ macro_rules! keys {
             },)*],
         },)*];
 
-        /// Every key of the fixed names with its built-in default. An empty default means unset. Where
+        /// Every key of the fixed names with its built-in default, sorted. An empty default means unset. Where
         /// the default depends on other keys or on the name, `checker` has it.
-        pub const KEYS: &[(&str, &str)] = &[$($($((stringify!($key), {
+        pub const KEYS: &[(&str, &str)] = &super::keys::sorted([$($($((stringify!($key), {
             // envy finds the field by the key in small letters.
             assert!(stringify!($key).eq_ignore_ascii_case(stringify!($field)));
             $default
-        }),)?)*)*];
+        }),)?)*)*]);
 
         /// Keys that carry the number of a cable behind their name.
         pub const NUMBERED: &[&str] = &[$($($({ let _ = stringify!($number); stringify!($key) },)?)*)*];
@@ -90,6 +90,33 @@ pub(super) use keys;
 
 pub use super::table::{GROUPS, KEYS, NUMBERED, PREFIXES, Raw};
 
+/// Sorted by the first: a key is looked for whenever a config is read.
+pub(super) const fn sorted<const N: usize>(
+    mut keys: [(&'static str, &'static str); N],
+) -> [(&'static str, &'static str); N] {
+    let mut end = 1;
+    while end < N {
+        let mut at = end;
+        while at > 0 && is_before(keys[at].0.as_bytes(), keys[at - 1].0.as_bytes()) {
+            (keys[at], keys[at - 1]) = (keys[at - 1], keys[at]);
+            at -= 1;
+        }
+        end += 1;
+    }
+    keys
+}
+
+const fn is_before(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() {
+        if one[at] != other[at] {
+            return one[at] < other[at];
+        }
+        at += 1;
+    }
+    one.len() < other.len()
+}
+
 /// Numbers of cables run from 0 to this.
 pub const MAX_CABLES: usize = 100;
 
@@ -109,7 +136,10 @@ pub enum Kind {
 /// # Errors
 /// The nearest known key, if one is near.
 pub fn kind(key: &str) -> std::result::Result<Kind, Option<String>> {
-    if KEYS.iter().any(|(known, _)| *known == key) {
+    if KEYS
+        .binary_search_by(|(known, _)| (*known).cmp(key))
+        .is_ok()
+    {
         return Ok(Kind::Fixed);
     }
     if PREFIXES.iter().any(|p| {
@@ -168,6 +198,7 @@ mod tests {
         let text = format!("{:?}", raw(&all).unwrap());
         assert_eq!(text.matches("value of").count(), KEYS.len());
         assert_eq!(all.len(), KEYS.len(), "a key twice");
+        assert!(KEYS.is_sorted(), "{KEYS:?}");
     }
 
     #[test]

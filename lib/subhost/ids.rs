@@ -17,7 +17,7 @@ impl Subhost {
     /// USERNS=yes, and something here cannot be mapped; no range is free.
     pub(super) fn ids(&self, config: &Config, part: Part, keep: bool) -> Result<Option<u32>> {
         // All parts are of one, whatever became of the settings since.
-        for other in Part::ALL.into_iter().filter(|other| *other != part) {
+        for other in Part::SETTLED.into_iter().filter(|other| *other != part) {
             if let Some(other) = self.frozen(other)? {
                 return Ok(other.ids);
             }
