@@ -1,7 +1,8 @@
 //! The tool's half of a boot into a user namespace: what the process needs to go there, and who it is
 //! once it has.
 
-use super::{spec, wait_for_report};
+use super::booted::wait_for_report;
+use super::spec;
 use crate::base::error::{Doing, Result};
 use crate::base::protocol::{FromInit, ToInit};
 use crate::init::spec::Spec;

@@ -2,16 +2,17 @@
 //! does anything, and told what to be. Everything else it takes itself, so that the tool stays on
 //! the host and can undo.
 
+mod booted;
 mod cross;
 mod log;
 mod spec;
 mod texts;
 
-use crate::base::error::{Doing, Errno, Error, Exit, Result};
+use crate::base::error::{Doing, Result};
 use crate::base::message;
 use crate::base::name::Name;
 use crate::base::protocol::PROTOCOL;
-use crate::base::protocol::{FromInit, ToInit};
+use crate::base::protocol::ToInit;
 use crate::cgroup::{self, Who};
 use crate::config::{Config, Net, Stop};
 use crate::init::spec::{Main, Spec};
@@ -19,24 +20,20 @@ use crate::kernel::clock::boot_id;
 use crate::kernel::clock::now;
 use crate::kernel::kept;
 use crate::kernel::lsm::Label;
-use crate::kernel::packets::{receive, send, sockets};
-use crate::kernel::proc::{self, Identity};
+use crate::kernel::packets::{send, sockets};
+use crate::kernel::proc::Identity;
 use crate::kernel::spawn::Child;
-use crate::kernel::terminal::{self, Signals, Terminal, Wiring};
+use crate::kernel::terminal::Wiring;
 use crate::kernel::tools::init_command;
 use crate::login::{PATH, Program};
 use crate::state::Group;
 use crate::state::{Booter, Init, State};
+pub use booted::Booted;
 use cross::Crossing;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-
-/// No honest tree takes this long to be assembled, seconds.
-const PATIENCE: u16 = 60;
 
 /// How a subhost is booted.
 #[derive(Debug)]
@@ -74,15 +71,6 @@ pub trait Parts {
     /// # Errors
     /// Why it is not.
     fn complete(&mut self) -> Result<()>;
-}
-
-/// A booted subhost.
-#[derive(Debug)]
-pub struct Booted {
-    child: Child,
-    socket: OwnedFd,
-    terminal: Option<Terminal>,
-    pidfd: OwnedFd,
 }
 
 /// What our PID 1 runs when the subhost is started, with `env` ([`Config::environment`]).
@@ -330,87 +318,4 @@ fn spawn(
     };
     let child = command.spawn(flags, &entry, || Ok(()));
     Ok((child.doing(|| "start PID 1")?, program))
-}
-
-fn is_ready(socket: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
-}
-
-/// Waits until there is a report, or its sender has ended without one.
-fn wait_for_report(socket: &OwnedFd, sender: Option<&OwnedFd>) -> Result<()> {
-    let fds = std::iter::once(socket).chain(sender);
-    let mut fds: Vec<PollFd> = fds
-        .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN))
-        .collect();
-    loop {
-        match poll(&mut fds, PollTimeout::from(PATIENCE * 1000)) {
-            Ok(0) => {
-                let what = format!("the inside was not up after {PATIENCE} s");
-                return Err(Error::new(Exit::TimedOut, what));
-            }
-            // What it sent comes before its end.
-            Ok(_) if fds[0].any() == Some(false) && !is_ready(socket) => {
-                return Err(terminal::lost());
-            }
-            Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::sys("wait for PID 1", errno)),
-        }
-    }
-}
-
-impl Booted {
-    fn proceed(&self) -> Result<()> {
-        match send(&self.socket, &ToInit::Proceed, &[]) {
-            // It has failed, and said why.
-            Err(error) if error.errno == Some(Errno::EPIPE) => Ok(()),
-            other => other,
-        }
-    }
-
-    fn wait_until_up(&mut self, is_init: bool) -> Result<()> {
-        loop {
-            wait_for_report(&self.socket, None)?;
-            match receive::<FromInit>(&self.socket)? {
-                Some((FromInit::Terminal, fds)) => {
-                    let pair = <[OwnedFd; 2]>::try_from(fds).ok();
-                    self.terminal = pair.map(|[master, slave]| Terminal { master, slave });
-                }
-                Some((FromInit::Up, _)) => return Ok(()),
-                Some((report, _)) => {
-                    return Err(report.error().unwrap_or_else(terminal::lost));
-                }
-                // An init closes the socket by being executed.
-                None if is_init && !proc::has_ended(&self.pidfd) => return Ok(()),
-                None => return Err(terminal::lost()),
-            }
-        }
-    }
-
-    /// Stays until PID 1 has ended; gives its status as a shell would (128+N for signal N).
-    ///
-    /// # Errors
-    /// The wait failed.
-    pub fn attend(self, wiring: Wiring, signals: &Signals) -> Result<u8> {
-        let hand_on = |signal| {
-            // An init of the tree's own has closed the socket and takes signals itself.
-            if send(&self.socket, &ToInit::Signal(signal), &[]).is_err() {
-                let _ = crate::sys::pidfd_kill(&self.pidfd, signal);
-            }
-        };
-        terminal::carry(
-            wiring,
-            self.terminal.as_ref(),
-            signals,
-            &self.pidfd,
-            hand_on,
-        )?;
-        let status = self.child.wait();
-        let status = status.doing(|| "wait for PID 1")?;
-        Ok(match (status.code(), status.signal()) {
-            (Some(code), _) => code as u8,
-            (_, signal) => 128 + signal.unwrap_or(0) as u8,
-        })
-    }
 }

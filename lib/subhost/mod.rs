@@ -1,6 +1,7 @@
 //! The verbs: mount, net, boot, enter, stop, each under the subhost's lock and each the same way:
 //! check everything, freeze the plan, act; or take down what the frozen plan says.
 
+mod assigned;
 mod beside;
 mod boot;
 mod command;

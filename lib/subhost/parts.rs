@@ -2,8 +2,8 @@
 //! undo what the frozen plan says.
 
 use super::Told;
-use super::{StopHow, Subhost, Up, lasting};
-use crate::base::error::{Doing, Error, Exit, Result, shown};
+use super::{StopHow, Subhost, Up, assigned, lasting};
+use crate::base::error::{Error, Exit, Result};
 use crate::base::message;
 use crate::config::{Config, Net, Userns, unreachable_by_others};
 use crate::kernel::holders::{self, Holder};
@@ -14,7 +14,6 @@ use crate::root;
 use crate::state::booter;
 use crate::subhost::hooks;
 use std::cell::RefCell;
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,7 +136,7 @@ impl Subhost {
                 brought: false,
             });
         }
-        assign(config, part, ids)?;
+        assigned::keep(config, part, ids)?;
         self.state.freeze(&plan)?;
         let (before, after) = hooks::around(part);
         let made = hooks::run(&plan, before)
@@ -375,44 +374,6 @@ fn holders_of(inode: u64) -> Vec<Holder> {
         held = holders::of_netns(inode);
     }
     held
-}
-
-/// Keeps the MACs of the cables and the range of ids in `assigned`, so that they stay when the tree
-/// moves to another host.
-fn assign(config: &Config, part: Part, ids: Option<u32>) -> Result<()> {
-    let file = Config::assigned_file(&config.dir);
-    let mut text = std::fs::read_to_string(&file).unwrap_or_default();
-    let before = text.clone();
-    let cables = match &config.net {
-        Net::Private(private) if part == Part::Net => &private.cables[..],
-        _ => &[],
-    };
-    for cable in cables {
-        let key = format!("MAC{}=", cable.index);
-        if !text.lines().any(|line| line.starts_with(&key)) {
-            text += &format!("{key}{}\n", cable.mac);
-        }
-    }
-    if let Some(base) = ids.filter(|base| config.ids != Some(*base)) {
-        // The one that it had belongs to another here.
-        let others = text.lines().filter(|line| !line.starts_with("IDS="));
-        text = others.map(|line| format!("{line}\n")).collect();
-        text += &format!("IDS={base}\n");
-    }
-    if text == before {
-        return Ok(());
-    }
-    use std::os::unix::fs::OpenOptionsExt;
-    let new = config.dir.join("assigned.new");
-    std::fs::File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .and_then(|mut open| open.write_all(text.as_bytes()))
-        .and_then(|()| std::fs::rename(&new, &file))
-        .doing(|| format!("write {}", shown(&file)))
 }
 
 pub(super) fn refuse_foreign(steps: &[(Planned, Presence)]) -> Result<()> {
