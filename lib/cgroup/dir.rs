@@ -3,8 +3,7 @@
 use super::limits::{Wanted, Write};
 use super::{Dir, INIT, JOINED, OURS};
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
-use crate::kernel::holders;
-use crate::kernel::proc;
+use crate::kernel::{holders, proc};
 use crate::sys;
 use std::fs::File;
 use std::io::Write as _;

@@ -6,8 +6,7 @@ use crate::base::error::{Exit, Result, shown};
 use crate::base::name::Name;
 use crate::base::words::{bytes, span};
 use crate::cgroup::Usage;
-use crate::report::last;
-use crate::report::{Look, Row, rows};
+use crate::report::{Look, Row, last, rows};
 use clap::Parser;
 
 /// Tell all about subhosts

@@ -4,8 +4,7 @@ use super::{Common, Tool, print};
 use crate::base::error::{Error, Exit, Result, shown};
 use crate::base::name::Name;
 use crate::base::words::{bytes, span};
-use crate::report::last;
-use crate::report::{Look, Row, rows};
+use crate::report::{Look, Row, last, rows};
 use clap::Parser;
 use std::borrow::Cow;
 

@@ -5,8 +5,7 @@
 //! file is the node that we made ourselves (CVE-2025-31133).
 
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
-use crate::kernel::mounts::attach;
-use crate::kernel::mounts::detached;
+use crate::kernel::mounts::{attach, detached};
 use crate::sys;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, makedev, openat2};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};

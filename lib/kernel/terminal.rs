@@ -2,8 +2,7 @@
 //! carries bytes, window size and signals between the caller's terminal and the inside until the
 //! command has ended. Standard input that is no terminal is never read here.
 
-use crate::base::error::shown;
-use crate::base::error::{Doing, Errno, Error, IntoErrno, Result};
+use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 pub use crate::kernel::signals::Signals;
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -4,10 +4,9 @@
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::base::paths::NETNS as DIR;
 pub use crate::base::paths::netns as path;
-use crate::kernel::dirs;
 use crate::kernel::mountinfo::{self, Table};
 use crate::kernel::proc::Namespace;
-use crate::kernel::userns;
+use crate::kernel::{dirs, userns};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};

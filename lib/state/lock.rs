@@ -3,8 +3,7 @@
 use super::deferred::Deferred;
 use super::{State, mark_shared, told};
 use crate::base::error::{Doing, Error, Exit, Result, shown};
-use crate::base::paths::CLAIMS;
-use crate::base::paths::{RUN, SHARED};
+use crate::base::paths::{CLAIMS, RUN, SHARED};
 use crate::kernel::dirs;
 use crate::kernel::terminal::tty_of;
 use crate::plan::Part;
