@@ -1,6 +1,11 @@
 //! The booting tool's half: a process that is PID 1 of a new pid namespace, recorded before it
 //! does anything, and told what to be. Everything else it takes itself, so that the tool stays on
 //! the host and can undo.
+//!
+//! What outlives the tool: of a boot in the background PID 1, which has the log as its standard output and
+//! the file for the end of its run; of an init of the tree's own that cannot have these, the process that
+//! reads its console, with both ends of the terminal, the log, that file and a pidfd. The parent of PID 1,
+//! ours or the tree's, is the tool, and then the host's init, which reaps it.
 
 mod booted;
 mod cross;
