@@ -206,6 +206,36 @@ fn a_spec_that_no_config_made_boots() {
     });
 }
 
+/// A program that stays with what it has started is known by its name, whatever that is, and is no tool that was killed.
+#[test]
+fn a_program_in_the_foreground_is_who_booted_it() {
+    sandbox(|s| {
+        s.overlay("w", "RUN='sleep 1000'");
+        let before = s.world();
+        subhost::tools_in(tools_dir().as_ref());
+        let w = named(s, "w");
+        let by_us = named(s, "w");
+        // Not a scoped one: that would be waited for even if what follows fails.
+        let stays = std::thread::spawn(move || {
+            let wiring = subhost::Wiring::new(subhost::Wish::Never);
+            by_us.start(StartHow::Foreground, Some(wiring))
+        });
+        eventually("it runs", || w.status().unwrap() == Status::Running);
+        let began = std::time::Instant::now();
+        assert_eq!(s.tool("subhost-enter -j w -- hostname").ok().stdout, "w\n");
+        s.tool("subhost-start w").fails(75, &["booted by library-"]);
+        let patience = Duration::from_secs(5);
+        assert!(began.elapsed() < patience, "nobody waits for its end");
+        let sync = StopHow {
+            sync: true,
+            ..StopHow::default()
+        };
+        w.stop(sync).unwrap();
+        assert_eq!(stays.join().unwrap().unwrap(), 128 + 15);
+        s.same(&before);
+    });
+}
+
 #[test]
 fn what_is_not_there_says_so() {
     sandbox(|s| {

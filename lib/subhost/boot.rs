@@ -377,7 +377,10 @@ fn is_orphan(running: &Running) -> bool {
         return false;
     };
     let ends = proc::Stat::of(pid).is_none_or(|stat| stat.exiting);
-    let lives = !ends && holders::command(pid).starts_with("subhost-");
+    // Of a longer name the kernel keeps 15 bytes; a tool may be called otherwise than what it is (`subhost enter`).
+    let command = holders::command(pid);
+    let is_booter = |tool: &str| tool.starts_with(&command) && !command.is_empty();
+    let lives = !ends && (command.starts_with("subhost-") || is_booter(&running.init.by.tool));
     !lives && proc::wait(&running.pidfd, Some(KILL_TIMEOUT))
 }
 
