@@ -61,6 +61,27 @@ fn records_of_0_1_0_are_read() {
     });
 }
 
+/// A name that is kept for something else by now: what is up under it is seen and taken down, and then refused.
+#[test]
+fn what_is_up_under_a_name_that_is_kept_by_now_is_taken_down() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.overlay("w", CONFIG);
+        let before = s.world();
+        s.tool("subhost-mount w").silent();
+        s.host(
+            "mv /run/subhost/w /run/subhost/lab
+                sed -i 's/\"subhost\":\"w\"/\"subhost\":\"lab\"/' /run/subhost/lab/root.plan",
+        );
+        has(&s.tool("subhost-list").ok().stdout, &["lab", "hibernating"]);
+        has(&s.tool("subhost-list lab").ok().stdout, &["hibernating"]);
+        s.tool("subhost-stop lab").silent();
+        s.same(&before);
+        s.tool("subhost-start lab")
+            .fails(2, &["cannot be the name"]);
+    });
+}
+
 #[test]
 fn a_plan_of_a_later_version_is_refused_and_left_untouched() {
     sandbox(|s| {
@@ -122,6 +143,18 @@ mod before {
             }
             s.stop("w", &before);
             assert!(s.tool("subhost-check").ok().stdout.contains("nothing"));
+        });
+    }
+
+    #[test]
+    fn running_under_a_name_that_is_kept_by_now() {
+        sandbox(|s| {
+            s.overlay("lab", "RUN='sleep 1000'");
+            let before = s.world();
+            old(s, "subhost-start lab");
+            has(&s.tool("subhost-list").ok().stdout, &["lab", "running"]);
+            assert_eq!(s.inside("lab", "hostname"), "lab");
+            s.stop("lab", &before);
         });
     }
 

@@ -56,7 +56,10 @@ struct Known {
 pub fn names() -> Vec<Name> {
     let mut names = Vec::new();
     let _ = dirs::each(Path::new(RUN), |name| {
-        names.extend(std::str::from_utf8(name).ok().and_then(Name::checked));
+        // What ends in `.bridge` is a bridge's.
+        let of_subhost = std::str::from_utf8(name).ok();
+        let of_subhost = of_subhost.filter(|name| !name.ends_with(".bridge"));
+        names.extend(of_subhost.and_then(Name::of_what_is_up));
     });
     names.sort();
     names
