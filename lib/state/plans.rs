@@ -1,7 +1,7 @@
 //! The frozen plans of its parts: there from before they are made until nothing of them is up.
 
-use super::State;
-use crate::base::error::{Doing, Result};
+use super::{Init, State};
+use crate::base::error::{Doing, Error, Exit, Result};
 use crate::kernel::clock::boot_id;
 use crate::plan::{Part, Plan};
 use std::path::PathBuf;
@@ -53,12 +53,27 @@ impl State {
     /// Freezes a plan before it is made.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written; what is to be added to does not run.
     pub fn freeze(&self, plan: &Plan) -> Result<()> {
+        if plan.part == Part::Live {
+            self.note_live()?;
+        }
         self.known().plans[plan.part as usize] = None;
         self.write(&self.plan_file(plan.part), plan.to_text()?.as_bytes())?;
         self.keep_plan(plan.part, Some(&Arc::new(plan.clone())));
         Ok(())
+    }
+
+    /// Has the record of PID 1 say that there is a plan of what was added. First: a plan that nobody looks for would
+    /// stay for ever.
+    fn note_live(&self) -> Result<()> {
+        let Some(init) = self.init()? else {
+            return Err(Error::new(Exit::NotRunning, "it is not running"));
+        };
+        match init.live {
+            true => Ok(()),
+            false => self.record(&Init { live: true, ..init }),
+        }
     }
 
     /// Forgets a plan: nothing of it is up any more.
@@ -76,5 +91,35 @@ impl State {
         }
         self.keep_plan(part, None);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is added to what runs is found as long as that is recorded, and nobody looks for it else.
+    #[test]
+    fn a_live_plan_is_found_by_the_record_of_pid_1() {
+        let root = std::env::temp_dir().join(format!("subhost-live-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("w")).unwrap();
+        let state = State::at(&root, "w");
+        let boot = boot_id().unwrap();
+        let plan = r#"{"format":2,"boot":"BOOT","tree":"/t","owner":{"subhost":"w"},"part":"live",
+            "kind":"","steps":[],"made":null,"live":"/t/w/live","netns":""}"#;
+        let plan = Plan::from_text(&plan.replace("BOOT", boot)).unwrap();
+        assert_eq!(state.freeze(&plan).unwrap_err().exit, Exit::NotRunning);
+        let init = r#"{"boot":"BOOT","tree":"/t","identity":{"pid":1,"start":0,"inode":0},
+            "by":{"tool":"t","pid":null,"tty":null},"since":0,"up":true,"asked":false,"own":false,
+            "stop":"Usual","stop_timeout":{"secs":1,"nanos":0},"env":{},"labels":[],"console":null,
+            "rights":{"caps":0,"no_new_privs":false,"seccomp":"Default"}}"#;
+        let init: Init = serde_json::from_str(&init.replace("BOOT", boot)).unwrap();
+        state.record(&init).unwrap();
+        assert!(state.plan(Part::Live).unwrap().is_none());
+        state.freeze(&plan).unwrap();
+        assert_eq!(*state.plan(Part::Live).unwrap().unwrap(), plan);
+        state.thaw(Part::Live).unwrap();
+        assert!(state.plan(Part::Live).unwrap().is_none());
+        std::fs::remove_dir_all(root).unwrap();
     }
 }
