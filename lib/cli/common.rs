@@ -3,13 +3,13 @@
 use super::messages::report;
 use crate::base::error::{Doing, Exit, Result};
 use crate::base::name::Name;
-use crate::base::paths::RUN;
 use crate::kernel::processor;
+use crate::state::State;
 use crate::subhost::Subhost;
 use crate::sys;
 use clap::Args;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What every tool takes.
@@ -61,10 +61,9 @@ impl Common {
     /// # Errors
     /// The name cannot be one.
     pub fn subhost(&self, name: &str) -> Result<Subhost> {
-        let name = Name::new(name).or_else(|error| match is_up(name) {
-            true => Name::of_what_is_up(name).ok_or(error),
-            false => Err(error),
-        })?;
+        let is_up = |name: &Name| State::of(name).exists();
+        let name = Name::new(name)
+            .or_else(|error| Name::of_what_is_up(name).filter(is_up).ok_or(error))?;
         // Also where no config is read, as by those that join.
         for word in &self.set {
             crate::config::setting(word)?;
@@ -93,11 +92,6 @@ impl Common {
         }
         Ok(first)
     }
-}
-
-/// Is there state under this name, whether it can be a subhost's or not?
-fn is_up(name: &str) -> bool {
-    !name.contains('/') && Path::new(RUN).join(name).join("lock").exists()
 }
 
 /// So many are done one after the other before it pays to do them side by side.

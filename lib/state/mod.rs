@@ -126,6 +126,11 @@ impl State {
         files::read(&self.dir.join(name))
     }
 
+    /// Is there any of it?
+    pub fn exists(&self) -> bool {
+        self.dir.is_dir()
+    }
+
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -282,7 +282,7 @@ impl Subhost {
 
     /// The same for those who will look at its state under the lock: there is something of it.
     pub(super) fn must_be_known(&self) -> Result<()> {
-        match self.has_config() || self.state.dir().exists() {
+        match self.has_config() || self.state.exists() {
             true => Ok(()),
             false => self.config().map(drop),
         }
