@@ -149,7 +149,7 @@ pub use base::name::Name;
 pub use base::{envfile, error};
 pub use config::Config;
 pub use enter::Join;
-pub use kernel::terminal::{Wiring, Wish};
+pub use kernel::terminal::{StdioMode, TtyMode};
 pub use kernel::tools::{out_of_reach, tools_in};
 pub use plan::{Part, Plan};
 #[doc(no_inline)]

@@ -173,10 +173,10 @@ fn a_spec_that_no_config_made_boots() {
             pid: Some(std::process::id() as i32),
             tty: None,
         };
-        let signals = subhost::kernel::signals::Signals::lent().unwrap();
+        let signals = subhost::kernel::signals::Signals::block().unwrap();
         let booted = subhost::boot::boot(what, &state, &mut Nothing, by).unwrap();
         assert!(state.running().unwrap().is_some());
-        let wiring = subhost::Wiring::new(subhost::Wish::Never);
+        let wiring = subhost::StdioMode::new(subhost::TtyMode::Never);
         assert_eq!(booted.attend(wiring, &signals).unwrap(), 7);
         let ours = |kind: &str| {
             let link = std::fs::read_link(format!("/proc/thread-self/ns/{kind}"));
@@ -217,7 +217,7 @@ fn a_program_in_the_foreground_is_who_booted_it() {
         let by_us = named(s, "w");
         // Not a scoped one: that would be waited for even if what follows fails.
         let stays = std::thread::spawn(move || {
-            let wiring = subhost::Wiring::new(subhost::Wish::Never);
+            let wiring = subhost::StdioMode::new(subhost::TtyMode::Never);
             by_us.start(StartHow::Foreground, Some(wiring))
         });
         eventually("it runs", || w.status().unwrap() == Status::Running);

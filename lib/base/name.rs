@@ -40,12 +40,12 @@ impl Name {
     /// None if it cannot be one.
     pub(crate) fn checked(name: &str) -> Option<Self> {
         let is_kept = RESERVED.contains(&name) || name.ends_with(".bridge");
-        Self::of_what_is_up(name).filter(|_| !is_kept)
+        Self::of_existing(name).filter(|_| !is_kept)
     }
 
     /// None if it could never be one. What an earlier version brought up may have a name that is kept for
     /// something else by now: it can still be looked at and taken down.
-    pub(crate) fn of_what_is_up(name: &str) -> Option<Self> {
+    pub(crate) fn of_existing(name: &str) -> Option<Self> {
         let ok = name.len() <= 64
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name
@@ -64,7 +64,7 @@ impl TryFrom<String> for Name {
     type Error = String;
     fn try_from(name: String) -> std::result::Result<Self, String> {
         // Of a record: of what is up.
-        Name::of_what_is_up(&name).ok_or_else(|| format!("'{}' is no name", shown(name)))
+        Name::of_existing(&name).ok_or_else(|| format!("'{}' is no name", shown(name)))
     }
 }
 

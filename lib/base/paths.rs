@@ -9,9 +9,9 @@ pub const CLAIMS: &str = "/run/subhost/.in-use";
 /// Here if it was we who made [`NETNS`] a mount of its own.
 pub const SHARED: &str = "/run/subhost/.netns";
 /// The private mount on which a mount namespace is kept, and the file of that namespace.
-pub const KEPT: &str = "/run/subhost/.mnt";
+pub const PINNED: &str = "/run/subhost/.mnt";
 /// The kept mount namespace.
-pub const KEPT_FILE: &str = "/run/subhost/.mnt/ns";
+pub const PINNED_FILE: &str = "/run/subhost/.mnt/ns";
 /// Named network namespaces, by iproute2's convention (`ip-netns(8)`).
 pub const NETNS: &str = "/run/netns";
 /// The file of the network namespace `name`.

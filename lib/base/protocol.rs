@@ -13,7 +13,7 @@ pub const PROTOCOL: u32 = 2;
 pub enum ToInit {
     /// To one that is to become PID 1 in a user namespace, before it is: beside it the spec, the user namespace,
     /// and the network namespace if there is one to join, which does not come with `Go` then.
-    Cross,
+    EnterUserns,
     /// It has been recorded, and may begin: beside it what it needs for that.
     Go,
     /// All of its network is there. Before this nothing of the tree's runs.
@@ -28,7 +28,7 @@ pub enum FromInit {
     /// Beside it master and slave of the terminal inside.
     Terminal,
     /// PID 1 in a user namespace has been made, by one that ends now.
-    Born {
+    Spawned {
         /// Its pid on the host.
         pid: i32,
         /// What of the host's could not be given other ids.
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn messages_come_as_they_went() {
-        for message in [ToInit::Cross, ToInit::Go, ToInit::Signal(15)] {
+        for message in [ToInit::EnterUserns, ToInit::Go, ToInit::Signal(15)] {
             let text = to_text(&message).unwrap();
             assert_eq!(from_text(&text).unwrap(), Some(message));
         }

@@ -6,7 +6,7 @@ use crate::kernel::packets::{receive, send};
 use crate::kernel::proc;
 use crate::kernel::signals::Signals;
 use crate::kernel::spawn::Child;
-use crate::kernel::terminal::{self, Terminal, Wiring};
+use crate::kernel::terminal::{self, StdioMode, Terminal};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -83,14 +83,14 @@ impl Booted {
     ///
     /// # Errors
     /// The wait failed.
-    pub fn attend(self, wiring: Wiring, signals: &Signals) -> Result<u8> {
+    pub fn attend(self, wiring: StdioMode, signals: &Signals) -> Result<u8> {
         let hand_on = |signal| {
             // An init of the tree's own has closed the socket and takes signals itself.
             if send(&self.socket, &ToInit::Signal(signal), &[]).is_err() {
                 let _ = crate::sys::pidfd_kill(&self.pidfd, signal);
             }
         };
-        terminal::carry(
+        terminal::relay(
             wiring,
             self.terminal.as_ref(),
             signals,

@@ -71,7 +71,7 @@ pub(super) fn leave_console(
         nix::unistd::chdir("/")
     });
     let child = child.doing(|| "start the console's logger")?;
-    let identity = Identity::of(child.id()).doing(|| "watch the console's logger")?;
+    let identity = Identity::open(child.id()).doing(|| "watch the console's logger")?;
     let fds = [
         terminal.master.as_raw_fd(),
         terminal.slave.as_raw_fd(),

@@ -8,10 +8,10 @@
 //! ours or the tree's, is the tool, and then the host's init, which reaps it.
 
 mod booted;
-mod cross;
+mod generated;
 mod log;
 mod spec;
-mod texts;
+mod userns;
 
 use crate::base::error::{Doing, Result};
 use crate::base::message;
@@ -21,29 +21,29 @@ use crate::cgroup::{self, Who};
 use crate::config::{Config, Net, Stop};
 use crate::init::spec::{Main, Spec};
 use crate::kernel::clock::{boot_id, now};
-use crate::kernel::kept;
 use crate::kernel::lsm::Label;
 use crate::kernel::packets::{send, sockets};
+use crate::kernel::pinned;
 use crate::kernel::proc::Identity;
 use crate::kernel::spawn::Child;
-use crate::kernel::terminal::Wiring;
+use crate::kernel::terminal::StdioMode;
 use crate::kernel::tools::init_command;
 use crate::login::{PATH, Program};
 use crate::state::{Booter, Group, Init, State};
 pub use booted::Booted;
-use cross::Crossing;
 use nix::sched::CloneFlags;
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use userns::UsernsEntry;
 
 /// How a subhost is booted.
 #[derive(Debug)]
-pub struct Order {
+pub struct BootRequest {
     /// What PID 1 does.
     pub main: Main,
     /// How the caller's descriptors reach it; none: in the background, with a log.
-    pub wiring: Option<Wiring>,
+    pub wiring: Option<StdioMode>,
     /// Who boots.
     pub by: Booter,
     /// What whoever comes in later has in the environment ([`Config::environment`]).
@@ -128,26 +128,26 @@ pub fn boot_config(
     config: &Config,
     state: &State,
     parts: &mut dyn Parts,
-    order: Order,
+    request: BootRequest,
 ) -> Result<Booted> {
-    let is_init = matches!(order.main, Main::Init(_));
+    let is_init = matches!(request.main, Main::Init(_));
     // What ended by itself left its own behind.
     state.remove_cgroups()?;
     let spec = |group: &Group| {
         let has_cgroup = is_init && group.unified().is_some();
-        spec::of(config, state, &order, has_cgroup)
+        spec::compile(config, state, &request, has_cgroup)
     };
     let what = Boot {
         name: &config.name,
         tree: &config.tree,
-        cgroups: cgroup::Plan::of(config, is_init)?,
+        cgroups: cgroup::Plan::new(config, is_init)?,
         spec: &spec,
         stop: config.run.stop.clone(),
-        env: order.env.clone(),
+        env: request.env.clone(),
         labels: config.run.labels.clone(),
         owns_network: matches!(config.net, Net::Private(_)),
     };
-    boot(what, state, parts, order.by.clone())
+    boot(what, state, parts, request.by.clone())
 }
 
 /// Boots.
@@ -197,7 +197,7 @@ fn boot_in(
         true => None,
     };
     // Without it the boot takes longer.
-    if let Err(error) = kept::prepare() {
+    if let Err(error) = pinned::ensure() {
         message::tell(Some(what.name), || error.to_string());
     }
     let last = state.for_init()?;
@@ -211,7 +211,7 @@ fn boot_in(
         Some(_) => {
             let network = parts.namespace()?;
             let (child, program) = spawn(&theirs, log.as_ref(), group, true)?;
-            let crossing = Crossing {
+            let crossing = UsernsEntry {
                 socket: &socket,
                 spec: &spec,
                 network: network.as_ref(),
@@ -227,7 +227,7 @@ fn boot_in(
     };
     drop(theirs);
     // Until it is told to go on it does nothing, and ends if we do.
-    let (identity, pidfd) = Identity::of(child.id()).doing(|| "watch PID 1")?;
+    let (identity, pidfd) = Identity::open(child.id()).doing(|| "watch PID 1")?;
     let mut booted = Booted {
         child,
         socket,
@@ -304,7 +304,7 @@ fn spawn(
 ) -> Result<(Child, OwnedFd)> {
     let (program, mut command) = init_command()?;
     if crosses {
-        command.arg("--cross");
+        command.arg("--userns");
     }
     command.arg(&socket.as_raw_fd().to_string());
     if let Some(log) = log {

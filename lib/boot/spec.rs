@@ -1,6 +1,6 @@
 //! What PID 1 is told to be, put together of the config.
 
-use super::{Order, texts};
+use super::{BootRequest, generated};
 use crate::base::error::{Doing, Error, Exit, Result};
 use crate::config::{Config, Layer, Net, Stop};
 use crate::confine::Rights;
@@ -17,37 +17,42 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The boot of `config` as `order` says; leaves in the state's directory the texts that it binds. `has_cgroup`: an
+/// The boot of `config` as `request` says; leaves in the state's directory the texts that it binds. `has_cgroup`: an
 /// init of the tree's own is to see the cgroup that it is in.
 ///
 /// # Errors
 /// A text cannot be written, or a device is none.
-pub(super) fn of(config: &Config, state: &State, order: &Order, has_cgroup: bool) -> Result<Spec> {
+pub(super) fn compile(
+    config: &Config,
+    state: &State,
+    request: &BootRequest,
+    has_cgroup: bool,
+) -> Result<Spec> {
     let run = &config.run;
-    let usual = match &order.main {
+    let usual = match &request.main {
         Main::Run(program) => program.argv.first().and_then(|program| usual_stop(program)),
         _ => None,
     };
-    let is_init = matches!(order.main, Main::Init(_));
+    let is_init = matches!(request.main, Main::Init(_));
     let rights = config.rights(is_init);
     Ok(Spec {
         root: config.root.live.clone(),
-        ids: order.ids,
-        joins_network: order.joins_network,
+        ids: request.ids,
+        joins_network: request.joins_network,
         namespaces: vec![Own::Uts, Own::Ipc, Own::Cgroup],
         ops: ops(config, state, &rights, has_cgroup)?,
         process: Process {
-            main: order.main.clone(),
+            main: request.main.clone(),
             rights,
             stop_signal: match run.stop {
                 Stop::Signal(signal) => signal,
                 _ => usual.unwrap_or(Signal::SIGTERM as i32),
             },
             stop_timeout: run.stop_timeout,
-            log_max: order.wiring.is_none().then_some(run.log_max),
+            log_max: request.wiring.is_none().then_some(run.log_max),
             // An init in the background has a console all the same: it expects one.
-            slaves: order.wiring.map_or([is_init; 3], |wiring| wiring.slaves),
-            tied: order.wiring.is_some(),
+            slaves: request.wiring.map_or([is_init; 3], |wiring| wiring.slaves),
+            tied: request.wiring.is_some(),
         },
     })
 }
@@ -125,10 +130,10 @@ fn texts(config: &Config, state: &State) -> Result<Vec<Bind>> {
     };
     let mut all = vec![bind("hostname", &format!("{}\n", run.hostname), false)?];
     if matches!(config.net, Net::Private(_)) {
-        all.push(bind("hosts", &texts::hosts(config), true)?);
+        all.push(bind("hosts", &generated::hosts(config), true)?);
     }
     if !run.dns.is_empty() || !run.search.is_empty() || config.has_helper() {
-        all.push(bind("resolv.conf", &texts::resolv_conf(config), true)?);
+        all.push(bind("resolv.conf", &generated::resolv_conf(config), true)?);
     }
     Ok(all)
 }

@@ -56,7 +56,7 @@ impl Dir {
                             "the cgroup {} is there and has processes in it",
                             shown(&self.path)
                         );
-                        return Err(Error::new(Exit::Busy, what).hint(told(&self.path)));
+                        return Err(Error::new(Exit::Busy, what).hint(occupants(&self.path)));
                     }
                 }
                 Err(e) => return Err(e).doing(doing),
@@ -225,7 +225,7 @@ impl Dir {
                     let Some(wait) = waits.next() else {
                         return Err(e)
                             .doing(|| format!("remove the cgroup {}", shown(&self.path)))
-                            .map_err(|error| error.hint(told(&self.path)));
+                            .map_err(|error| error.hint(occupants(&self.path)));
                     };
                     self.kill();
                     std::thread::sleep(Duration::from_millis(*wait));
@@ -328,7 +328,7 @@ pub fn members(dir: &Path) -> Vec<i32> {
 }
 
 /// Who is in it, in words.
-fn told(dir: &Path) -> String {
+fn occupants(dir: &Path) -> String {
     let all: Vec<String> = members(dir)
         .iter()
         .map(|pid| format!("pid {pid} ({})", holders::command(*pid)))

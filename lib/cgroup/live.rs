@@ -69,7 +69,7 @@ fn places(
     pid: i32,
     wanted: &[Wanted],
 ) -> Result<Vec<usize>> {
-    let mut found = Hierarchies::of(pid)?;
+    let mut found = Hierarchies::read(pid)?;
     let unified = group.dirs.iter().position(Dir::is_v2);
     let mut places = Vec::new();
     let mut new = Vec::new();

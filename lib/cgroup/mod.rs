@@ -61,7 +61,7 @@ impl Plan {
     ///
     /// # Errors
     /// A limit is set and the host has no such controller; CGROUP names what is not there.
-    pub fn of(config: &Config, divided: bool) -> Result<Self> {
+    pub fn new(config: &Config, divided: bool) -> Result<Self> {
         let limits = &config.limits;
         let root = match &config.root.image {
             Some(image) => image.file.clone(),

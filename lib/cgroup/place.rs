@@ -38,7 +38,7 @@ impl Hierarchies {
     ///
     /// # Errors
     /// It is gone.
-    pub fn of(pid: i32) -> Result<Self> {
+    pub fn read(pid: i32) -> Result<Self> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
         Ok(Self {
             table: None,

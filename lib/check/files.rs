@@ -1,6 +1,6 @@
 //! Files: what lies in /run/subhost, and unfinished ones elsewhere.
 
-use super::world::World;
+use super::snapshot::Snapshot;
 use super::{Debris, Fix, Kind};
 use crate::base::envfile::quote;
 use crate::base::error::shown;
@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 const UNFINISHED: [&str; 5] = ["root.new", "net.new", "init.new", "last.new", "cgroup.new"];
 
 /// Directories in /run/subhost.
-pub(super) fn states(world: &World) -> Vec<Debris> {
+pub(super) fn states(snapshot: &Snapshot) -> Vec<Debris> {
     let mut found = Vec::new();
-    for (name, owner) in &world.owners {
-        let state = State::of(name);
+    for (name, owner) in &snapshot.owners {
+        let state = State::new(name);
         let dir = state.dir();
         if owner.work.is_some() || !dir.is_dir() {
             continue;
@@ -100,7 +100,7 @@ pub(super) fn lowers(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Links in /run/subhost/.in-use: who writes to which layer or image.
-pub(super) fn claims(world: &World) -> Vec<Debris> {
+pub(super) fn claims(snapshot: &Snapshot) -> Vec<Debris> {
     let Ok(entries) = std::fs::read_dir(CLAIMS) else {
         return Vec::new();
     };
@@ -122,7 +122,7 @@ pub(super) fn claims(world: &World) -> Vec<Debris> {
             );
             continue;
         };
-        let owner = name.as_ref().map(|name| world.owner(name));
+        let owner = name.as_ref().map(|name| snapshot.owner(name));
         if owner.is_none_or(|owner| owner.is_known() && !owner.has(Part::Root)) {
             let why = format!("a claim of {}, whose root is not up", shown(&target));
             found.push(
@@ -132,7 +132,7 @@ pub(super) fn claims(world: &World) -> Vec<Debris> {
         }
     }
     // One that a command is just about to put a claim into goes and comes again: it tries anew.
-    if is_empty && world.owners.values().all(|owner| owner.work.is_none()) {
+    if is_empty && snapshot.owners.values().all(|owner| owner.work.is_none()) {
         let debris = Debris::new(Kind::Claim, None, CLAIMS.into(), "holds no claim");
         found.push(debris.fix(Fix::RemoveDir(CLAIMS.into()), "removes it"));
     }
@@ -140,23 +140,23 @@ pub(super) fn claims(world: &World) -> Vec<Debris> {
 }
 
 /// Files in $SUBHOST/NAME that were to take the place of others.
-pub(super) fn unfinished(world: &World) -> Vec<Debris> {
+pub(super) fn unfinished(snapshot: &Snapshot) -> Vec<Debris> {
     let of = |name: &Name| {
-        let file = world.tree.join(name.as_str()).join("assigned.new");
+        let file = snapshot.tree.join(name.as_str()).join("assigned.new");
         let is_file = file.symlink_metadata().is_ok_and(|meta| meta.is_file());
         let why = "unfinished: the command that wrote it was killed";
-        (is_file && world.owner(name).work.is_none()).then(|| {
+        (is_file && snapshot.owner(name).work.is_none()).then(|| {
             Debris::new(Kind::File, Some(name), shown(&file), why)
                 .fix(Fix::Remove(file), "removes it")
         })
     };
-    world.names.iter().filter_map(of).collect()
+    snapshot.names.iter().filter_map(of).collect()
 }
 
 /// Removes what holds nothing any more. A command that is about to put something there makes it
 /// again.
 pub(super) fn tidy_run() {
-    crate::kernel::kept::release();
+    crate::kernel::pinned::remove_unused();
     for dir in [CLAIMS, RUN] {
         // Not empty: it still serves somebody.
         let _ = std::fs::remove_dir(dir);

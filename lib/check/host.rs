@@ -244,7 +244,7 @@ fn processes() -> Vec<Ability> {
         // All of a process's at once is what entering does; of our own we take just one.
         setns(pidfd, CloneFlags::CLONE_NEWUTS)
     };
-    let has_inode = Identity::of(us).is_ok_and(|(identity, _)| identity.inode != 0);
+    let has_inode = Identity::open(us).is_ok_and(|(identity, _)| identity.inode != 0);
     vec![
         tried("pidfd", scratch(CloneFlags::CLONE_NEWUTS, join))
             .essential()

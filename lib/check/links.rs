@@ -1,8 +1,8 @@
 //! What bears a subhost's name in the kernel: host ends of cables, named network namespaces,
 //! cgroups.
 
-use super::world::World;
-use super::{Debris, Fix, Held, Kind, Told};
+use super::snapshot::Snapshot;
+use super::{Debris, Fix, Held, Kind, Reported};
 use crate::base::error::shown;
 use crate::base::name::Name;
 use crate::cgroup::{self, OURS};
@@ -21,16 +21,16 @@ fn alias_of(link: &Link) -> Option<Name> {
 }
 
 /// Host ends that bear our alias, and that no frozen plan of their subhost has.
-pub(super) fn links(world: &mut World, told: &Told) -> Vec<Debris> {
+pub(super) fn links(snapshot: &mut Snapshot, reported: &Reported) -> Vec<Debris> {
     let mut lost: Vec<(Link, Name)> = Vec::new();
-    for link in &world.links {
+    for link in &snapshot.links {
         let Some(name) = alias_of(link) else { continue };
-        let owner = world.owner(&name);
+        let owner = snapshot.owner(&name);
         let has = |step: &Step| match step {
             Step::Cable(step) => step.alias == link.alias && step.cable.host == link.name,
             _ => false,
         };
-        let is_told = told.links.contains(&link.name);
+        let is_told = reported.links.contains(&link.name);
         if owner.is_known() && !is_told && !owner.steps().any(has) {
             lost.push((link.clone(), name));
         }
@@ -42,7 +42,7 @@ pub(super) fn links(world: &mut World, told: &Told) -> Vec<Debris> {
         .iter()
         .filter_map(|(link, _)| link.peer_netns)
         .collect();
-    let peers = peers(world, &wanted);
+    let peers = peers(snapshot, &wanted);
     let found = lost.into_iter().filter_map(|(link, name)| {
         let peer = link.peer_netns.and_then(|id| peers.get(&id));
         if peer.is_some_and(|peer| !peer.is_ours) {
@@ -79,15 +79,15 @@ struct Peer {
 
 /// The namespaces that ours knows by the numbers `wanted`: looked for among those of all processes,
 /// and those that are mounted somewhere.
-fn peers(world: &mut World, wanted: &BTreeSet<i32>) -> BTreeMap<i32, Peer> {
+fn peers(snapshot: &mut Snapshot, wanted: &BTreeSet<i32>) -> BTreeMap<i32, Peer> {
     let mut found: BTreeMap<i32, Peer> = BTreeMap::new();
     let mut places: BTreeMap<u64, Vec<(PathBuf, Option<String>, bool)>> = BTreeMap::new();
     let mut sees: BTreeMap<u64, bool> = BTreeMap::new();
-    sees.insert(world.mnt, true);
-    for (mnt, (_, table)) in &world.others {
-        sees.insert(*mnt, world.is_ours(table).is_some());
+    sees.insert(snapshot.mnt, true);
+    for (mnt, (_, table)) in &snapshot.others {
+        sees.insert(*mnt, snapshot.is_ours(table).is_some());
     }
-    for process in &world.processes {
+    for process in &snapshot.processes {
         let file = PathBuf::from(format!("/proc/{}/ns/net", process.pid));
         let is_ours = sees.get(&process.mnt).copied().unwrap_or(false);
         places
@@ -95,17 +95,17 @@ fn peers(world: &mut World, wanted: &BTreeSet<i32>) -> BTreeMap<i32, Peer> {
             .or_default()
             .push((file, None, is_ours));
     }
-    let others = world
+    let others = snapshot
         .others
         .iter()
         .map(|(mnt, (pid, table))| (*mnt, *pid, table));
-    for (mnt, pid, table) in others.chain([(world.mnt, 0, &world.table)]) {
+    for (mnt, pid, table) in others.chain([(snapshot.mnt, 0, &snapshot.table)]) {
         for mount in table.all().iter().filter(|mount| mount.fstype == "nsfs") {
             let Some(inode) = inode(&mount.root) else {
                 continue;
             };
             let at = mount.at.strip_prefix("/").unwrap_or(&mount.at);
-            let (root, told) = match pid {
+            let (root, reported) = match pid {
                 0 => (PathBuf::from("/"), shown(&mount.at)),
                 _ => (
                     PathBuf::from(format!("/proc/{pid}/root")),
@@ -116,18 +116,21 @@ fn peers(world: &mut World, wanted: &BTreeSet<i32>) -> BTreeMap<i32, Peer> {
             places
                 .entry(inode)
                 .or_default()
-                .push((root.join(at), Some(told), is_ours));
+                .push((root.join(at), Some(reported), is_ours));
         }
     }
     for (inode, places) in places {
         let mut files = places.iter().filter_map(|(file, ..)| open(file));
-        let Some(id) = files.find_map(|file| world.network.namespace_id(&file)) else {
+        let Some(id) = files.find_map(|file| snapshot.network.namespace_id(&file)) else {
             continue;
         };
         if wanted.contains(&id) {
             let peer = found.entry(id).or_default();
-            peer.held = world.held_by(|process| process.net == inode);
-            peer.mount = places.iter().rev().find_map(|(_, told, _)| told.clone());
+            peer.held = snapshot.held_by(|process| process.net == inode);
+            peer.mount = places
+                .iter()
+                .rev()
+                .find_map(|(_, reported, _)| reported.clone());
             peer.is_ours = places.iter().any(|(.., is_ours)| *is_ours);
         }
     }
@@ -163,14 +166,17 @@ fn namespaces() -> Vec<String> {
 
 /// Files in /run/netns under names of subhosts that became no namespace, and namespaces there with
 /// our cables in them that no plan has.
-pub(super) fn netns_files(world: &World, told: &Told) -> Vec<Debris> {
+pub(super) fn netns_files(snapshot: &Snapshot, reported: &Reported) -> Vec<Debris> {
     let mut found = Vec::new();
-    let aliases: BTreeSet<Name> = world.links.iter().filter_map(alias_of).collect();
+    let aliases: BTreeSet<Name> = snapshot.links.iter().filter_map(alias_of).collect();
     for file in namespaces() {
         let Ok(name) = Name::new(&file) else { continue };
-        let owner = world.owner(&name);
-        let is_named = world.names.contains(&name) || aliases.contains(&name);
-        if !is_named || !owner.is_known() || owner.has(Part::Net) || told.namespaces.contains(&file)
+        let owner = snapshot.owner(&name);
+        let is_named = snapshot.names.contains(&name) || aliases.contains(&name);
+        if !is_named
+            || !owner.is_known()
+            || owner.has(Part::Net)
+            || reported.namespaces.contains(&file)
         {
             continue;
         }
@@ -187,7 +193,7 @@ pub(super) fn netns_files(world: &World, told: &Told) -> Vec<Debris> {
                 let inode = named::inode(&namespace);
                 found.push(
                     new("a namespace with cables of the subhost, and no plan of it")
-                        .held(world.held_by(|process| process.net == inode))
+                        .held(snapshot.held_by(|process| process.net == inode))
                         .by_hand(format!("ip netns delete {name}")),
                 );
             }
@@ -199,7 +205,7 @@ pub(super) fn netns_files(world: &World, told: &Told) -> Vec<Debris> {
 
 /// Cgroups `subhost/NAME` and `subhost.NAME`, in whatever hierarchy, of subhosts that do not run.
 /// `others` are the processes 1 that nobody knows: what lives in their mount namespaces ends with them.
-pub(super) fn cgroups(world: &World, others: &[Debris]) -> Vec<Debris> {
+pub(super) fn cgroups(snapshot: &Snapshot, others: &[Debris]) -> Vec<Debris> {
     let mut found = Vec::new();
     let unknown = others.iter().filter(|debris| debris.kind == Kind::Process);
     let ending: BTreeSet<u64> = unknown
@@ -207,20 +213,20 @@ pub(super) fn cgroups(world: &World, others: &[Debris]) -> Vec<Debris> {
         .filter_map(|held| held.mount_namespace)
         .collect();
     let mut seen: BTreeSet<(String, PathBuf)> = BTreeSet::new();
-    for mount in world.table.all() {
+    for mount in snapshot.table.all() {
         let is_cgroup = ["cgroup", "cgroup2"].contains(&mount.fstype.as_str());
-        let is_seen = world
+        let is_seen = snapshot
             .table
             .at(&mount.at)
             .is_some_and(|seen| seen.id == mount.id);
         if is_cgroup && is_seen && seen.insert((mount.device.clone(), mount.root.clone())) {
-            walk(world, &mount.at, &ending, &mut found);
+            walk(snapshot, &mount.at, &ending, &mut found);
         }
     }
     found
 }
 
-fn walk(world: &World, dir: &Path, ending: &BTreeSet<u64>, found: &mut Vec<Debris>) {
+fn walk(snapshot: &Snapshot, dir: &Path, ending: &BTreeSet<u64>, found: &mut Vec<Debris>) {
     let is_parent = dir.file_name() == Some(OURS.as_ref());
     for path in directories(dir) {
         let file = path.file_name().and_then(|file| file.to_str());
@@ -229,14 +235,14 @@ fn walk(world: &World, dir: &Path, ending: &BTreeSet<u64>, found: &mut Vec<Debri
             false => Name::new(file.strip_prefix(OURS)?.strip_prefix('.')?).ok(),
         });
         match name {
-            Some(name) => found.extend(cgroup(world, &name, &path, ending)),
-            None => walk(world, &path, ending, found),
+            Some(name) => found.extend(cgroup(snapshot, &name, &path, ending)),
+            None => walk(snapshot, &path, ending, found),
         }
     }
     if is_parent && directories(dir).is_empty() && cgroup::members(dir).is_empty() {
         let why = "what holds our cgroups, and holds none";
         let debris = Debris::new(Kind::Cgroup, None, shown(dir), why);
-        if world.owners.values().all(|owner| owner.work.is_none()) {
+        if snapshot.owners.values().all(|owner| owner.work.is_none()) {
             found.push(debris.fix(Fix::Cgroup(dir.to_owned()), "removes it"));
         }
     }
@@ -250,12 +256,12 @@ fn directories(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn cgroup(world: &World, name: &Name, dir: &Path, ending: &BTreeSet<u64>) -> Option<Debris> {
+fn cgroup(snapshot: &Snapshot, name: &Name, dir: &Path, ending: &BTreeSet<u64>) -> Option<Debris> {
     let access = rustix::fs::access(dir, rustix::fs::Access::WRITE_OK);
     if access == Err(rustix::io::Errno::ACCESS) {
         return None; // Root's, and not a user's to judge.
     }
-    let owner = world.owner(name);
+    let owner = snapshot.owner(name);
     let members: BTreeSet<i32> = cgroup::members(dir).into_iter().collect();
     let is_recorded = owner.cgroups.dirs.iter().any(|own| own.path == dir);
     // The next start or the stop of a hibernating one removes what its record names.
@@ -263,11 +269,11 @@ fn cgroup(world: &World, name: &Name, dir: &Path, ending: &BTreeSet<u64>) -> Opt
     if !owner.is_known() || is_owned {
         return None;
     }
-    let held = world.held_by(|process| members.contains(&process.pid));
+    let held = snapshot.held_by(|process| members.contains(&process.pid));
     // Of a container with subhosts of its own.
     let is_ours = |held: &Held| {
-        let table = world.table_of(held.mount_namespace.unwrap_or(world.mnt));
-        table.is_some_and(|table| world.is_ours(table).is_some())
+        let table = snapshot.table_of(held.mount_namespace.unwrap_or(snapshot.mnt));
+        table.is_some_and(|table| snapshot.is_ours(table).is_some())
     };
     if !held.is_empty() && !held.iter().any(is_ours) {
         return None;

@@ -12,9 +12,9 @@ mod links;
 mod mounts;
 mod repair;
 mod roots;
+mod snapshot;
 mod systems;
 mod tried;
-mod world;
 
 pub use host::host;
 pub use repair::{left, repair};
@@ -270,7 +270,7 @@ impl Debris {
 
 /// What belongs to a set that is told of as one: not told again piece by piece.
 #[derive(Default)]
-struct Told {
+struct Reported {
     places: BTreeSet<PathBuf>,
     links: BTreeSet<String>,
     namespaces: BTreeSet<String>,

@@ -1,8 +1,8 @@
 //! Mounts that no frozen plan accounts for, in our mount namespace and in others, and loop devices
 //! that serve no mount.
 
-use super::world::{Place, World};
-use super::{Debris, Fix, Held, Kind, Told};
+use super::snapshot::{Place, Snapshot};
+use super::{Debris, Fix, Held, Kind, Reported};
 use crate::base::envfile::quote;
 use crate::base::error::shown;
 use crate::base::name::Name;
@@ -23,23 +23,23 @@ pub(super) struct Loop {
     /// `7:N`, as the mount table has it.
     number: String,
     file: PathBuf,
-    /// The subhost whose image it is; none for a layer's, or where it cannot be told.
+    /// The subhost whose image it is; none for a layer's, or where it cannot be reported.
     name: Option<Name>,
     autoclear: bool,
 }
 
 /// Those of `/sys/block` that belong to this $SUBHOST, known by the file itself: the path there is
 /// one of whoever attached it, and another container may have a file of the same path.
-pub(super) fn loops(world: &World) -> Vec<Loop> {
+pub(super) fn loops(snapshot: &Snapshot) -> Vec<Loop> {
     let mut files: BTreeMap<&Path, Option<&Name>> = BTreeMap::new();
-    for config in world.configs.values() {
+    for config in snapshot.configs.values() {
         files.extend(layers(config).map(|file| (file, None)));
         let image = config.root.image.iter();
         files.extend(image.map(|image| (image.file.as_path(), Some(&config.name))));
     }
     let of = |(device, file): (PathBuf, PathBuf)| {
         let known = files.get(file.as_path());
-        if known.is_none() && !file.starts_with(&world.tree) {
+        if known.is_none() && !file.starts_with(&snapshot.tree) {
             return None;
         }
         let meta = std::fs::metadata(&file).ok()?;
@@ -49,8 +49,8 @@ pub(super) fn loops(world: &World) -> Vec<Loop> {
         }
         let name = match known {
             Some(name) => name.cloned(),
-            None => world.name_of(&file).filter(|name| {
-                world.names.contains(name)
+            None => snapshot.name_of(&file).filter(|name| {
+                snapshot.names.contains(name)
                     || file.file_name() == Some(format!("{name}.img").as_ref())
             }),
         };
@@ -82,16 +82,21 @@ impl Loop {
 }
 
 /// Whose mount it is by sight, and whether it is one that only our tools or their plans would make.
-fn by_sight(world: &World, loops: &[Loop], table: &Table, mount: &Mount) -> Option<(Name, bool)> {
+fn by_sight(
+    snapshot: &Snapshot,
+    loops: &[Loop],
+    table: &Table,
+    mount: &Mount,
+) -> Option<(Name, bool)> {
     let at = mount.at.as_path();
-    if let Some(name) = world.name_of(at)
-        && let own = world.tree.join(name.as_str())
+    if let Some(name) = snapshot.name_of(at)
+        && let own = snapshot.tree.join(name.as_str())
         && ["live", "mnt", "work"]
             .iter()
             .any(|dir| own.join(dir) == at)
     {
-        let is_ours = is_made_like_ours(world, loops, table, mount, &name);
-        return (is_ours || world.names.contains(&name)).then_some((name, is_ours));
+        let is_ours = is_made_like_ours(snapshot, loops, table, mount, &name);
+        return (is_ours || snapshot.names.contains(&name)).then_some((name, is_ours));
     }
     if let Ok(below) = at.strip_prefix(RUN)
         && let Some(name) = below
@@ -101,37 +106,37 @@ fn by_sight(world: &World, loops: &[Loop], table: &Table, mount: &Mount) -> Opti
     {
         return Some((name, true));
     }
-    serves(world, loops, mount).map(|name| (name, true))
+    serves(snapshot, loops, mount).map(|name| (name, true))
 }
 
 /// The subhost whose writable layer or image is mounted.
-fn serves(world: &World, loops: &[Loop], mount: &Mount) -> Option<Name> {
+fn serves(snapshot: &Snapshot, loops: &[Loop], mount: &Mount) -> Option<Name> {
     if mount.fstype == "overlay" {
         let (_, upper, _) = mount.overlay_layers();
         let upper = upper?;
-        if let Some(name) = world.uppers.get(&upper) {
+        if let Some(name) = snapshot.uppers.get(&upper) {
             return Some(name.clone());
         }
-        // Of one that has no valid settings any more: where it would have been. Beside subhosts lie
+        // Of one that has no valid settings any more: where it would have been. ParallelSetup subhosts lie
         // layers, which somebody may be building.
-        let name = world.name_of(&upper)?;
-        let own = world.tree.join(name.as_str());
+        let name = snapshot.name_of(&upper)?;
+        let own = snapshot.tree.join(name.as_str());
         let usual = ["root", "mnt/root", "work/upper"];
         let is_usual = usual.iter().any(|dir| own.join(dir) == upper);
-        return (is_usual || world.names.contains(&name)).then_some(name);
+        return (is_usual || snapshot.names.contains(&name)).then_some(name);
     }
     let device = loops.iter().find(|device| device.serves(mount))?;
     device.name.clone()
 }
 
 fn is_made_like_ours(
-    world: &World,
+    snapshot: &Snapshot,
     loops: &[Loop],
     table: &Table,
     mount: &Mount,
     name: &Name,
 ) -> bool {
-    let own = world.tree.join(name.as_str());
+    let own = snapshot.tree.join(name.as_str());
     match mount.fstype.as_str() {
         "overlay" => {
             let (lowers, upper, _) = mount.overlay_layers();
@@ -139,26 +144,26 @@ fn is_made_like_ours(
                 .iter()
                 .chain(&upper)
                 .any(|layer| layer.starts_with(&own))
-                || serves(world, loops, mount).is_some()
+                || serves(snapshot, loops, mount).is_some()
         }
         "tmpfs" if mount.source == SOURCE => true,
-        _ => serves(world, loops, mount).is_some() || is_root_of(world, table, mount, name),
+        _ => serves(snapshot, loops, mount).is_some() || is_root_of(snapshot, table, mount, name),
     }
 }
 
 /// Does the mount show the tree `root` of a subhost, as an rbind does?
-fn is_root_of(world: &World, table: &Table, mount: &Mount, name: &Name) -> bool {
-    let root = match world.configs.get(name) {
+fn is_root_of(snapshot: &Snapshot, table: &Table, mount: &Mount, name: &Name) -> bool {
+    let root = match snapshot.configs.get(name) {
         Some(config) => config.root.upper.clone(),
-        None => world.tree.join(name.as_str()).join("root"),
+        None => snapshot.tree.join(name.as_str()).join("root"),
     };
-    let place = Place::of(table, &root);
+    let place = Place::find(table, &root);
     place.is_some_and(|place| place.device == mount.device && place.path == mount.root)
 }
 
 /// Mounts of our mount namespace.
-pub(super) fn mounts(world: &World, loops: &[Loop], told: &Told) -> Vec<Debris> {
-    let planned: BTreeSet<&Path> = world
+pub(super) fn mounts(snapshot: &Snapshot, loops: &[Loop], reported: &Reported) -> Vec<Debris> {
+    let planned: BTreeSet<&Path> = snapshot
         .owners
         .values()
         .flat_map(|owner| owner.steps())
@@ -167,14 +172,14 @@ pub(super) fn mounts(world: &World, loops: &[Loop], told: &Told) -> Vec<Debris> 
     // What lies below a root came with it.
     let is_told = |mount: &Mount| {
         let mut dirs = mount.at.ancestors();
-        dirs.any(|dir| planned.contains(dir) || told.places.contains(dir))
+        dirs.any(|dir| planned.contains(dir) || reported.places.contains(dir))
     };
     let mut found = Vec::new();
-    for mount in world.table.all().iter().filter(|mount| !is_told(mount)) {
-        let Some((name, is_ours)) = by_sight(world, loops, &world.table, mount) else {
+    for mount in snapshot.table.all().iter().filter(|mount| !is_told(mount)) {
+        let Some((name, is_ours)) = by_sight(snapshot, loops, &snapshot.table, mount) else {
             continue;
         };
-        if !world.owner(&name).is_known() {
+        if !snapshot.owner(&name).is_known() {
             continue;
         }
         let at = shown(&mount.at);
@@ -212,18 +217,18 @@ pub(super) fn mounts(world: &World, loops: &[Loop], told: &Told) -> Vec<Debris> 
 /// Mounts of subhosts' roots in other mount namespaces that outlived the subhost: its layer or its
 /// image stays in use. What our own namespace has as well has not outlived it: namespaces that
 /// follow ours, as those of services do, have all of our mounts.
-pub(super) fn copies(world: &World, loops: &[Loop]) -> Vec<Debris> {
-    let here: BTreeSet<(&str, &Path)> = world
+pub(super) fn copies(snapshot: &Snapshot, loops: &[Loop]) -> Vec<Debris> {
+    let here: BTreeSet<(&str, &Path)> = snapshot
         .table
         .all()
         .iter()
         .map(|mount| (mount.device.as_str(), mount.root.as_path()))
         .collect();
     let mut found = Vec::new();
-    for (namespace, (pid, table)) in &world.others {
-        for (mount, name) in copied(world, loops, table) {
+    for (namespace, (pid, table)) in &snapshot.others {
+        for (mount, name) in copied(snapshot, loops, table) {
             let is_here = here.contains(&(mount.device.as_str(), mount.root.as_path()));
-            if !world.owner(&name).is_down() || is_here {
+            if !snapshot.owner(&name).is_down() || is_here {
                 continue;
             }
             let at = shown(&mount.at);
@@ -238,7 +243,7 @@ pub(super) fn copies(world: &World, loops: &[Loop]) -> Vec<Debris> {
                     format!("{at} in mount namespace {namespace}"),
                     format!("{why} of its root outlived it there and keeps it in use"),
                 )
-                .held(world.held_by(|process| process.mnt == *namespace))
+                .held(snapshot.held_by(|process| process.mnt == *namespace))
                 .by_hand(format!(
                     "end the processes, or nsenter -t {pid} -m umount {}",
                     quote(&at)
@@ -251,7 +256,7 @@ pub(super) fn copies(world: &World, loops: &[Loop]) -> Vec<Debris> {
 
 /// The processes that have a subhost's root as theirs, by subhost, but for those in `doomed`.
 pub(super) fn residents(
-    world: &World,
+    snapshot: &Snapshot,
     loops: &[Loop],
     doomed: &[Debris],
 ) -> BTreeMap<Name, Vec<Held>> {
@@ -261,13 +266,13 @@ pub(super) fn residents(
         .flat_map(|debris| &debris.holders)
         .filter_map(|held| held.mount_namespace)
         .collect();
-    let lives: BTreeMap<&Path, &Name> = world
+    let lives: BTreeMap<&Path, &Name> = snapshot
         .configs
         .values()
         .map(|config| (config.root.live.as_path(), &config.name))
         .collect();
     let key = |mount: &Mount| (mount.device.clone(), mount.root.clone());
-    let here: BTreeMap<_, &Name> = world
+    let here: BTreeMap<_, &Name> = snapshot
         .table
         .all()
         .iter()
@@ -275,7 +280,7 @@ pub(super) fn residents(
         .collect();
     let is_root = |mount: &&Mount| mount.at == Path::new("/");
     let mut found: BTreeMap<Name, Vec<Held>> = BTreeMap::new();
-    for (namespace, (_, table)) in &world.others {
+    for (namespace, (_, table)) in &snapshot.others {
         if doomed.contains(namespace) {
             continue;
         }
@@ -284,14 +289,14 @@ pub(super) fn residents(
         let mut names: BTreeSet<Name> = roots
             .filter_map(|mount| Some((*here.get(&key(mount))?).clone()))
             .collect();
-        let copies = copied(world, loops, table).into_iter();
+        let copies = copied(snapshot, loops, table).into_iter();
         names.extend(
             copies
                 .filter(|(mount, _)| is_root(mount))
                 .map(|(_, name)| name),
         );
         for name in names {
-            let held = world.held_by(|process| process.mnt == *namespace);
+            let held = snapshot.held_by(|process| process.mnt == *namespace);
             found.entry(name).or_default().extend(held);
         }
     }
@@ -300,10 +305,10 @@ pub(super) fn residents(
 
 /// The mounts of another mount namespace that show a subhost's root. A path says something only in
 /// a namespace that sees this $SUBHOST, or has files from our /run/subhost, as a subhost's has.
-fn copied<'a>(world: &World, loops: &[Loop], table: &'a Table) -> Vec<(&'a Mount, Name)> {
-    let ours = world.is_ours(table);
+fn copied<'a>(snapshot: &Snapshot, loops: &[Loop], table: &'a Table) -> Vec<(&'a Mount, Name)> {
+    let ours = snapshot.is_ours(table);
     let sees_tree =
-        || Place::of(table, &world.tree).is_some_and(|place| world.place == Some(place));
+        || Place::find(table, &snapshot.tree).is_some_and(|place| snapshot.place == Some(place));
     let is_seen = ours.is_some() || sees_tree();
     let of = |mount: &'a Mount| {
         let device = loops.iter().find(|device| device.serves(mount));
@@ -313,43 +318,43 @@ fn copied<'a>(world: &World, loops: &[Loop], table: &'a Table) -> Vec<(&'a Mount
         if !is_seen {
             return None;
         }
-        if let Some(name) = serves(world, loops, mount) {
+        if let Some(name) = serves(snapshot, loops, mount) {
             return Some((mount, name));
         }
         // An rbind, on live or as the root of a subhost.
         let name = match mount.at == Path::new("/") {
             true => ours.clone().flatten()?,
             false => {
-                let name = world.name_of(&mount.at)?;
-                let live = world.tree.join(name.as_str()).join("live");
+                let name = snapshot.name_of(&mount.at)?;
+                let live = snapshot.tree.join(name.as_str()).join("live");
                 (live == mount.at).then_some(name)?
             }
         };
-        is_root_of(world, &world.table, mount, &name).then_some((mount, name))
+        is_root_of(snapshot, &snapshot.table, mount, &name).then_some((mount, name))
     };
     table.all().iter().filter_map(of).collect()
 }
 
 /// Loop devices that serve no mount in any mount namespace.
-pub(super) fn idle_loops(world: &World, loops: &[Loop]) -> Vec<Debris> {
+pub(super) fn idle_loops(snapshot: &Snapshot, loops: &[Loop]) -> Vec<Debris> {
     let tables = || {
-        let others = world.others.values().map(|(_, table)| table);
-        others.chain([&world.table])
+        let others = snapshot.others.values().map(|(_, table)| table);
+        others.chain([&snapshot.table])
     };
     let mut found = Vec::new();
     for device in loops {
         let is_mounted = tables().any(|table| table.all().iter().any(|m| device.serves(m)));
-        let owner = device.name.as_ref().map(|name| world.owner(name));
+        let owner = device.name.as_ref().map(|name| snapshot.owner(name));
         if is_mounted || owner.is_some_and(|owner| !owner.is_known()) {
             continue;
         }
         // A layer's: whoever has it in a plan may be about to mount it.
         let uses = |step: &Step| matches!(step, Step::Image(image) if image.file == device.file);
-        let is_used = world
+        let is_used = snapshot
             .owners
             .values()
             .any(|owner| owner.work.is_some() && device.name.is_none() || owner.steps().any(uses));
-        let holders = openers(world, &device.device);
+        let holders = openers(snapshot, &device.device);
         let path = shown(&device.device);
         let debris = Debris::new(
             Kind::Loop,
@@ -372,8 +377,8 @@ pub(super) fn idle_loops(world: &World, loops: &[Loop]) -> Vec<Debris> {
 }
 
 /// Who has a device open.
-fn openers(world: &World, device: &Path) -> Vec<Held> {
-    world.held_by(|process| {
+fn openers(snapshot: &Snapshot, device: &Path) -> Vec<Held> {
+    snapshot.held_by(|process| {
         let fds = std::fs::read_dir(format!("/proc/{}/fd", process.pid));
         fds.into_iter()
             .flatten()

@@ -1,7 +1,7 @@
 //! Judging twice, and taking away what the second judgement, made under the lock, still finds.
 
-use super::world::{Owner, World};
-use super::{Debris, Fix, Kind, Outcome, Told, files, links, mounts, roots};
+use super::snapshot::{Owner, Snapshot};
+use super::{Debris, Fix, Kind, Outcome, Reported, files, links, mounts, roots};
 use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::base::name::Name;
 use crate::cgroup;
@@ -39,34 +39,34 @@ pub fn left(tree: &Path) -> Result<Vec<Debris>> {
 }
 
 fn look(tree: &Path) -> Result<Vec<Debris>> {
-    let mut world = World::look(tree)?;
-    let mut told = Told::default();
-    let mut found = roots::processes(&world);
-    found.extend(roots::half_built(&mut world));
-    let loops = mounts::loops(&world);
-    let residents = mounts::residents(&world, &loops, &found);
-    found.extend(roots::unrecorded(&mut world, &residents, &mut told));
-    found.extend(mounts::mounts(&world, &loops, &told));
-    found.extend(mounts::copies(&world, &loops));
-    found.extend(links::links(&mut world, &told));
-    found.extend(links::netns_files(&world, &told));
-    found.extend(mounts::idle_loops(&world, &loops));
-    let cgroups = links::cgroups(&world, &found);
+    let mut snapshot = Snapshot::look(tree)?;
+    let mut reported = Reported::default();
+    let mut found = roots::processes(&snapshot);
+    found.extend(roots::half_built(&mut snapshot));
+    let loops = mounts::loops(&snapshot);
+    let residents = mounts::residents(&snapshot, &loops, &found);
+    found.extend(roots::unrecorded(&mut snapshot, &residents, &mut reported));
+    found.extend(mounts::mounts(&snapshot, &loops, &reported));
+    found.extend(mounts::copies(&snapshot, &loops));
+    found.extend(links::links(&mut snapshot, &reported));
+    found.extend(links::netns_files(&snapshot, &reported));
+    found.extend(mounts::idle_loops(&snapshot, &loops));
+    let cgroups = links::cgroups(&snapshot, &found);
     found.extend(cgroups);
-    found.extend(files::claims(&world));
-    found.extend(files::unfinished(&world));
-    found.extend(files::states(&world));
-    world.see_work_again();
-    for (name, owner) in &world.owners {
+    found.extend(files::claims(&snapshot));
+    found.extend(files::unfinished(&snapshot));
+    found.extend(files::states(&snapshot));
+    snapshot.see_work_again();
+    for (name, owner) in &snapshot.owners {
         if let Some(work) = &owner.work {
             crate::base::message::tell(Some(name), || format!("at work, so not judged: {work}"));
         }
     }
     let is_at_work = |owner: &Owner| owner.work.is_some();
     found.retain(|debris| match (&debris.subhost, debris.kind) {
-        (Some(name), _) => !is_at_work(world.owner(name)),
+        (Some(name), _) => !is_at_work(snapshot.owner(name)),
         // Of whichever is at work, for all that is known.
-        (None, Kind::Process) => !world.owners.values().any(is_at_work),
+        (None, Kind::Process) => !snapshot.owners.values().any(is_at_work),
         (None, _) => true,
     });
     found.sort_by_key(|debris| debris.kind);
@@ -95,7 +95,7 @@ pub fn repair(tree: &Path, mut left: Vec<Debris>, wait: Duration) -> Result<Vec<
             repair_all(tree, wanted)?;
             continue;
         };
-        let state = State::of(&name);
+        let state = State::new(&name);
         match state.lock(|| wait) {
             Ok(lock) => {
                 let done = repair_all(tree, wanted);
@@ -226,7 +226,7 @@ fn kill(identity: &proc::Identity) -> Result<()> {
 
 /// Forgets what nobody needs of a state; the rest goes when the lock does.
 fn tidy(name: &Name) -> Result<()> {
-    let state = State::of(name);
+    let state = State::new(name);
     for part in Part::SETTLED {
         if state.plan(part)?.is_none() {
             state.thaw(part)?;

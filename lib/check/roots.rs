@@ -1,8 +1,8 @@
 //! Whole subhosts: part built ones, those that are up without a record, and processes 1 that
 //! nobody knows.
 
-use super::world::{Owner, Process, World};
-use super::{Debris, Fix, Held, Kind, Told};
+use super::snapshot::{Owner, Process, Snapshot};
+use super::{Debris, Fix, Held, Kind, Reported};
 use crate::base::error::shown;
 use crate::base::name::Name;
 use crate::kernel::mountinfo::Mounts;
@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Frozen plans whose steps are not all there, though nothing runs and nobody is at work.
-pub(super) fn half_built(world: &mut World) -> Vec<Debris> {
+pub(super) fn half_built(snapshot: &mut Snapshot) -> Vec<Debris> {
     let mut found = Vec::new();
     let is_idle = |owner: &Owner| owner.is_known() && owner.is_up() && !owner.running;
-    let idle: Vec<(Name, PathBuf)> = world
+    let idle: Vec<(Name, PathBuf)> = snapshot
         .owners
         .iter()
         .filter(|(_, owner)| is_idle(owner))
@@ -29,7 +29,7 @@ pub(super) fn half_built(world: &mut World) -> Vec<Debris> {
             let object = shown(tree.join(name.as_str()));
             Debris::new(Kind::HalfBuilt, Some(&name), object, why)
         };
-        match subhost.status_with(&Mounts::Read(&world.table), &mut world.network) {
+        match subhost.status_with(&Mounts::Read(&snapshot.table), &mut snapshot.network) {
             Ok(Status::Broken(what)) => found.push(
                 new(format!("part built, and no command is at work: {what}")).fix(
                     Fix::Stop(tree.clone()),
@@ -51,24 +51,28 @@ pub(super) fn half_built(world: &mut World) -> Vec<Debris> {
 /// `residents` are the processes that live in a root, by subhost: what they live in is not taken
 /// down.
 pub(super) fn unrecorded(
-    world: &mut World,
+    snapshot: &mut Snapshot,
     residents: &BTreeMap<Name, Vec<Held>>,
-    told: &mut Told,
+    reported: &mut Reported,
 ) -> Vec<Debris> {
-    let points: BTreeSet<PathBuf> = world.table.all().iter().map(|m| m.at.clone()).collect();
+    let points: BTreeSet<PathBuf> = snapshot.table.all().iter().map(|m| m.at.clone()).collect();
     let mut found = Vec::new();
-    let names: Vec<Name> = world.configs.keys().cloned().collect();
+    let names: Vec<Name> = snapshot.configs.keys().cloned().collect();
     for name in names {
         for part in Part::SETTLED {
-            let Some((ours, whole)) = there(world, &points, &name, part) else {
+            let Some((ours, whole)) = there(snapshot, &points, &name, part) else {
                 continue;
             };
             for step in &ours {
-                told.places.extend(step.mount_point().map(Path::to_owned));
-                told.namespaces.extend(step.namespace().map(str::to_owned));
-                told.links.extend(step.link().map(str::to_owned));
+                reported
+                    .places
+                    .extend(step.mount_point().map(Path::to_owned));
+                reported
+                    .namespaces
+                    .extend(step.namespace().map(str::to_owned));
+                reported.links.extend(step.link().map(str::to_owned));
             }
-            if world.owner(&name).is_up() {
+            if snapshot.owner(&name).is_up() {
                 continue; // The other part is recorded: stop takes down both.
             }
             let titles: Vec<String> = ours.iter().map(Step::title).collect();
@@ -83,7 +87,7 @@ pub(super) fn unrecorded(
             let debris = Debris::new(Kind::Unrecorded, Some(&name), titles.join(", "), why);
             let debris = match is_free {
                 true => debris.fix(
-                    Fix::Stop(world.tree.clone()),
+                    Fix::Stop(snapshot.tree.clone()),
                     format!("stops it, as subhost-stop {name} does"),
                 ),
                 false => debris
@@ -103,16 +107,19 @@ pub(super) fn unrecorded(
 /// The mounts, namespace and links of one part that are there just as the settings want them,
 /// though no frozen plan says so, and whether that is all.
 fn there(
-    world: &mut World,
+    snapshot: &mut Snapshot,
     points: &BTreeSet<PathBuf>,
     name: &Name,
     part: Part,
 ) -> Option<(Vec<Step>, bool)> {
-    let owner = world.owner(name);
-    if !owner.is_known() || owner.has(part) || owner.tree().is_some_and(|tree| tree != world.tree) {
+    let owner = snapshot.owner(name);
+    if !owner.is_known()
+        || owner.has(part)
+        || owner.tree().is_some_and(|tree| tree != snapshot.tree)
+    {
         return None;
     }
-    let subhost = Subhost::new(&world.tree, name, &[]);
+    let subhost = Subhost::new(&snapshot.tree, name, &[]);
     let plan = subhost.plan(part).ok()?;
     // Most are just stopped: the kernel need not be asked for each of their steps.
     let hint = |step: &Step| match step.namespace() {
@@ -125,8 +132,8 @@ fn there(
     let steps = subhost.presences(
         &plan,
         false,
-        &Mounts::Read(&world.table),
-        &mut world.network,
+        &Mounts::Read(&snapshot.table),
+        &mut snapshot.network,
     );
     let counts = |step: &Step| {
         let is_named = step.namespace().is_some() || step.link().is_some();
@@ -144,8 +151,8 @@ fn there(
 }
 
 /// Processes 1 of ours that no state records: their subhost cannot be stopped by name.
-pub(super) fn processes(world: &World) -> Vec<Debris> {
-    let recorded: Vec<i32> = world
+pub(super) fn processes(snapshot: &Snapshot) -> Vec<Debris> {
+    let recorded: Vec<i32> = snapshot
         .owners
         .values()
         .filter_map(|owner| Some(owner.init.as_ref()?.identity.pid))
@@ -154,26 +161,28 @@ pub(super) fn processes(world: &World) -> Vec<Debris> {
         if recorded.contains(&process.pid) || !is_init(process) {
             return None;
         }
-        let name = world.is_ours(world.table_of(process.mnt)?)?;
+        let name = snapshot.is_ours(snapshot.table_of(process.mnt)?)?;
         // It may be one that a command is just making, or that a damaged record tells of.
         let may_be_of = |owner: &Owner| !owner.is_known();
         let is_free = match &name {
-            Some(name) => !may_be_of(world.owner(name)),
-            None => !world.owners.values().any(may_be_of),
+            Some(name) => !may_be_of(snapshot.owner(name)),
+            None => !snapshot.owners.values().any(may_be_of),
         };
-        let (identity, _) = is_free.then(|| Identity::of(process.pid).ok()).flatten()?;
+        let (identity, _) = is_free
+            .then(|| Identity::open(process.pid).ok())
+            .flatten()?;
         let why = "PID 1 of a subhost, and no state records it: nobody can join or stop it";
         let object = format!("pid {} ({})", process.pid, process.command);
         Some(
             Debris::new(Kind::Process, name.as_ref(), object, why)
-                .held(world.held_by(|other| other.pid == process.pid))
+                .held(snapshot.held_by(|other| other.pid == process.pid))
                 .fix(
                     Fix::Kill(identity),
                     "kills it, and with it all that runs inside",
                 ),
         )
     };
-    world.processes.iter().filter_map(of).collect()
+    snapshot.processes.iter().filter_map(of).collect()
 }
 
 /// Is it our PID 1, in a pid namespace of its own?

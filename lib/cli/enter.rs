@@ -3,7 +3,7 @@
 use super::{Common, Tool};
 use crate::base::error::{Error, Exit, Result, shown};
 use crate::enter::Join;
-use crate::kernel::terminal::{Wiring, Wish};
+use crate::kernel::terminal::{StdioMode, TtyMode};
 use clap::Parser;
 use std::collections::BTreeMap;
 
@@ -80,9 +80,9 @@ impl Tool for EnterTool {
     fn run(self) -> Result<u8> {
         self.common.be_root()?;
         let wish = match (self.tty, self.no_tty) {
-            (true, _) => Wish::Always,
-            (_, true) => Wish::Never,
-            _ => Wish::AsFound,
+            (true, _) => TtyMode::Always,
+            (_, true) => TtyMode::Never,
+            _ => TtyMode::Auto,
         };
         let mut env = BTreeMap::new();
         for word in &self.env {
@@ -99,7 +99,7 @@ impl Tool for EnterTool {
             user: self.user,
             dir: self.workdir.unwrap_or_default(),
             env,
-            wiring: Wiring::new(wish),
+            wiring: StdioMode::new(wish),
             tool: true,
         };
         let subhost = self.common.subhost(&self.name)?;

@@ -3,7 +3,7 @@
 use super::{Common, Tool};
 use crate::base::error::{Error, Exit, Result};
 use crate::config::{self, Config};
-use crate::kernel::terminal::{Wiring, Wish};
+use crate::kernel::terminal::{StdioMode, TtyMode};
 use crate::subhost::{StartHow, Subhost};
 use clap::Parser;
 
@@ -64,7 +64,7 @@ impl Tool for StartTool {
                 return Err(Error::new(Exit::Usage, "only one can be in the foreground"));
             };
             let subhost = self.common.subhost(name)?;
-            let started = subhost.start(how, Some(Wiring::new(Wish::AsFound)));
+            let started = subhost.start(how, Some(StdioMode::new(TtyMode::Auto)));
             return started.or_else(|error| {
                 super::report(Some(subhost.name()), &error);
                 Ok(super::enter::foreground(error.exit))

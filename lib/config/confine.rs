@@ -39,9 +39,9 @@ impl Checker<'_> {
             );
             return Err(self.bad("DEVICES", what));
         }
-        let devices = devices.iter().map(|word| Device::of(word));
+        let devices = devices.iter().map(|word| Device::parse(word));
         Ok(Confine {
-            caps: self.value("CAPS", caps::Change::of(&caps))?,
+            caps: self.value("CAPS", caps::Change::parse(&caps))?,
             no_new_privs: self.value("NO_NEW_PRIVS", yes_no(&raw.no_new_privs))?,
             seccomp: self.filter(&raw.seccomp)?,
             hidden: self.hidden(&raw.mask)?,
@@ -64,7 +64,7 @@ impl Checker<'_> {
         // Who can write it decides what those inside can do.
         let read = trust::read(&file, self.tree)?;
         let kernel = nix::sys::utsname::uname().doing(|| "ask for the kernel's release")?;
-        let rules = Rules::of(&read, &kernel.release().to_string_lossy());
+        let rules = Rules::parse(&read, &kernel.release().to_string_lossy());
         let wrong = |why| self.bad("SECCOMP", format!("{}: {why}", file.display()));
         let rules = rules.map_err(wrong)?;
         let program = rules.profile(CapabilitySet::all()).compile();
@@ -88,6 +88,6 @@ impl Checker<'_> {
                 return Err(self.bad("MASK", format!("{word} cannot be covered as a whole")));
             }
         }
-        self.value("MASK", Hidden::of(&words))
+        self.value("MASK", Hidden::parse(&words))
     }
 }

@@ -252,13 +252,13 @@ fn read_pairs(
     file: &Path,
     tree: &Path,
     name: &Name,
-    told: impl FnOnce(&envfile::SyntaxError) -> String,
+    describe: impl FnOnce(&envfile::SyntaxError) -> String,
 ) -> Result<Vec<envfile::Pair>> {
     let text = trust::read(file, tree)?;
     let tree = tree.to_string_lossy();
     let scope = [("SUBHOST", tree.as_ref()), ("NAME", name.as_str())];
     envfile::parse(&text, &scope)
-        .map_err(|e| Error::new(Exit::Invalid, format!("{}:{}", shown(file), told(&e))))
+        .map_err(|e| Error::new(Exit::Invalid, format!("{}:{}", shown(file), describe(&e))))
 }
 
 fn merge(settings: &mut Settings, file: &Path, tree: &Path, name: &Name) -> Result<()> {
@@ -306,7 +306,7 @@ pub fn names_and(tree: &Path, mut known: Vec<Name>) -> Result<Vec<Name>> {
 /// Kept by default where the network is the subhost's own, or not the host's: raw sockets on the
 /// host's links read and forge what others send.
 pub fn usual(net: &Net, has_init: bool) -> Cap {
-    let mut kept = caps::KEPT;
+    let mut kept = caps::PINNED;
     match net {
         Net::Host => {}
         Net::Named(_) => kept |= Cap::NET_RAW,

@@ -38,7 +38,7 @@ impl Profile {
                 from(next, Leaf::always(self.default));
             }
             next = number + 1;
-            from(number, Leaf::of(rules, self.default));
+            from(number, Leaf::combine(rules, self.default));
         }
         if next <= known {
             from(next, Leaf::always(self.default));
@@ -82,7 +82,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// What the rules of one call make of it.
-    fn of(all: &[&'a Rule], default: Action) -> Self {
+    fn combine(all: &[&'a Rule], default: Action) -> Self {
         let always = all.iter().filter(|rule| rule.conditions.is_empty());
         let always = always.map(|rule| rule.action).max();
         let some = all.iter().filter(|rule| !rule.conditions.is_empty());

@@ -52,7 +52,7 @@ const NAMES: [&str; 41] = [
 /// DAC_READ_SEARCH (open_by_handle_at reaches any file of a file system), MAC_ADMIN, and SYS_PTRACE:
 /// with it, whoever is root inside catches a process that comes in before it has given up its own
 /// (processes of equal rights can still be traced).
-pub const KEPT: Cap = Cap::AUDIT_WRITE
+pub const PINNED: Cap = Cap::AUDIT_WRITE
     .union(Cap::CHOWN)
     .union(Cap::DAC_OVERRIDE)
     .union(Cap::FOWNER)
@@ -80,7 +80,7 @@ impl Change {
     ///
     /// # Errors
     /// Which word is none, and what is near it.
-    pub fn of(words: &[String]) -> std::result::Result<Self, String> {
+    pub fn parse(words: &[String]) -> std::result::Result<Self, String> {
         let all = (1 << NAMES.len()) - 1;
         let mut change = Self::default();
         for word in words {
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn change(text: &str) -> std::result::Result<Change, String> {
-        Change::of(
+        Change::parse(
             &text
                 .split_whitespace()
                 .map(str::to_owned)

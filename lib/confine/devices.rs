@@ -43,7 +43,7 @@ impl Device {
     ///
     /// # Errors
     /// Why it is none.
-    pub fn of(word: &str) -> std::result::Result<Self, String> {
+    pub fn parse(word: &str) -> std::result::Result<Self, String> {
         let (path, access) = match word.rsplit_once(':') {
             // by-path has colons in its names.
             Some((path, access)) if access.chars().all(|c| "rwm".contains(c)) => (path, access),
@@ -99,14 +99,17 @@ mod tests {
 
     #[test]
     fn words() {
-        let tun = Device::of("/dev/net/tun").unwrap();
+        let tun = Device::parse("/dev/net/tun").unwrap();
         assert_eq!((tun.read, tun.write, tun.make), (true, true, false));
-        let fuse = Device::of("/dev/fuse:rm").unwrap();
+        let fuse = Device::parse("/dev/fuse:rm").unwrap();
         assert_eq!(
             (fuse.path.as_str(), fuse.write, fuse.make),
             ("/dev/fuse", false, true)
         );
-        assert_eq!(Device::of("/dev/usb-0:1.2").unwrap().path, "/dev/usb-0:1.2");
+        assert_eq!(
+            Device::parse("/dev/usb-0:1.2").unwrap().path,
+            "/dev/usb-0:1.2"
+        );
         for bad in [
             "fuse",
             "/dev",
@@ -117,7 +120,7 @@ mod tests {
             "/dev/x:",
             "/dev//x",
         ] {
-            assert!(Device::of(bad).is_err(), "{bad}");
+            assert!(Device::parse(bad).is_err(), "{bad}");
         }
     }
 
@@ -134,7 +137,7 @@ mod tests {
             (node.block, node.major, node.minor, node.mode),
             (false, 1, 7, 0o444)
         );
-        assert!(Device::of("/dev/there/is/none").unwrap().node().is_err());
-        assert!(Device::of("/dev/block").is_ok());
+        assert!(Device::parse("/dev/there/is/none").unwrap().node().is_err());
+        assert!(Device::parse("/dev/block").is_ok());
     }
 }

@@ -67,7 +67,7 @@ impl Hidden {
     ///
     /// # Errors
     /// Which word is none.
-    pub fn of(words: &[String]) -> Result<Self, String> {
+    pub fn parse(words: &[String]) -> Result<Self, String> {
         let mut hidden = Self::default();
         for word in words {
             match word.strip_prefix('-') {
@@ -125,12 +125,12 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Result<Hidden, String> {
-        Hidden::of(&text.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        Hidden::parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
     fn words_in_their_order() {
-        assert_eq!(Hidden::of(&[]).unwrap(), Hidden::default());
+        assert_eq!(Hidden::parse(&[]).unwrap(), Hidden::default());
         let hidden = of("/etc/machine-id -/proc/keys -/proc/sys /etc/machine-id").unwrap();
         assert_eq!(hidden.masked.last().unwrap(), "/etc/machine-id");
         assert_eq!(hidden.masked.len(), MASKED.len());

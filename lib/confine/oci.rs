@@ -108,7 +108,7 @@ impl Rules {
     ///
     /// # Errors
     /// What is wrong with it, or not to be had.
-    pub fn of(text: &[u8], kernel: &str) -> Checked<Self> {
+    pub fn parse(text: &[u8], kernel: &str) -> Checked<Self> {
         let file: File = serde_json::from_slice(text).map_err(|e| e.to_string())?;
         let known = file
             .architectures
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     fn rules(text: &str) -> Checked<Rules> {
-        Rules::of(text.as_bytes(), "6.1.0-9-amd64")
+        Rules::parse(text.as_bytes(), "6.1.0-9-amd64")
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// What is to be made inside.
-pub(super) struct Order {
+pub(super) struct JoinRequest {
     pub program: Program,
     /// Its 0, 1 and 2.
     pub given: [Given; 3],
@@ -44,7 +44,7 @@ impl<'a> Way<'a> {
         cgroups: &Group,
         split: Split,
     ) -> Result<Option<Self>> {
-        let labels = Labelling::by(&program.labels).map_err(own)?;
+        let labels = Labelling::new(&program.labels).map_err(own)?;
         // Opened while their directories are to be seen.
         let entry = match cgroups.entry(Who::Joining) {
             Err(error) if error.errno == Some(Errno::ENOENT) && is_ending(running) => {
@@ -52,7 +52,7 @@ impl<'a> Way<'a> {
             }
             other => other.map_err(own)?,
         };
-        let ids = match running.init.ids.map(|base| OwnIds::of(running, base)) {
+        let ids = match running.init.ids.map(|base| OwnIds::open(running, base)) {
             Some(Err(error)) if error.errno == Some(Errno::ENOENT) => return Ok(None),
             ids => ids.transpose().map_err(own)?,
         };
@@ -67,12 +67,12 @@ impl<'a> Way<'a> {
 
     /// The calling thread goes in, makes the command and comes home. Its file system context (root, working
     /// directory) is its own (CLONE_FS). None if the subhost has just ended.
-    pub fn walk(self, order: Order, home: Home, ends: Ends) -> Result<Option<Spawned>> {
+    pub fn walk(self, request: JoinRequest, home: Home, ends: Ends) -> Result<Option<Spawned>> {
         if !become_member(self.running).map_err(own)? {
             return Ok(None);
         }
         let (running, split) = (self.running, self.split);
-        let spawned = self.spawn(order);
+        let spawned = self.spawn(request);
         // Out again: what we hold would keep the subhost's network and mounts from going when it ends.
         home.go().map_err(own)?;
         match spawned {
@@ -89,9 +89,9 @@ impl<'a> Way<'a> {
     }
 
     /// In the subhost whose root is our root.
-    fn spawn(self, order: Order) -> Result<Spawned> {
+    fn spawn(self, request: JoinRequest) -> Result<Spawned> {
         let wants = |given: &Given| matches!(given, Given::Terminal);
-        let terminal = match order.given.iter().any(wants) {
+        let terminal = match request.given.iter().any(wants) {
             true => Some(terminal::pair().map_err(own)?),
             false => None,
         };
@@ -103,13 +103,13 @@ impl<'a> Way<'a> {
         }
         let slave = terminal.as_ref().map(|terminal| &terminal.slave);
         let userns = self.ids.as_ref().map(|ids| &ids.userns);
-        let confinement = Rc::new(order.program.rights.prepare().map_err(own)?);
-        let mut command = order
+        let confinement = Rc::new(request.program.rights.prepare().map_err(own)?);
+        let mut command = request
             .program
-            .given(order.given, slave, self.labels, confinement, userns)
+            .given(request.given, slave, self.labels, confinement, userns)
             .map_err(own)?;
         let name = command.program().to_owned();
-        if let Some(trampoline) = order.trampoline {
+        if let Some(trampoline) = request.trampoline {
             command.through(trampoline);
         }
         let joins = || setns(&self.running.pidfd, self.split.childs);
@@ -126,7 +126,7 @@ fn is_too_late(errno: Errno) -> bool {
 
 /// Is its PID 1 gone or on its way out?
 fn is_ending(running: &Running) -> bool {
-    let stat = proc::Stat::of(running.init.identity.pid);
+    let stat = proc::Stat::find(running.init.identity.pid);
     proc::has_ended(&running.pidfd) || stat.is_none_or(|stat| stat.exiting)
 }
 
@@ -137,7 +137,7 @@ struct OwnIds {
 }
 
 impl OwnIds {
-    fn of(running: &Running, base: u32) -> Result<Self> {
+    fn open(running: &Running, base: u32) -> Result<Self> {
         let userns = userns::namespace(running.init.identity.pid)?;
         // It was still this process.
         match proc::has_ended(&running.pidfd) {
@@ -159,7 +159,7 @@ pub(super) struct Split {
 impl Split {
     const OURS: CloneFlags = CloneFlags::CLONE_NEWNS.union(CloneFlags::CLONE_NEWPID);
 
-    pub fn of(running: &Running) -> Self {
+    pub fn new(running: &Running) -> Self {
         let in_world = proc::in_user_namespace();
         let of = |pid| Namespace::Net.inode_of(pid);
         let us = || rustix::thread::gettid().as_raw_nonzero().get();

@@ -12,13 +12,13 @@ use crate::base::message;
 use crate::base::name::Name;
 use crate::confine::{Rights, Seccomp};
 use crate::kernel::lsm::Label;
-use crate::kernel::terminal::{self, Signals, Terminal, Wiring};
+use crate::kernel::terminal::{self, Signals, StdioMode, Terminal};
 use crate::kernel::trampoline::Trampoline;
 use crate::kernel::{proc, spawn, tools};
 use crate::login::{Given, Program, cannot_run};
 use crate::state::{Group, Running};
 use crate::sys;
-use inside::{Home, Order, Split, Way};
+use inside::{Home, JoinRequest, Split, Way};
 use rustix::thread::CapabilitySet;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,7 +40,7 @@ pub struct Join {
     /// Further environment.
     pub env: BTreeMap<String, String>,
     /// Terminals.
-    pub wiring: Wiring,
+    pub wiring: StdioMode,
     /// The caller is a tool of ours, which ends with the command. It has one thread, which joins itself; its
     /// signals stay blocked and its memory hidden. And it may be executed anew, from its beginning, where the
     /// command is not to be run without [`tools::out_of_reach`]; else that is an error.
@@ -54,7 +54,7 @@ impl Default for Join {
             user: "root".into(),
             dir: String::new(),
             env: BTreeMap::new(),
-            wiring: Wiring::default(),
+            wiring: StdioMode::default(),
             tool: false,
         }
     }
@@ -176,14 +176,14 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
     // First: it may execute us anew.
     let trampoline = join.trampoline(running)?;
     let signals = match join.tool {
-        true => Signals::new(),
-        false => Signals::lent(),
+        true => Signals::block_for_good(),
+        false => Signals::block(),
     };
     let signals = signals.map_err(own)?;
     if join.wiring.interactive() {
         message::notice(name, &format!("joined (pid {})", running.init.identity.pid));
     }
-    let order = Order {
+    let request = JoinRequest {
         program: join.program(running),
         given: join.wiring.slaves.map(|is_slave| match is_slave {
             true => Given::Terminal,
@@ -191,7 +191,7 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
         }),
         trampoline,
     };
-    let Some(inside) = begin(running, cgroups, order, join.ends())? else {
+    let Some(inside) = begin(running, cgroups, request, join.ends())? else {
         return Ok(Entered::TooLate);
     };
     let pid = inside.id();
@@ -199,7 +199,7 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
         // As a terminal's would: to all that the command has in the foreground.
         let _ = sys::kill(-pid, signal);
     };
-    let carried = terminal::carry(
+    let carried = terminal::relay(
         join.wiring,
         inside.terminal.as_ref(),
         &signals,
@@ -221,28 +221,33 @@ pub fn spawn(
     join: &Join,
     given: [Given; 3],
 ) -> Result<Option<Inside>> {
-    let order = Order {
+    let request = JoinRequest {
         trampoline: join.trampoline(running)?,
         program: join.program(running),
         given,
     };
-    begin(running, cgroups, order, Ends::AtOnce)
+    begin(running, cgroups, request, Ends::AtOnce)
 }
 
-fn begin(running: &Running, cgroups: &Group, order: Order, ends: Ends) -> Result<Option<Inside>> {
-    let split = Split::of(running);
-    let Some(way) = Way::open(&order.program, running, cgroups, split)? else {
+fn begin(
+    running: &Running,
+    cgroups: &Group,
+    request: JoinRequest,
+    ends: Ends,
+) -> Result<Option<Inside>> {
+    let split = Split::new(running);
+    let Some(way) = Way::open(&request.program, running, cgroups, split)? else {
         return Ok(None);
     };
     let spawned = match ends {
         Ends::WithTheProcess => {
             let home = Home::new(split.in_world).map_err(own)?;
             apart::hide().map_err(own)?;
-            way.walk(order, home, ends)?
+            way.walk(request, home, ends)?
         }
         Ends::AtOnce => apart::apart(|| {
             let home = Home::last().map_err(own)?;
-            way.walk(order, home, ends)
+            way.walk(request, home, ends)
         })?,
     };
     Ok(spawned.map(|(terminal, mut child, command)| {

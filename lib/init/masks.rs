@@ -32,7 +32,7 @@ impl Masks {
         }
     }
 
-    fn of(&self, at: &str) -> std::result::Result<&OwnedFd, Errno> {
+    fn kernel_mount(&self, at: &str) -> std::result::Result<&OwnedFd, Errno> {
         let index = KERNEL.iter().position(|known| *known == at);
         index
             .and_then(|index| self.kernel[index].as_ref())
@@ -47,7 +47,7 @@ impl Masks {
         for path in paths {
             let below = |dir: &str| path.strip_prefix(dir).filter(|rest| !rest.is_empty());
             let within = |at, path| {
-                let from = self.of(at)?;
+                let from = self.kernel_mount(at)?;
                 found(from, path, ResolveFlags::NO_XDEV)
             };
             let found = match (below("/proc/"), below("/sys/")) {
@@ -88,7 +88,7 @@ impl Masks {
 
     /// The subhost's /dev/null.
     fn null(&self) -> std::result::Result<OwnedFd, Errno> {
-        let null = clone_of(self.of("/dev")?, "null", false)?;
+        let null = clone_of(self.kernel_mount("/dev")?, "null", false)?;
         let meta = fstat(&null).map_err(IntoErrno::into_errno)?;
         let is = FileType::from_raw_mode(meta.st_mode) == FileType::CharacterDevice;
         match is && meta.st_rdev == makedev(1, 3) {
@@ -102,7 +102,9 @@ impl Masks {
     /// # Errors
     /// The failed call, with the path.
     pub fn read_only(&self, paths: &[String], but: Option<&str>) -> Result<()> {
-        let proc = self.of("/proc").doing(|| "protect parts of /proc inside")?;
+        let proc = self
+            .kernel_mount("/proc")
+            .doing(|| "protect parts of /proc inside")?;
         let within = |path: &str| path.trim_start_matches("/proc/").to_owned();
         let but = but.map(within).filter(|path| {
             let covered = paths.iter().any(|read_only| {

@@ -4,7 +4,6 @@
 //! What runs here runs for months: it allocates nothing after start, and holds no descriptor of
 //! the host but the state file that it was given.
 
-mod cross;
 mod dev;
 mod log;
 mod masks;
@@ -13,6 +12,7 @@ mod pick;
 mod reaper;
 pub mod spec;
 pub(crate) mod tree;
+mod userns;
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::base::protocol::{FromInit, ToInit};
@@ -68,7 +68,7 @@ pub(crate) fn pid_1(socket: &OwnedFd, crosses: bool) -> u8 {
 fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {
     let mut picked = None;
     if crosses {
-        let Some(made) = cross::cross(socket)? else {
+        let Some(made) = userns::enter(socket)? else {
             return Ok(125);
         };
         picked = Some(made);
@@ -152,7 +152,7 @@ fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3])
     };
     let last_steps = || -> Result<()> {
         nix::unistd::setsid().doing(|| "lead a session")?;
-        Labelling::by(&program.labels)?
+        Labelling::new(&program.labels)?
             .on_exec()
             .map_err(|(label, errno)| {
                 let doing = format!("confine by {}={}", label.key(), shown(label.as_str()));

@@ -79,7 +79,7 @@ impl<'a> Reaper<'a> {
                 true => confinement.clone(),
                 false => Rc::new(program.rights.prepare()?),
             };
-            let (slaves, labels) = (self.process.slaves, Labelling::by(&program.labels)?);
+            let (slaves, labels) = (self.process.slaves, Labelling::new(&program.labels)?);
             let mut command = program.command(terminal.as_ref(), slaves, labels, its, None)?;
             if let Some(max) = self.process.log_max {
                 self.output = Some(logged(&mut command, max)?);

@@ -10,7 +10,7 @@ use super::spec::{Op, Own, RDONLY, SAFE, Spec, Way};
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::kernel::mounts::{attach, detached, directory, pivot};
 use crate::kernel::proc::Namespace;
-use crate::kernel::{kept, terminal};
+use crate::kernel::{pinned, terminal};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
@@ -116,8 +116,8 @@ fn new_namespaces(own: &[Own], may: bool) -> Result<()> {
         Own::Cgroup => CloneFlags::CLONE_NEWCGROUP,
     };
     let all = own.iter().map(flag).collect::<CloneFlags>() | CloneFlags::CLONE_NEWNS;
-    if let Some(kept) = may.then(kept::find).flatten()
-        && setns(&kept, CloneFlags::CLONE_NEWNS).is_ok()
+    if let Some(pinned) = may.then(pinned::open).flatten()
+        && setns(&pinned, CloneFlags::CLONE_NEWNS).is_ok()
     {
         return unshare(all).doing(doing);
     }
@@ -185,7 +185,7 @@ fn cover(path: &str, mount: &OwnedFd) -> Result<()> {
 fn put(mount: &OwnedFd, target: &str, directory: bool, make: bool) -> Result<()> {
     let doing = || format!("mount on {} inside", shown(target));
     let path = Path::new(target);
-    let open = || within(path, OFlags::PATH);
+    let open = || open_inside(path, OFlags::PATH);
     let found = match open() {
         Err(Errno::ENOENT) if make => {
             make_missing(path, directory).doing(doing)?;
@@ -208,7 +208,7 @@ fn put(mount: &OwnedFd, target: &str, directory: bool, make: bool) -> Result<()>
 
 /// Opens a path inside. Links are followed, but for those of /proc that are no paths: they lead to
 /// whatever a process has open, which may be the host's.
-fn within(path: &Path, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+fn open_inside(path: &Path, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
     openat2(
         CWD,
         path,
@@ -235,18 +235,18 @@ fn make_missing(path: &Path, directory: bool) -> std::result::Result<(), Errno> 
         make_directories(parent)?;
     }
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK;
-    within(&real, flags).map(drop)
+    open_inside(&real, flags).map(drop)
 }
 
 fn make_directories(path: &Path) -> std::result::Result<(), Errno> {
-    let Err(Errno::ENOENT) = within(path, OFlags::PATH | OFlags::DIRECTORY) else {
+    let Err(Errno::ENOENT) = open_inside(path, OFlags::PATH | OFlags::DIRECTORY) else {
         return Ok(()); // There, or not to be made: opening it says why.
     };
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Errno::ENOENT); // Ends in `..`.
     };
     make_directories(parent)?;
-    let parent = within(parent, OFlags::PATH | OFlags::DIRECTORY)?;
+    let parent = open_inside(parent, OFlags::PATH | OFlags::DIRECTORY)?;
     match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
         Err(rustix::io::Errno::EXIST) => Ok(()),
         other => other.map_err(IntoErrno::into_errno),

@@ -12,7 +12,7 @@ use std::path::Path;
 /// # Errors
 /// The failed call.
 pub fn each(dir: &Path, mut f: impl FnMut(&[u8])) -> std::io::Result<()> {
-    by::<{ 32 << 10 }>(dir, |name| {
+    each_with_buffer::<{ 32 << 10 }>(dir, |name| {
         f(name);
         ControlFlow::Continue(())
     })
@@ -25,7 +25,7 @@ pub fn each(dir: &Path, mut f: impl FnMut(&[u8])) -> std::io::Result<()> {
 /// The failed call.
 pub fn first(dir: &Path, count: usize) -> std::io::Result<Vec<OsString>> {
     let mut names = Vec::new();
-    by::<512>(dir, |name| {
+    each_with_buffer::<512>(dir, |name| {
         if names.len() == count {
             return ControlFlow::Break(());
         }
@@ -36,7 +36,7 @@ pub fn first(dir: &Path, count: usize) -> std::io::Result<Vec<OsString>> {
 }
 
 /// In portions of so many bytes, until `f` breaks.
-fn by<const BYTES: usize>(
+fn each_with_buffer<const BYTES: usize>(
     dir: &Path,
     mut f: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> std::io::Result<()> {

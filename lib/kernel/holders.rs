@@ -77,7 +77,7 @@ fn held_path(dir: &Path, at: &Path) -> Option<&'static str> {
 /// The kernel's threads, which are in no namespace but the first; as far as the kernel tells them by the
 /// children of kthreadd, which is its pid 2 where pids are those of the host.
 fn kernel_threads() -> BTreeSet<i32> {
-    let is_kernels = proc::Stat::of(2).is_some_and(|stat| stat.kernel);
+    let is_kernels = proc::Stat::find(2).is_some_and(|stat| stat.kernel);
     let children = match is_kernels {
         true => std::fs::read_to_string("/proc/2/task/2/children").unwrap_or_default(),
         false => String::new(),
@@ -161,7 +161,7 @@ fn table(pid: i32) -> Table {
 }
 
 /// The holders as the hint of a message.
-pub fn told(holders: &[Holder]) -> String {
+pub fn describe(holders: &[Holder]) -> String {
     if holders.is_empty() {
         return "no process of the host that can be seen holds it: perhaps a mount namespace, a loop \
                 device or a file system on it"
@@ -197,5 +197,5 @@ pub fn ancestors() -> Vec<i32> {
 }
 
 fn parent(pid: i32) -> Option<i32> {
-    crate::kernel::proc::Stat::of(pid).map(|stat| stat.parent)
+    crate::kernel::proc::Stat::find(pid).map(|stat| stat.parent)
 }

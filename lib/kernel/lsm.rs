@@ -115,7 +115,7 @@ impl Labelling {
     ///
     /// # Errors
     /// /proc cannot be opened, or is none.
-    pub fn by(labels: &[Label]) -> Result<Self> {
+    pub fn new(labels: &[Label]) -> Result<Self> {
         let proc = (!labels.is_empty()).then(proc).transpose()?;
         Ok(Self {
             labels: labels.to_vec(),

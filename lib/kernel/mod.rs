@@ -4,12 +4,12 @@
 pub mod clock;
 pub mod dirs;
 pub mod holders;
-pub mod kept;
 pub mod loops;
 pub mod lsm;
 pub mod mountinfo;
 pub mod mounts;
 pub mod packets;
+pub mod pinned;
 pub mod pipes;
 pub mod privilege;
 pub mod proc;

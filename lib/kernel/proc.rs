@@ -26,7 +26,7 @@ pub struct Stat {
 
 impl Stat {
     /// Of the process `pid`; none if it is gone or cannot be read.
-    pub fn of(pid: i32) -> Option<Self> {
+    pub fn find(pid: i32) -> Option<Self> {
         Self::read(pid).ok()
     }
 
@@ -76,7 +76,7 @@ impl Identity {
     ///
     /// # Errors
     /// ESRCH if there is none.
-    pub fn of(pid: i32) -> Result<(Self, OwnedFd), Errno> {
+    pub fn open(pid: i32) -> Result<(Self, OwnedFd), Errno> {
         let pidfd = open(pid)?;
         let start = Stat::read(pid)?.start;
         let inode = inode(&pidfd)?;
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn identity_of_ourselves() {
-        let (us, _) = Identity::of(std::process::id() as i32).unwrap();
+        let (us, _) = Identity::open(std::process::id() as i32).unwrap();
         assert!(us.alive().unwrap().is_some());
         // Of the two, what this kernel tells them apart by.
         let other = match us.inode {

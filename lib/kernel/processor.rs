@@ -5,24 +5,24 @@ use nix::unistd::Pid;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Have all processors enough to do without us?
-static SHARED: AtomicBool = AtomicBool::new(false);
+static SATURATED: AtomicBool = AtomicBool::new(false);
 
 /// Says that as many of us are at work as there are processors, or more: none is to be had for a part of what one does.
-pub fn share() {
-    SHARED.store(true, Ordering::Relaxed);
+pub fn set_saturated() {
+    SATURATED.store(true, Ordering::Relaxed);
 }
 
-/// Has [`share`] been called?
-pub fn is_shared() -> bool {
-    SHARED.load(Ordering::Relaxed)
+/// Has [`set_saturated`] been called?
+pub fn is_saturated() -> bool {
+    SATURATED.load(Ordering::Relaxed)
 }
 
 /// Does `work` on another processor than we are on, if we may be on another.
 ///
 /// What a call leaves to the kernel's workers begins where it was made, and may keep that processor for a millisecond:
 /// whoever waits for us was here, and does not have to wait for that.
-pub fn elsewhere<T>(work: impl FnOnce() -> T) -> T {
-    if is_shared() {
+pub fn on_another_cpu<T>(work: impl FnOnce() -> T) -> T {
+    if is_saturated() {
         return work();
     }
     let us = Pid::from_raw(0);

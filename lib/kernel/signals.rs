@@ -61,8 +61,8 @@ impl Signals {
     ///
     /// # Errors
     /// No descriptors are left.
-    pub fn new() -> Result<Self> {
-        let mut signals = Self::lent()?;
+    pub fn block_for_good() -> Result<Self> {
+        let mut signals = Self::block()?;
         signals.before = None;
         Ok(signals)
     }
@@ -72,7 +72,7 @@ impl Signals {
     ///
     /// # Errors
     /// No descriptors are left.
-    pub fn lent() -> Result<Self> {
+    pub fn block() -> Result<Self> {
         let mut set = SigSet::empty();
         for signal in HANDED_ON.into_iter().chain([Signal::SIGWINCH]) {
             set.add(signal);
@@ -92,12 +92,12 @@ impl Signals {
         }
     }
 
-    /// As [`Signals::lent`], if somebody will wait for them.
+    /// As [`Signals::block`], if somebody will wait for them.
     ///
     /// # Errors
     /// No descriptors are left.
     pub fn new_if(wanted: bool) -> Result<Option<Self>> {
-        wanted.then(Self::lent).transpose()
+        wanted.then(Self::block).transpose()
     }
 
     /// The next that has come, if one has.

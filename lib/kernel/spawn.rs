@@ -138,7 +138,7 @@ impl Exec {
         };
         let made = match sys::vfork(flags.bits(), into, &mut || inside(true)) {
             // A filter of system calls hides clone3 from us.
-            Err(Errno::ENOSYS) => sys::vfork_as_ever(flags.bits(), &mut || inside(false)),
+            Err(Errno::ENOSYS) => sys::vfork_clone(flags.bits(), &mut || inside(false)),
             other => other,
         };
         let (pid, pidfd) = made?;

@@ -16,7 +16,7 @@ const DEVPTS: i64 = 0x1cd1;
 
 /// How the caller's 0, 1 and 2 are to reach the inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wiring {
+pub struct StdioMode {
     /// Which become the inside terminal's slave; none: there is no terminal inside.
     pub slaves: [bool; 3],
     /// The caller's input is read and its terminal set to raw mode.
@@ -27,9 +27,9 @@ pub struct Wiring {
 
 /// What the user said about a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum TtyMode {
     /// Nothing: as the descriptors are.
-    AsFound,
+    Auto,
     /// `-t`: one in any case.
     Always,
     /// `-T`: none.
@@ -45,7 +45,7 @@ fn standard(fd: usize) -> BorrowedFd<'static> {
 }
 
 /// No terminal inside.
-impl Default for Wiring {
+impl Default for StdioMode {
     fn default() -> Self {
         Self {
             slaves: [false; 3],
@@ -55,22 +55,22 @@ impl Default for Wiring {
     }
 }
 
-impl Wiring {
+impl StdioMode {
     /// By what the descriptors are. LXC found that 1 or 2 can be the terminal while 0 is not.
-    pub fn new(wish: Wish) -> Self {
+    pub fn new(wish: TtyMode) -> Self {
         let ttys = [0, 1, 2].map(|fd| isatty(standard(fd)));
         let slaves = match wish {
-            Wish::Never => [false; 3],
-            Wish::Always => [true; 3],
-            Wish::AsFound => ttys,
+            TtyMode::Never => [false; 3],
+            TtyMode::Always => [true; 3],
+            TtyMode::Auto => ttys,
         };
         let first = |wanted: [usize; 3]| wanted.into_iter().find(|fd| ttys[*fd]);
         Self {
             slaves,
             // With a pipe on either side somebody else's input would be swallowed.
-            reads: wish == Wish::Always || (wish == Wish::AsFound && ttys[0] && ttys[1]),
+            reads: wish == TtyMode::Always || (wish == TtyMode::Auto && ttys[0] && ttys[1]),
             writes: match wish {
-                Wish::Always => 1,
+                TtyMode::Always => 1,
                 _ => first([1, 2, 0]).unwrap_or(1),
             },
         }
@@ -146,8 +146,8 @@ impl Drop for Raw {
 ///
 /// # Errors
 /// The wait itself failed.
-pub fn carry(
-    wiring: Wiring,
+pub fn relay(
+    wiring: StdioMode,
     terminal: Option<&Terminal>,
     signals: &Signals,
     child: &OwnedFd,
@@ -219,7 +219,7 @@ pub fn carry(
     Ok(())
 }
 
-fn resize(master: Option<&OwnedFd>, wiring: Wiring) {
+fn resize(master: Option<&OwnedFd>, wiring: StdioMode) {
     let Some(master) = master else { return };
     let size = [wiring.writes, 0, 1, 2]
         .into_iter()

@@ -98,7 +98,7 @@ pub fn namespace(pid: i32) -> Result<OwnedFd> {
 ///
 /// # Errors
 /// The kernel could not be asked.
-pub fn of(namespace: &OwnedFd) -> Result<Option<OwnedFd>> {
+pub fn owner_of(namespace: &OwnedFd) -> Result<Option<OwnedFd>> {
     let owner = sys::owning_userns(namespace).doing(|| "ask for the owner of a namespace")?;
     Ok(
         (inode(&owner)? != inode(&Namespace::User.ours().doing(|| "open our user namespace")?)?)

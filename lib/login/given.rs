@@ -1,6 +1,6 @@
 //! What a program has as its 0, 1 and 2.
 
-use super::{own, within};
+use super::{open_inside, own};
 use crate::base::error::{Doing, Errno, Error, Result};
 use rustix::fs::{FileType, OFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -66,7 +66,7 @@ fn null() -> Result<OwnedFd> {
     let doing = || "open /dev/null inside";
     // It may have been made a FIFO, which is not waited for.
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let null = within("/dev/null", flags).doing(doing).map_err(own)?;
+    let null = open_inside("/dev/null", flags).doing(doing).map_err(own)?;
     match is_null(&null) {
         true => Ok(null),
         false => Err(own(

@@ -52,7 +52,7 @@ fn own(error: Error) -> Error {
 
 /// Opens something of the subhost. Links are followed, but for those of /proc that are no paths:
 /// they lead to whatever a process has open, which may be the host's.
-fn within(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+fn open_inside(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
     openat2(
         CWD,
         path,
@@ -171,7 +171,7 @@ impl Program {
 }
 
 fn change_dir(path: &str) -> std::result::Result<(), Errno> {
-    nix::unistd::fchdir(within(path, OFlags::PATH | OFlags::DIRECTORY)?)
+    nix::unistd::fchdir(open_inside(path, OFlags::PATH | OFlags::DIRECTORY)?)
 }
 
 /// In the child, just before exec.

@@ -1,6 +1,6 @@
 //! Users of a subhost, by its own /etc/passwd and /etc/group.
 
-use super::{own, within};
+use super::{open_inside, own};
 use crate::base::error::{Error, Exit, Result, shown};
 use rustix::fs::OFlags;
 use std::fs::File;
@@ -23,7 +23,7 @@ pub(super) struct User {
 /// A file of the subhost: regular, of a sane size, opened without waiting for a FIFO's other end.
 fn file(path: &str) -> Option<String> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::from(within(path, flags).ok()?);
+    let file = File::from(open_inside(path, flags).ok()?);
     let meta = file.metadata().ok()?;
     if !meta.is_file() || meta.len() > MAX {
         return None;
@@ -44,7 +44,7 @@ fn id(text: &str) -> Option<u32> {
 impl User {
     pub fn find(text: &str) -> Result<Self> {
         let (passwd, group) = (file("/etc/passwd"), file("/etc/group"));
-        Self::of(
+        Self::parse(
             text,
             &passwd.unwrap_or_default(),
             &group.unwrap_or_default(),
@@ -52,7 +52,7 @@ impl User {
     }
 
     /// `USER[:GROUP]`, each a name or a number. A number needs no entry in passwd.
-    fn of(text: &str, passwd: &str, group: &str) -> Result<Self> {
+    fn parse(text: &str, passwd: &str, group: &str) -> Result<Self> {
         let (name, group_name) = match text.split_once(':') {
             Some((name, group)) => (name, Some(group)),
             None => (text, None),
@@ -152,13 +152,13 @@ mod tests {
 
     #[test]
     fn users() {
-        let user = User::of("www-data", PASSWD, GROUP).unwrap();
+        let user = User::parse("www-data", PASSWD, GROUP).unwrap();
         assert_eq!((user.uid, user.gid, user.groups), (33, 33, vec![33, 5]));
-        let user = User::of("33", PASSWD, GROUP).unwrap();
+        let user = User::parse("33", PASSWD, GROUP).unwrap();
         assert_eq!((user.name.as_str(), user.uid), ("www-data", 33));
-        let user = User::of("1234:tty", PASSWD, GROUP).unwrap();
+        let user = User::parse("1234:tty", PASSWD, GROUP).unwrap();
         assert_eq!((user.uid, user.gid, user.groups), (1234, 5, vec![5]));
-        assert_eq!(User::of("root", "", "").unwrap().home, "/root");
+        assert_eq!(User::parse("root", "", "").unwrap().home, "/root");
         for bad in [
             "broken",
             "short",
@@ -170,7 +170,7 @@ mod tests {
             "4294967295",
             "root:nogroup",
         ] {
-            assert!(User::of(bad, PASSWD, GROUP).is_err(), "{bad}");
+            assert!(User::parse(bad, PASSWD, GROUP).is_err(), "{bad}");
         }
     }
 }

@@ -80,7 +80,7 @@ impl Act<&mut Network> for Helper {
 }
 
 fn state_of(netns: &str) -> Result<State> {
-    Ok(State::of(&Name::new(netns)?))
+    Ok(State::new(&Name::new(netns)?))
 }
 
 impl Network {
@@ -108,7 +108,7 @@ impl Network {
             .doing(|| format!("start {}", line[0]))?;
         drop(theirs);
         let started = (|| {
-            let (identity, _) = Identity::of(child.id() as i32).doing(|| "watch the helper")?;
+            let (identity, _) = Identity::open(child.id() as i32).doing(|| "watch the helper")?;
             state.record_helper(&identity)?;
             send(&socket, &ToInit::Go, &[])?;
             self.wait_for_way_out(netns, &mut child, &line[0], read.into())

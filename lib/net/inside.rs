@@ -25,8 +25,8 @@ impl Inside {
     ///
     /// # Errors
     /// It cannot be joined.
-    pub(super) fn of(namespace: &OwnedFd) -> Result<Self, Errno> {
-        named::within(namespace, plain).map(Self)
+    pub(super) fn open(namespace: &OwnedFd) -> Result<Self, Errno> {
+        named::run_in(namespace, plain).map(Self)
     }
 
     /// The cookie of the namespace, which no other gets again; 0 before Linux 5.14.
@@ -71,7 +71,7 @@ fn plain() -> Result<OwnedFd, Errno> {
 /// # Errors
 /// Some may be left.
 pub(super) fn silence(namespace: &OwnedFd) -> Result<(), Errno> {
-    named::within(namespace, || {
+    named::run_in(namespace, || {
         let socket = plain()?;
         for link in with_ipv6()? {
             // Too small for it: there is none any more (net/ipv6/addrconf.c). To disable it is said in a file, and who

@@ -74,7 +74,7 @@ impl Network {
             return Ok(inside.clone());
         }
         let inside =
-            Inside::of(namespace).doing(|| format!("open a socket in the namespace {name}"))?;
+            Inside::open(namespace).doing(|| format!("open a socket in the namespace {name}"))?;
         let inside = Rc::new(inside);
         self.inside.insert(name.to_owned(), inside.clone());
         Ok(inside)
@@ -116,7 +116,7 @@ impl Network {
 /// # Errors
 /// A namespace or a socket cannot be had.
 pub fn probe() -> Result<[std::result::Result<(), Errno>; 2]> {
-    let socket = named::within_new(Socket::open).doing(|| "make a network namespace")?;
+    let socket = named::run_in_new(Socket::open).doing(|| "make a network namespace")?;
     let netlink = Netlink::default();
     Ok([
         netlink.add_bridge(&socket, "bridge"),

@@ -126,7 +126,7 @@ fn lock() -> Result<File> {
 /// own. `ip netns add` does that too, and would leave the namespaces that are there already mounted
 /// twice: once in sight and once below, where nobody can unmount them. What we made goes with the
 /// last namespace; what iproute2 made stays, as it always does.
-fn share() -> Result<()> {
+fn make_shared() -> Result<()> {
     let dir = Path::new(DIR);
     let is_shared = match mountinfo::is_mount_point(dir) {
         Some(true) => true,
@@ -166,7 +166,7 @@ fn unshare_dir() {
 ///
 /// # Errors
 /// It cannot be joined; what `work` gives.
-pub fn within<T: Send>(
+pub fn run_in<T: Send>(
     namespace: &OwnedFd,
     work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
 ) -> std::result::Result<T, Errno> {
@@ -177,7 +177,7 @@ pub fn within<T: Send>(
 ///
 /// # Errors
 /// There can be none; what `work` gives.
-pub fn within_new<T: Send>(
+pub fn run_in_new<T: Send>(
     work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
 ) -> std::result::Result<T, Errno> {
     there_and_back(|| unshare(CloneFlags::CLONE_NEWNET), work)
@@ -226,7 +226,7 @@ fn bind(namespace: &str, path: &Path) -> std::result::Result<(), Errno> {
 pub fn make(name: &str, ids: Option<u32>) -> Result<OwnedFd> {
     let path = path(name);
     let _lock = lock()?;
-    share()?;
+    make_shared()?;
     if matches!(find(name)?, Found::Other) && is_leftover(name) {
         std::fs::remove_file(&path).doing(|| format!("remove {}", path.display()))?;
     }
@@ -238,7 +238,7 @@ pub fn make(name: &str, ids: Option<u32>) -> Result<OwnedFd> {
         .doing(|| format!("make the namespace file {}", path.display()))?;
     let doing = || format!("make the network namespace {name}");
     let bound = match ids {
-        None => within_new(|| bind("/proc/thread-self/ns/net", &path)).doing(doing),
+        None => run_in_new(|| bind("/proc/thread-self/ns/net", &path)).doing(doing),
         Some(base) => userns::held(base, CloneFlags::CLONE_NEWNET, |pid| {
             bind(&format!("/proc/{pid}/ns/net"), &path).doing(doing)
         }),

@@ -54,7 +54,7 @@ impl Netlink {
         if let Some(socket) = self.inner.get(name) {
             return Ok(socket.clone());
         }
-        let socket = named::within(namespace, Socket::open)
+        let socket = named::run_in(namespace, Socket::open)
             .doing(|| format!("open a netlink socket in the namespace {name}"))?;
         let socket = Rc::new(socket);
         self.inner.insert(name.to_owned(), socket.clone());

@@ -4,7 +4,7 @@ use super::Network;
 use super::named::{self, Found};
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::kernel::mountinfo::{self, Mark};
-use crate::kernel::processor::elsewhere;
+use crate::kernel::processor::on_another_cpu;
 use crate::plan::steps::netns::Netns;
 use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
 use std::os::fd::OwnedFd;
@@ -40,7 +40,7 @@ impl Act<&mut Network> for Netns {
             return Err(left_alone(&what).also(deleted.err()));
         }
         network.let_go(name);
-        elsewhere(|| {
+        on_another_cpu(|| {
             let removed = named::remove(name);
             if let Found::Namespace(namespace) = &found {
                 network.silence_discarded(namespace);

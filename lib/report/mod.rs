@@ -308,7 +308,7 @@ fn settled(subhost: &Subhost, table: &Mounts, network: &mut Network) -> Result<S
     let mut status = subhost.status_with(table, network);
     let end = Instant::now() + SETTLING;
     while let Ok(Status::Broken(_)) = status {
-        let at_work = subhost.state().at_work();
+        let at_work = subhost.state().lock_holder();
         subhost.state().look();
         // All anew, the links too.
         status = subhost.status_with(&Mounts::later(), &mut Network::new());
@@ -358,7 +358,7 @@ fn mounts(plan: &Plan) -> Vec<PathBuf> {
 
 impl Sum {
     fn add(&mut self, pid: i32) {
-        if let Some(stat) = Stat::of(pid) {
+        if let Some(stat) = Stat::find(pid) {
             self.memory += stat.resident * rustix::param::page_size() as u64;
             self.cpu += stat.cpu;
             self.processes += 1;

@@ -146,11 +146,11 @@ pub(super) fn unmount(at: &Path, detach: bool) -> Result<()> {
                 let held = holders::of_mount(at);
                 if !detach {
                     let error = Error::sys(format!("unmount {}", shown(at)), errno);
-                    return Err(error.hint(holders::told(&held)));
+                    return Err(error.hint(holders::describe(&held)));
                 }
                 umount2(at, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH)
                     .doing(|| format!("detach {}", shown(at)))?;
-                let what = format!("detached {}, {}", shown(at), holders::told(&held));
+                let what = format!("detached {}, {}", shown(at), holders::describe(&held));
                 message::warn(None, &what);
                 return Ok(());
             }

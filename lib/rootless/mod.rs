@@ -6,13 +6,13 @@
 //! it before it does anything, or makes it, and stays in it to its end. When no tool is in it and no
 //! subhost is up, it ends.
 
+mod holder;
 mod ids;
 mod places;
-mod world;
 
-pub use world::hold;
+pub use holder::hold;
 
-use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
 use crate::base::protocol::{FromInit, ToInit};
 use crate::config;
 use crate::kernel::packets::{receive, send, sockets};
@@ -31,7 +31,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The record of a world's holder, and the lock that says who is in it.
-const WORLD: &str = "world";
+const RECORD: &str = "world";
 /// The lock of those who look whether there is a world, and make one.
 const MAKING: &str = "lock";
 /// How long a process that was killed may take to be gone.
@@ -85,7 +85,7 @@ fn join_or_make(places: &Places) -> Result<Option<OwnedFd>> {
         return Ok(None);
     };
     // While its holder ends it, this waits.
-    let Some(mut ours) = locked(&dir, WORLD, FlockOperation::LockShared)? else {
+    let Some(mut ours) = locked(&dir, RECORD, FlockOperation::LockShared)? else {
         return Ok(None);
     };
     let pidfd = match recorded(&mut ours)? {
@@ -142,7 +142,7 @@ fn make(places: &Places, dir: &OwnedFd) -> Result<OwnedFd> {
     let logs = places.make_logs()?;
     let (socket, theirs) = sockets("the world's holder")?;
     let mut child = Command::new(crate::kernel::tools::sibling("subhost-init")?)
-        .args(["--world", &theirs.as_raw_fd().to_string()])
+        .args(["--hold", &theirs.as_raw_fd().to_string()])
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
@@ -152,7 +152,7 @@ fn make(places: &Places, dir: &OwnedFd) -> Result<OwnedFd> {
         .doing(|| "start the world's holder")?;
     drop(theirs);
     let made = (|| {
-        let (_, pidfd) = Identity::of(child.id() as i32).doing(|| "watch the world's holder")?;
+        let (_, pidfd) = Identity::open(child.id() as i32).doing(|| "watch the world's holder")?;
         // It is in its user namespace.
         answer(&socket)?;
         ids.give(child.id())?;
@@ -205,11 +205,6 @@ fn forbidden() -> String {
         }
     }
     "a container, a chroot or a filter of system calls may forbid it; run as root it needs none of this".into()
-}
-
-/// A path shown as part of a message.
-fn told(path: &Path) -> String {
-    shown(path)
 }
 
 /// The failure of a call that the kernel may forbid to ordinary users.

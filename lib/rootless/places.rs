@@ -1,6 +1,6 @@
 //! Where a user's world has its state, its logs and its trees (the XDG base directories).
 
-use super::told;
+use crate::base::error::shown;
 use crate::base::error::{Doing, Error, Exit, Result};
 use nix::unistd::getuid;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
@@ -50,17 +50,20 @@ impl Places {
                     // It went with a world that ended: `open` says so to those who try again.
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound && dir != self.run => {
                         make_directory(&self.run, 0o700)
-                            .doing(|| format!("make the directory {}", told(&self.run)))?;
+                            .doing(|| format!("make the directory {}", shown(&self.run)))?;
                     }
                     other => {
-                        other.doing(|| format!("make the directory {}", told(&dir)))?;
+                        other.doing(|| format!("make the directory {}", shown(&dir)))?;
                         break;
                     }
                 }
             }
         }
         if !is_ours(&self.run) {
-            let what = format!("{} is not a directory of the user's alone", told(&self.run));
+            let what = format!(
+                "{} is not a directory of the user's alone",
+                shown(&self.run)
+            );
             return Err(Error::new(Exit::Failed, what)
                 .hint("it must be his and have the mode 0700: remove it, or set XDG_RUNTIME_DIR"));
         }
@@ -69,7 +72,7 @@ impl Places {
 
     /// Removes the world's directory, if nothing is in use in it. The caller has its locks.
     pub(super) fn clear(&self, dir: &OwnedFd) {
-        for name in [super::WORLD, super::MAKING] {
+        for name in [super::RECORD, super::MAKING] {
             let _ = unlinkat(dir, name, AtFlags::empty());
         }
         let _ = unlinkat(dir, "run", AtFlags::REMOVEDIR);
@@ -85,7 +88,7 @@ impl Places {
             .recursive(true)
             .mode(0o700)
             .create(&self.logs);
-        made.doing(|| format!("make the directory {}", told(&self.logs)))?;
+        made.doing(|| format!("make the directory {}", shown(&self.logs)))?;
         open(&self.logs)
     }
 }
@@ -107,7 +110,7 @@ fn make_directory(dir: &Path, mode: u32) -> std::io::Result<()> {
 fn open(dir: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = openat(rustix::fs::CWD, dir, flags, Mode::empty());
-    opened.doing(|| format!("open {}", told(dir)))
+    opened.doing(|| format!("open {}", shown(dir)))
 }
 
 /// A variable with a path from / on; others are as if not set (XDG base directory specification).

@@ -29,7 +29,7 @@ pub(super) fn read(file: &Path) -> Result<Option<String>> {
 }
 
 /// The same, of what nothing depends on.
-pub(super) fn told(file: &Path) -> Option<String> {
+pub(super) fn read_optional(file: &Path) -> Option<String> {
     read(file).ok().flatten()
 }
 

@@ -66,8 +66,8 @@ pub fn range(config: &Config, keep: bool) -> Result<u32> {
 /// Is there still a subhost of this directory, or something of it up?
 fn lives(dir: &Path) -> bool {
     let up = || {
-        let name = Name::of_what_is_up(dir.file_name()?.to_str()?)?;
-        let state = State::of(&name);
+        let name = Name::of_existing(dir.file_name()?.to_str()?)?;
+        let state = State::new(&name);
         let of = |part| match state.plan(part) {
             Ok(None) => false,
             Ok(Some(plan)) => plan.tree.join(&*plan.owner.id()) == dir,

@@ -1,7 +1,7 @@
 //! The lock of a subhost: taken by every command that changes it, and what is tidied when it goes.
 
 use super::deferred::Deferred;
-use super::{State, mark_shared, told};
+use super::{State, mark_shared, read_optional};
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::base::paths::{CLAIMS, RUN, SHARED};
 use crate::kernel::dirs;
@@ -108,19 +108,19 @@ impl State {
 
     /// Who holds the lock, in words; none if nobody does. Asks the kernel (`proc_locks(5)`): trying
     /// the lock would keep others from it.
-    pub fn at_work(&self) -> Option<String> {
+    pub fn lock_holder(&self) -> Option<String> {
         let path = self.dir.join("lock");
         let meta = std::fs::metadata(&path).ok()?;
         let (major, minor) = (nix::libc::major(meta.dev()), nix::libc::minor(meta.dev()));
         let lock = format!(" {major:02x}:{minor:02x}:{} ", meta.ino());
-        let locks = told(Path::new("/proc/locks"))?;
+        let locks = read_optional(Path::new("/proc/locks"))?;
         let held = |line: &str| line.contains(" FLOCK ") && line.contains(&lock);
         let is_held = locks.lines().any(|line| held(line) && !line.contains("->"));
-        is_held.then(|| holder(&told(&path).unwrap_or_default()))
+        is_held.then(|| holder(&read_optional(&path).unwrap_or_default()))
     }
 
     fn busy(&self, wait: Duration) -> Error {
-        let who = told(&self.dir.join("lock")).unwrap_or_default();
+        let who = read_optional(&self.dir.join("lock")).unwrap_or_default();
         let error = Error::new(
             Exit::Busy,
             format!("another command holds it: {}", holder(&who)),
@@ -168,7 +168,7 @@ impl State {
             if self.root != Path::new(RUN) {
                 let _ = std::fs::remove_dir(&self.root);
             }
-            crate::kernel::kept::release();
+            crate::kernel::pinned::remove_unused();
             if std::fs::remove_dir(RUN).is_err() && Path::new(SHARED).exists() {
                 let left = dirs::first(Path::new(RUN), 2).unwrap_or_default();
                 let left: Vec<PathBuf> =

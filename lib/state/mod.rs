@@ -19,7 +19,7 @@ use crate::base::paths::{RUN, SHARED};
 use crate::kernel::dirs;
 use crate::plan::{Part, Plan};
 pub use cgroups::{Dir, Group};
-use files::told;
+use files::read_optional;
 pub use init::{Booter, Init, Running, booter};
 pub use last::Last;
 pub use lock::Lock;
@@ -59,7 +59,7 @@ pub fn names() -> Vec<Name> {
         // What ends in `.bridge` is a bridge's.
         let of_subhost = std::str::from_utf8(name).ok();
         let of_subhost = of_subhost.filter(|name| !name.ends_with(".bridge"));
-        names.extend(of_subhost.and_then(Name::of_what_is_up));
+        names.extend(of_subhost.and_then(Name::of_existing));
     });
     names.sort();
     names
@@ -81,7 +81,7 @@ pub fn is_marked_shared() -> bool {
 
 impl State {
     /// Of the subhost `name`; touches nothing.
-    pub fn of(name: &Name) -> Self {
+    pub fn new(name: &Name) -> Self {
         Self::at(Path::new(RUN), name.as_str())
     }
 

@@ -1,15 +1,15 @@
 //! Start and enter: both parts up, and a process inside.
 
-use super::Told;
-use super::beside::{Beside, Made, namespace_of};
+use super::OnStep;
+use super::parallel::{ParallelSetup, Ready, namespace_of};
 use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost, Up, limit};
 use crate::base::error::{Error, Exit, Result};
 use crate::base::message;
-use crate::boot::{self, Booted, Order, Parts as _};
+use crate::boot::{self, BootRequest, Booted, Parts as _};
 use crate::config::{Config, Net, Phase, Userns};
 use crate::enter::{self, Join};
 use crate::init::spec::Main;
-use crate::kernel::terminal::{Signals, Wiring, Wish, tty_of};
+use crate::kernel::terminal::{Signals, StdioMode, TtyMode, tty_of};
 use crate::kernel::{holders, proc, processor};
 use crate::login::Program;
 use crate::net::named;
@@ -32,7 +32,7 @@ impl Subhost {
     ///
     /// # Errors
     /// `Busy` if somebody's enter booted it; why it is not up; what this run did is undone.
-    pub fn start(&self, how: StartHow, wiring: Option<Wiring>) -> Result<u8> {
+    pub fn start(&self, how: StartHow, wiring: Option<StdioMode>) -> Result<u8> {
         let tied = how != StartHow::Background;
         // Before the lock, which lets signals through again when it goes.
         let signals = Signals::new_if(tied && wiring.is_some())?;
@@ -48,11 +48,11 @@ impl Subhost {
     fn start_locked(
         &self,
         how: StartHow,
-        wiring: Option<Wiring>,
-    ) -> Result<Option<(Booted, Option<Wiring>)>> {
+        wiring: Option<StdioMode>,
+    ) -> Result<Option<(Booted, Option<StdioMode>)>> {
         if let Some(running) = self.running()?
             && !is_orphan(&running)
-            && self.goes_on(&running)?
+            && self.keeps_running(&running)?
         {
             if self.state.cgroups()?.is_frozen() {
                 return Err(limit::frozen(&self.name));
@@ -77,7 +77,7 @@ impl Subhost {
         };
         // Nobody is there who would take a terminal's signals: they are for us.
         let wiring = match main {
-            Main::Hold => wiring.map(|_| Wiring::new(Wish::Never)),
+            Main::Hold => wiring.map(|_| StdioMode::new(TtyMode::Never)),
             _ => wiring,
         };
         let booted = self.bring_up(&config, main, env, wiring);
@@ -104,13 +104,13 @@ impl Subhost {
         config: &Config,
         main: Main,
         env: Env,
-        wiring: Option<Wiring>,
+        wiring: Option<StdioMode>,
     ) -> Result<(Booted, Vec<Part>)> {
         for label in &config.run.labels {
             label.check()?;
         }
         config.rights(false).check()?;
-        let order = Order {
+        let request = BootRequest {
             main,
             by: Booter {
                 tool: message::program(),
@@ -123,8 +123,8 @@ impl Subhost {
             joins_network: true,
         };
         let brought = Mutex::new(Vec::new());
-        let up = |part, told: Told| {
-            let up = self.up(part, Some(config), told)?;
+        let up = |part, on_step: OnStep| {
+            let up = self.up(part, Some(config), on_step)?;
             let mut brought = brought.lock().unwrap_or_else(PoisonError::into_inner);
             brought.extend(up.brought.then_some(part));
             Ok(up)
@@ -132,23 +132,23 @@ impl Subhost {
         let up = &up;
         let result = std::thread::scope(|scope| {
             let (sender, namespace) = channel();
-            let told = move |step: &Step| {
+            let on_step = move |step: &Step| {
                 let Some(name) = step.namespace() else {
                     return;
                 };
                 // Where it cannot be opened that is told when all is made.
                 let _ = named::open(name).map(|namespace| sender.send(namespace));
             };
-            let make_network = move || up(Part::Net, &told);
+            let make_network = move || up(Part::Net, &on_step);
             let thread = || std::thread::Builder::new().spawn_scoped(scope, make_network);
             let root = || up(Part::Root, &|_| ()).map(drop);
             let mut parts = match self.network_is_apart(config)?.then(thread) {
-                Some(Ok(thread)) => Beside::new(root, thread, namespace),
+                Some(Ok(thread)) => ParallelSetup::new(root, thread, namespace),
                 // Without a thread it only takes longer.
-                _ => return self.boot_after(config, up, order),
+                _ => return self.boot_after(config, up, request),
             };
-            let booted = boot::boot_config(config, &self.state, &mut parts, order);
-            // What became of the network has to be told, whatever became of the rest.
+            let booted = boot::boot_config(config, &self.state, &mut parts, request);
+            // What became of the network has to be on_step, whatever became of the rest.
             booted.map_err(|error| error.also(parts.complete().err()))
         });
         let mut brought = brought.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +175,7 @@ impl Subhost {
             && !config.has_helper()
             && config.hooks.is_empty()
             && config.userns == Userns::No
-            && !processor::is_shared()
+            && !processor::is_saturated()
             && !crate::kernel::privilege::has_entered();
         Ok(is_plain && self.frozen(Part::Root)?.is_none() && self.frozen(Part::Net)?.is_none())
     }
@@ -184,8 +184,8 @@ impl Subhost {
     fn boot_after(
         &self,
         config: &Config,
-        up: impl Fn(Part, Told) -> Result<Up>,
-        order: Order,
+        up: impl Fn(Part, OnStep) -> Result<Up>,
+        request: BootRequest,
     ) -> Result<Booted> {
         let root = up(Part::Root, &|_| ())?;
         let net = up(Part::Net, &|_| ())?;
@@ -202,12 +202,12 @@ impl Subhost {
             config = &moved;
         }
         let network = namespace_of(&net.plan)?;
-        let order = Order {
+        let request = BootRequest {
             ids: root.plan.ids,
             joins_network: network.is_some(),
-            ..order
+            ..request
         };
-        boot::boot_config(config, &self.state, &mut Made(network), order)
+        boot::boot_config(config, &self.state, &mut Ready(network), request)
     }
 
     fn warn_if_changed(&self, config: &Config) {
@@ -240,13 +240,13 @@ impl Subhost {
         self.must_exist()?;
         // Before the lock, which lets signals through again when it goes.
         let signals = match join.tool {
-            true => Signals::new(),
-            false => Signals::lent(),
+            true => Signals::block_for_good(),
+            false => Signals::block(),
         }?;
         let lock = self.lock()?;
         // It may have come up while we waited.
         let booted = self.running().and_then(|running| match running {
-            Some(running) if !is_orphan(&running) && self.goes_on(&running)? => Ok(None),
+            Some(running) if !is_orphan(&running) && self.keeps_running(&running)? => Ok(None),
             _ => self.enter_locked(join).map(Some),
         });
         self.state.unlock(lock);
@@ -336,7 +336,8 @@ impl Subhost {
                 return Ok(Some(running));
             }
             // Nobody boots it any more: whoever takes the lock next ends it.
-            if self.state.at_work().is_none() && !self.state.init()?.is_some_and(|init| init.up) {
+            if self.state.lock_holder().is_none() && !self.state.init()?.is_some_and(|init| init.up)
+            {
                 return Ok(None);
             }
             if Instant::now() > end {
@@ -362,12 +363,12 @@ impl Subhost {
 
     /// We have the lock, so whoever booted or stopped it is gone. Is it up, and to go on? Else it ends
     /// here: of what a boot did and did not do nobody knows, and what a stop has asked to end will.
-    fn goes_on(&self, running: &Running) -> Result<bool> {
-        let goes_on = running.init.up && !running.init.asked;
-        if !goes_on {
+    fn keeps_running(&self, running: &Running) -> Result<bool> {
+        let keeps_running = running.init.up && !running.init.asked;
+        if !keeps_running {
             self.end(running, false)?;
         }
-        Ok(goes_on)
+        Ok(keeps_running)
     }
 }
 
@@ -376,7 +377,7 @@ fn is_orphan(running: &Running) -> bool {
     let Some(pid) = running.init.by.pid else {
         return false;
     };
-    let ends = proc::Stat::of(pid).is_none_or(|stat| stat.exiting);
+    let ends = proc::Stat::find(pid).is_none_or(|stat| stat.exiting);
     // Of a longer name the kernel keeps 15 bytes; a tool may be called otherwise than what it is (`subhost enter`).
     let command = holders::command(pid);
     let is_booter = |tool: &str| tool.starts_with(&command) && !command.is_empty();

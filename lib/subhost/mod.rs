@@ -2,14 +2,14 @@
 //! check everything, freeze the plan, act; or take down what the frozen plan says.
 
 mod assigned;
-mod beside;
 mod boot;
 mod command;
-mod hands;
+mod executor;
 mod hooks;
 mod ids;
-mod lasting;
 mod limit;
+mod lingering;
+mod parallel;
 mod parts;
 mod script;
 mod stop;
@@ -125,7 +125,7 @@ impl Subhost {
         Self {
             tree: tree.to_owned(),
             name: name.clone(),
-            state: State::of(name),
+            state: State::new(name),
             source: Source::Files(set.to_vec()),
             wait: None,
         }
@@ -148,7 +148,7 @@ impl Subhost {
         Self {
             tree: config.tree.clone(),
             name: config.name.clone(),
-            state: State::of(&config.name),
+            state: State::new(&config.name),
             source: Source::Given(Arc::new(config)),
             wait: None,
         }
@@ -323,7 +323,10 @@ impl Subhost {
             }
             for planned in plan.planned().filter(|planned| planned.step.lasts()) {
                 let asked = plan.asked(planned.mark, true);
-                match self.hands(mounts, network).present(planned.step, asked)? {
+                match self
+                    .executor(mounts, network)
+                    .present(planned.step, asked)?
+                {
                     Presence::Ours => {}
                     Presence::Foreign(what) => return Ok(Status::Broken(what)),
                     Presence::Absent => {
@@ -347,10 +350,10 @@ impl Subhost {
         mounts: &Mounts,
         network: &mut Network,
     ) -> Result<Vec<(Planned<'a>, Presence)>> {
-        let mut hands = self.hands(mounts, network);
+        let mut executor = self.executor(mounts, network);
         let one = |planned: Planned<'a>| {
             let asked = plan.asked(planned.mark, frozen);
-            Ok((planned, hands.present(planned.step, asked)?))
+            Ok((planned, executor.present(planned.step, asked)?))
         };
         let mut steps = plan.planned().map(one).collect::<Result<Vec<_>>>()?;
         let mut hidden: Vec<&Path> = Vec::new();
@@ -391,4 +394,4 @@ impl Subhost {
 }
 
 /// Who is to hear of what is made, while more is.
-pub(super) type Told<'a> = &'a dyn Fn(&Step);
+pub(super) type OnStep<'a> = &'a dyn Fn(&Step);

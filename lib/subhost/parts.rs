@@ -1,8 +1,8 @@
 //! One part of a subhost, root or network, up and down: check everything, freeze the plan, act; or
 //! undo what the frozen plan says.
 
-use super::Told;
-use super::{StopHow, Subhost, Up, assigned, lasting};
+use super::OnStep;
+use super::{StopHow, Subhost, Up, assigned, lingering};
 use crate::base::error::{Error, Exit, Result};
 use crate::base::message;
 use crate::config::{Config, Net, Userns, unreachable_by_others};
@@ -54,7 +54,7 @@ impl Subhost {
     }
 
     /// `config` saves reading it again; `told` hears of each step that is made.
-    pub(super) fn up(&self, part: Part, config: Option<&Config>, told: Told) -> Result<Up> {
+    pub(super) fn up(&self, part: Part, config: Option<&Config>, on_step: OnStep) -> Result<Up> {
         self.is_of_this_tree()?;
         let mounts = Mounts::later();
         let mut network = Network::new();
@@ -64,7 +64,7 @@ impl Subhost {
                 let mut plan = Arc::unwrap_or_clone(plan);
                 let steps = self.presences(&plan, true, &mounts, &mut network)?;
                 refuse_foreign(&steps)?;
-                if self.act_all(&steps, &mut network, told)? > 0 {
+                if self.act_all(&steps, &mut network, on_step)? > 0 {
                     self.finish(&mut plan, &mut network)?;
                 }
                 return Ok(Up {
@@ -81,7 +81,7 @@ impl Subhost {
                         ..StopHow::default()
                     },
                 )?;
-                return self.up(part, config, told);
+                return self.up(part, config, on_step);
             }
             None => {}
         }
@@ -95,13 +95,13 @@ impl Subhost {
         };
         self.check_trees(config, part)?;
         let ids = self.ids(config, part, true)?;
-        match self.make(part, config, ids, &mounts, network, told) {
+        match self.make(part, config, ids, &mounts, network, on_step) {
             Err(why)
                 if ids.is_some() && config.userns == Userns::Auto && root::is_unmapped(&why) =>
             {
                 // Of what is in an image only the mounted image tells.
                 self.goes_without(&why);
-                self.make(part, config, None, &mounts, Network::new(), told)
+                self.make(part, config, None, &mounts, Network::new(), on_step)
             }
             other => other,
         }
@@ -115,15 +115,15 @@ impl Subhost {
         ids: Option<u32>,
         mounts: &Mounts,
         mut network: Network,
-        told: Told,
+        on_step: OnStep,
     ) -> Result<Up> {
         let mut plan = self.planned(config, part, ids)?;
         let steps = self.presences(&plan, false, mounts, &mut network)?;
         refuse_foreign(&steps)?;
-        let mut hands = self.hands(mounts, &mut network);
+        let mut executor = self.executor(mounts, &mut network);
         for (planned, presence) in &steps {
             if *presence == Presence::Absent {
-                hands.check(planned.step, &plan.steps)?;
+                executor.check(planned.step, &plan.steps)?;
             }
         }
         if let (Part::Net, Net::Named(name)) = (part, &config.net) {
@@ -140,7 +140,7 @@ impl Subhost {
         self.state.freeze(&plan)?;
         let (before, after) = hooks::around(part);
         let made = hooks::run(&plan, before)
-            .and_then(|()| self.act_all(&steps, &mut network, told))
+            .and_then(|()| self.act_all(&steps, &mut network, on_step))
             .and_then(|_| {
                 let finished =
                     hooks::run(&plan, after).and_then(|()| self.finish(&mut plan, &mut network));
@@ -181,8 +181,8 @@ impl Subhost {
     /// All is made: notes that, with what the kernel calls it.
     fn finish(&self, plan: &mut Plan, network: &mut Network) -> Result<()> {
         let mounts = Mounts::later();
-        let mut hands = self.hands(&mounts, network);
-        plan.made = Some(plan.steps.iter().map(|step| hands.mark(step)).collect());
+        let mut executor = self.executor(&mounts, network);
+        plan.made = Some(plan.steps.iter().map(|step| executor.mark(step)).collect());
         self.state.freeze(plan)
     }
 
@@ -191,15 +191,15 @@ impl Subhost {
         &self,
         steps: &[(Planned, Presence)],
         network: &mut Network,
-        told: Told,
+        on_step: OnStep,
     ) -> Result<usize> {
         let (mounts, network) = (Mounts::later(), RefCell::new(network));
         let act = |planned: &Planned| {
             let step = planned.step;
             message::tell(Some(&self.name), || format!("making {}", step.title()));
             let mut network = network.borrow_mut();
-            let made = self.hands(&mounts, &mut network).act(step);
-            made.inspect(|()| told(step))
+            let made = self.executor(&mounts, &mut network).act(step);
+            made.inspect(|()| on_step(step))
         };
         apply(
             steps,
@@ -230,7 +230,7 @@ impl Subhost {
             let step = planned.step;
             message::tell(Some(&self.name), || format!("removing {}", step.title()));
             let mut network = network.borrow_mut();
-            let undone = self.hands(&mounts, &mut network).undo(*planned, how);
+            let undone = self.executor(&mounts, &mut network).undo(*planned, how);
             stays = step.is_root() && undone.is_err();
             undone
         }
@@ -298,13 +298,13 @@ impl Subhost {
             .any(|planned| planned.step.namespace().is_some());
         let wait = how.sync || !holders.is_empty() || !removed;
         let thorough = part == Part::Root && (how.sync || how.kill_holders);
-        let lasting = match thorough {
+        let lingering = match thorough {
             true => {
                 let mounts = Mounts::later();
-                let mut hands = self.hands(&mounts, &mut network);
-                lasting::of(steps.iter().copied(), &mut hands, &Table::read()?)
+                let mut executor = self.executor(&mounts, &mut network);
+                lingering::find(steps.iter().copied(), &mut executor, &Table::read()?)
             }
-            false => lasting::Lasting::default(),
+            false => lingering::LingeringMounts::default(),
         };
         let undone = {
             let network = RefCell::new(&mut network);
@@ -321,7 +321,7 @@ impl Subhost {
         };
         let undone = undone
             .and_then(|()| self.state.thaw(part))
-            .and_then(|()| lasting.wait(how.kill_holders));
+            .and_then(|()| lingering.wait(how.kill_holders));
         let mut cables = Ok(());
         if let Some(watch) = watch.filter(|watch| removed && watch.lives()) {
             holders = holders_of(watch.inode);
@@ -334,7 +334,7 @@ impl Subhost {
                 Exit::Failed,
                 "its network namespace has lost its name and cables but lives on",
             )
-            .hint(holders::told(&holders))),
+            .hint(holders::describe(&holders))),
             _ => Ok(()),
         };
         let errors = [undone.err(), cables.err(), held.err()];

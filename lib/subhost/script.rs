@@ -39,10 +39,10 @@ impl Subhost {
             carrier: has_helper.then(net::carrier).flatten(),
         };
         let mut lines = Vec::new();
-        let mut hands = self.hands(&mounts, &mut network);
+        let mut executor = self.executor(&mounts, &mut network);
         for (planned, presence) in &steps {
             if *presence == Presence::Absent {
-                hands.check(planned.step, &plan.steps)?;
+                executor.check(planned.step, &plan.steps)?;
                 lines.extend(planned.step.shell_up(&host));
             }
         }

@@ -258,7 +258,7 @@ fn wake_parents(running: &Running) {
         return;
     };
     for pid in holders::pids() {
-        let Some(stat) = proc::Stat::of(pid).filter(|stat| stat.parent > 1) else {
+        let Some(stat) = proc::Stat::find(pid).filter(|stat| stat.parent > 1) else {
             continue;
         };
         if Namespace::Pid.inode_of(pid) == Some(inside)

@@ -27,7 +27,7 @@ struct Buffer {
 }
 
 impl Request {
-    fn of(name: &str) -> Result<Self, Errno> {
+    fn for_link(name: &str) -> Result<Self, Errno> {
         let mut request = Self::default();
         // The last byte stays NUL.
         if name.len() >= IFNAMSIZ {
@@ -59,7 +59,7 @@ impl Request {
 /// # Errors
 /// ENODEV if there is none; EINVAL for what can be no name.
 pub fn link_index(socket: impl AsFd, name: &str) -> Result<u32, Errno> {
-    let mut link = Request::of(name)?;
+    let mut link = Request::for_link(name)?;
     link.make(socket, libc::SIOCGIFINDEX)?;
     let [a, b, c, d, ..] = link.content;
     Ok(u32::from_ne_bytes([a, b, c, d]))
@@ -70,7 +70,7 @@ pub fn link_index(socket: impl AsFd, name: &str) -> Result<u32, Errno> {
 /// # Errors
 /// As [`link_index`].
 pub fn link_address(socket: impl AsFd, name: &str) -> Result<[u8; 6], Errno> {
-    let mut link = Request::of(name)?;
+    let mut link = Request::for_link(name)?;
     link.make(socket, libc::SIOCGIFHWADDR)?;
     // A struct sockaddr: two bytes of a family come first.
     let [_, _, a, b, c, d, e, f, ..] = link.content;
@@ -82,7 +82,7 @@ pub fn link_address(socket: impl AsFd, name: &str) -> Result<[u8; 6], Errno> {
 /// # Errors
 /// As [`link_index`]; the errno of the call.
 pub fn link_up(socket: impl AsFd, name: &str) -> Result<(), Errno> {
-    let mut link = Request::of(name)?;
+    let mut link = Request::for_link(name)?;
     link.make(&socket, libc::SIOCGIFFLAGS)?;
     let [low, high, ..] = link.content;
     let flags = u16::from_ne_bytes([low, high]) | libc::IFF_UP as u16;
@@ -95,7 +95,7 @@ pub fn link_up(socket: impl AsFd, name: &str) -> Result<(), Errno> {
 /// # Errors
 /// As [`link_index`]; EINVAL where it cannot have this one.
 pub fn set_mtu(socket: impl AsFd, name: &str, mtu: u32) -> Result<(), Errno> {
-    let mut link = Request::of(name)?;
+    let mut link = Request::for_link(name)?;
     link.content[..4].copy_from_slice(&mtu.to_ne_bytes());
     link.make(socket, libc::SIOCSIFMTU)
 }
@@ -111,7 +111,7 @@ pub fn set_ipv4(
     address: Ipv4Addr,
     mask: Ipv4Addr,
 ) -> Result<(), Errno> {
-    let mut link = Request::of(name)?;
+    let mut link = Request::for_link(name)?;
     link.holds(address);
     link.make(&socket, SIOCSIFADDR)?;
     link.holds(mask);

@@ -109,7 +109,7 @@ pub fn vfork(
 ///
 /// # Errors
 /// The errno of the call.
-pub fn vfork_as_ever(flags: i32, work: Work<'_>) -> Result<(i32, OwnedFd), Errno> {
+pub fn vfork_clone(flags: i32, work: Work<'_>) -> Result<(i32, OwnedFd), Errno> {
     let mut pidfd: RawFd = -1;
     let mut stack = vec![0u8; STACK];
     let flags = (flags | AS_VFORK | nix::libc::SIGCHLD).cast_unsigned() as usize;
@@ -125,7 +125,7 @@ pub fn vfork_as_ever(flags: i32, work: Work<'_>) -> Result<(i32, OwnedFd), Errno
 const AS_VFORK: i32 = nix::libc::CLONE_VM | nix::libc::CLONE_VFORK | nix::libc::CLONE_PIDFD;
 
 /// Where the child begins.
-extern "C" fn begin(work: *mut Work<'_>) -> ! {
+extern "C" fn child_main(work: *mut Work<'_>) -> ! {
     // SAFETY: our parent's, which waits and has it on its stack.
     let work = unsafe { &mut *work };
     work();
@@ -164,7 +164,7 @@ unsafe fn enter_child(
             in("r10") 0usize,
             in("r8") 0usize,
             in("r12") work,
-            in("r13") begin as extern "C" fn(*mut Work<'static>) -> !,
+            in("r13") child_main as extern "C" fn(*mut Work<'static>) -> !,
             lateout("rcx") _,
             lateout("r11") _,
         );
@@ -187,7 +187,7 @@ unsafe fn enter_child(
             in("x4") 0usize,
             in("x8") call,
             in("x20") work,
-            in("x21") begin as extern "C" fn(*mut Work<'static>) -> !,
+            in("x21") child_main as extern "C" fn(*mut Work<'static>) -> !,
         );
     }
     match returned {
@@ -200,7 +200,7 @@ unsafe fn enter_child(
 ///
 /// # Errors
 /// The errno of the call.
-pub fn fork_as_ever(flags: i32) -> Result<Option<(i32, OwnedFd)>, Errno> {
+pub fn fork_clone(flags: i32) -> Result<Option<(i32, OwnedFd)>, Errno> {
     let mut pidfd: RawFd = -1;
     let flags = flags | nix::libc::CLONE_PIDFD | nix::libc::SIGCHLD;
     // SAFETY: no memory is shared, so the child is a copy of us as after fork; our tools have one
@@ -229,7 +229,7 @@ pub fn fork_as_ever(flags: i32) -> Result<Option<(i32, OwnedFd)>, Errno> {
 /// # Errors
 /// The errno of the call.
 pub fn child(work: impl FnOnce() -> i32) -> Result<(i32, OwnedFd), Errno> {
-    match fork_as_ever(0)? {
+    match fork_clone(0)? {
         Some(child) => Ok(child),
         None => exit(work()),
     }

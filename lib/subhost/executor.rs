@@ -8,7 +8,7 @@ use crate::plan::{Act, Asked, Planned, Presence, Step, Thoroughly};
 use crate::state::State;
 
 /// What the rooms work with.
-pub(crate) struct Hands<'a> {
+pub(crate) struct Executor<'a> {
     pub(crate) mounts: &'a Mounts<'a>,
     pub(crate) network: &'a mut Network,
     pub(crate) state: &'a State,
@@ -17,7 +17,7 @@ pub(crate) struct Hands<'a> {
 /// From the table of kinds and their rooms: what is asked of any step.
 macro_rules! rooms {
     ($($kind:ident => $room:ident,)+) => {
-        impl Hands<'_> {
+        impl Executor<'_> {
             pub(crate) fn check(&mut self, step: &Step, all: &[Step]) -> Result<()> {
                 match step {
                     $(Step::$kind(step) => step.check(self.$room(), all),)+
@@ -75,7 +75,7 @@ rooms! {
     Routes => network,
 }
 
-impl Hands<'_> {
+impl Executor<'_> {
     fn mounts(&self) -> &Mounts<'_> {
         self.mounts
     }
@@ -91,12 +91,12 @@ impl Hands<'_> {
 
 impl Subhost {
     /// What its steps are done with.
-    pub(crate) fn hands<'a>(
+    pub(crate) fn executor<'a>(
         &'a self,
         mounts: &'a Mounts<'a>,
         network: &'a mut Network,
-    ) -> Hands<'a> {
-        Hands {
+    ) -> Executor<'a> {
+        Executor {
             mounts,
             network,
             state: &self.state,

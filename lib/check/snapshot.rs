@@ -35,7 +35,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Where `path` lies, by the table of one mount namespace.
-    pub fn of(table: &Table, path: &Path) -> Option<Self> {
+    pub fn find(table: &Table, path: &Path) -> Option<Self> {
         let mount = table.holding(path)?;
         let below = path.strip_prefix(&mount.at).ok()?;
         Some(Self {
@@ -69,9 +69,9 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    fn of(name: &Name) -> Self {
+    fn read(name: &Name) -> Self {
         let mut owner = Self::default();
-        let state = State::of(name);
+        let state = State::new(name);
         for part in Part::ALL {
             let file = state.dir().join(part.file());
             match state.plan(part) {
@@ -132,7 +132,7 @@ impl Owner {
 }
 
 /// All of it.
-pub(super) struct World {
+pub(super) struct Snapshot {
     pub tree: PathBuf,
     /// Our mount namespace, its inode, and the tables of all others, with a process in each.
     pub table: Table,
@@ -154,7 +154,7 @@ pub(super) struct World {
     pub network: Network,
 }
 
-impl World {
+impl Snapshot {
     pub fn look(tree: &Path) -> Result<Self> {
         let mut names: BTreeSet<Name> = config::names(tree)
             .unwrap_or_default()
@@ -168,12 +168,12 @@ impl World {
         names.extend(state.iter().cloned());
         let mut network = Network::new();
         let links = network.host_links(false)?.into_values().collect();
-        let owners = state.iter().map(|name| (name.clone(), Owner::of(name)));
+        let owners = state.iter().map(|name| (name.clone(), Owner::read(name)));
         let table = Table::read()?;
-        let mut world = Self {
+        let mut snapshot = Self {
             tree: tree.to_owned(),
-            place: Place::of(&table, tree),
-            run: Place::of(&table, Path::new(RUN)),
+            place: Place::find(&table, tree),
+            run: Place::find(&table, Path::new(RUN)),
             table,
             mnt: namespace("thread-self", "mnt").unwrap_or(0),
             others: BTreeMap::new(),
@@ -185,9 +185,9 @@ impl World {
             links,
             network,
         };
-        world.see_processes();
-        world.see_work();
-        Ok(world)
+        snapshot.see_processes();
+        snapshot.see_work();
+        Ok(snapshot)
     }
 
     /// The one pass over /proc.
@@ -221,7 +221,7 @@ impl World {
         };
         let held: BTreeMap<(u64, u64, u64), i32> = locks.lines().filter_map(lock).collect();
         for (name, owner) in &mut self.owners {
-            let Ok(meta) = std::fs::metadata(State::of(name).dir().join("lock")) else {
+            let Ok(meta) = std::fs::metadata(State::new(name).dir().join("lock")) else {
                 continue;
             };
             let (major, minor) = (nix::libc::major(meta.dev()), nix::libc::minor(meta.dev()));
@@ -281,7 +281,7 @@ impl World {
         });
         match named {
             Some(name) => Some(Some(name)),
-            None => (Place::of(table, Path::new(RUN)).as_ref() == Some(run)).then_some(None),
+            None => (Place::find(table, Path::new(RUN)).as_ref() == Some(run)).then_some(None),
         }
     }
 
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn places_are_the_same_in_all_tables() {
         let host = Table::parse(b"1 0 8:1 / / rw - ext4 a rw\n2 1 0:5 / /run rw - tmpfs t rw");
-        let run = Place::of(&host, Path::new("/run/subhost")).unwrap();
+        let run = Place::find(&host, Path::new("/run/subhost")).unwrap();
         assert_eq!(run.path, Path::new("/subhost"));
         let inside = Table::parse(b"9 1 0:5 /subhost/w/hosts /etc/hosts rw - tmpfs t rw");
         let rest = run.shown_by(&inside.all()[0]);

@@ -10,7 +10,7 @@
 //! not see it there, and goes without: nothing depends on it.
 
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result};
-use crate::base::paths::{KEPT as DIR, KEPT_FILE as FILE, RUN};
+use crate::base::paths::{PINNED as DIR, PINNED_FILE as FILE, RUN};
 use crate::kernel::mounts::{attach, detached, directory, pivot};
 use crate::kernel::proc::Namespace;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -30,7 +30,7 @@ const MANY: u64 = 16;
 const NSFS: i64 = 0x6e73_6673;
 
 /// The kept namespace; none if there is none, or it is not in sight.
-pub fn find() -> Option<OwnedFd> {
+pub fn open() -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let fd = openat(CWD, FILE, flags, Mode::empty()).ok()?;
     let system = rustix::fs::fstatfs(&fd).ok()?;
@@ -41,7 +41,7 @@ pub fn find() -> Option<OwnedFd> {
 ///
 /// # Errors
 /// It could not be made: a boot does without.
-pub fn prepare() -> Result<()> {
+pub fn ensure() -> Result<()> {
     if directories() < MANY || Path::new(FILE).exists() || crate::kernel::proc::in_user_namespace()
     {
         return Ok(());
@@ -60,7 +60,7 @@ pub fn prepare() -> Result<()> {
 }
 
 /// Removes it when no subhost is up any more.
-pub fn release() {
+pub fn remove_unused() {
     // As long as there are directories of subhosts; of what is not a tmpfs their number is not told.
     if directories() > 4 || !Path::new(DIR).exists() {
         return;

@@ -12,7 +12,7 @@ use crate::kernel::{terminal, userns};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// What a process takes along into a user namespace.
-pub(super) struct Crossing<'a> {
+pub(super) struct UsernsEntry<'a> {
     /// To it.
     pub socket: &'a OwnedFd,
     /// What it is to be.
@@ -23,7 +23,7 @@ pub(super) struct Crossing<'a> {
     pub owns_network: bool,
 }
 
-impl Crossing<'_> {
+impl UsernsEntry<'_> {
     /// Sends `child`, which is not PID 1 but makes it, on its way. Gives PID 1, and what could not be given
     /// other ids.
     ///
@@ -45,7 +45,7 @@ impl Crossing<'_> {
     fn cross(&self, child: &Child) -> Result<(i32, Vec<String>)> {
         // Root inside is to have its network: it must be in the user namespace that owns that.
         let owner = match self.network.filter(|_| self.owns_network) {
-            Some(network) => userns::of(network)?,
+            Some(network) => userns::owner_of(network)?,
             None => None,
         };
         let userns = match owner {
@@ -55,11 +55,11 @@ impl Crossing<'_> {
         let spec = spec::memfd(self.spec)?;
         let mut fds = vec![spec.as_raw_fd(), userns.as_raw_fd()];
         fds.extend(self.network.map(AsRawFd::as_raw_fd));
-        send(self.socket, &ToInit::Cross, &fds)?;
+        send(self.socket, &ToInit::EnterUserns, &fds)?;
         // Killed once it has made PID 1, it tells nothing, and that one waits for us.
         wait_for_report(self.socket, Some(child.pidfd()))?;
         match receive::<FromInit>(self.socket)? {
-            Some((FromInit::Born { pid, unmapped }, _)) => Ok((pid, unmapped)),
+            Some((FromInit::Spawned { pid, unmapped }, _)) => Ok((pid, unmapped)),
             Some((report, _)) => Err(report.error().unwrap_or_else(terminal::lost)),
             None => Err(terminal::lost()),
         }

@@ -16,8 +16,8 @@ use std::os::fd::OwnedFd;
 ///
 /// # Errors
 /// What could not be made.
-pub fn cross(socket: &OwnedFd) -> Result<Option<Picked>> {
-    let Some((ToInit::Cross, fds)) = receive(socket)? else {
+pub fn enter(socket: &OwnedFd) -> Result<Option<Picked>> {
+    let Some((ToInit::EnterUserns, fds)) = receive(socket)? else {
         return Ok(None);
     };
     let mut fds = fds.into_iter();
@@ -36,10 +36,10 @@ pub fn cross(socket: &OwnedFd) -> Result<Option<Picked>> {
     userns::must_be_of(base)?;
     sys::new_session_keyring();
     unshare(CloneFlags::CLONE_NEWPID).doing(|| "make a pid namespace")?;
-    let born = sys::fork_as_ever(CloneFlags::CLONE_PARENT.bits()).doing(|| "start PID 1")?;
+    let born = sys::fork_clone(CloneFlags::CLONE_PARENT.bits()).doing(|| "start PID 1")?;
     let Some((pid, _)) = born else {
         return Ok(Some(picked));
     };
-    let told = send(socket, &FromInit::Born { pid, unmapped }, &[]);
+    let told = send(socket, &FromInit::Spawned { pid, unmapped }, &[]);
     sys::exit(i32::from(told.is_err()));
 }

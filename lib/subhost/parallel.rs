@@ -11,14 +11,14 @@ use std::sync::mpsc::Receiver;
 use std::thread::ScopedJoinHandle;
 
 /// A root that is to be mounted, and a network that a thread makes.
-pub(super) struct Beside<'a, R> {
+pub(super) struct ParallelSetup<'a, R> {
     root: R,
     thread: Option<ScopedJoinHandle<'a, Result<Up>>>,
     /// Its namespace, if the thread makes it, from then on.
     namespace: Receiver<OwnedFd>,
 }
 
-impl<'a, R> Beside<'a, R> {
+impl<'a, R> ParallelSetup<'a, R> {
     pub(super) fn new(
         root: R,
         thread: ScopedJoinHandle<'a, Result<Up>>,
@@ -41,7 +41,7 @@ impl<'a, R> Beside<'a, R> {
     }
 }
 
-impl<R: FnMut() -> Result<()>> Parts for Beside<'_, R> {
+impl<R: FnMut() -> Result<()>> Parts for ParallelSetup<'_, R> {
     fn root(&mut self) -> Result<()> {
         (self.root)()
     }
@@ -62,9 +62,9 @@ impl<R: FnMut() -> Result<()>> Parts for Beside<'_, R> {
 }
 
 /// All is there: the network's namespace; none: the host's.
-pub(super) struct Made(pub(super) Option<OwnedFd>);
+pub(super) struct Ready(pub(super) Option<OwnedFd>);
 
-impl Parts for Made {
+impl Parts for Ready {
     fn root(&mut self) -> Result<()> {
         Ok(())
     }

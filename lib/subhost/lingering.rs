@@ -1,7 +1,7 @@
 //! What outlives the mounts that a stop takes away: copies of them in other mount namespaces, and the
 //! loop devices under them. A layer or image is in use for as long.
 
-use super::hands::Hands;
+use super::executor::Executor;
 use super::stop::end_processes;
 use crate::base::error::{Error, Exit, Result, shown};
 use crate::kernel::holders::{self, Copies, Holder};
@@ -17,27 +17,27 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// What may keep the file systems of a root in use, as it was before they were unmounted.
 #[derive(Default)]
-pub(super) struct Lasting {
+pub(super) struct LingeringMounts {
     copies: Copies,
     /// Loop devices, and their files as they show them.
     backing: Vec<(PathBuf, PathBuf)>,
 }
 
 /// Of the file systems that are a root's own, before they are unmounted. An rbind's is the host's.
-pub(super) fn of<'a>(
+pub(super) fn find<'a>(
     steps: impl IntoIterator<Item = Planned<'a>>,
-    hands: &mut Hands,
+    executor: &mut Executor,
     table: &Table,
-) -> Lasting {
+) -> LingeringMounts {
     let own = |planned: &Planned| !matches!(planned.step, Step::Rbind(_));
     let mounts: Vec<&Mount> = steps
         .into_iter()
         .filter(own)
-        .filter_map(|planned| hands.mount_in(planned, table))
+        .filter_map(|planned| executor.mount_in(planned, table))
         .collect();
     let devices: Vec<&str> = mounts.iter().map(|mount| mount.device.as_str()).collect();
     let sources = mounts.iter().map(|mount| PathBuf::from(&mount.source));
-    Lasting {
+    LingeringMounts {
         copies: holders::copies(&devices),
         backing: sources
             .filter_map(|device| backing_file(&device).map(|file| (device, file)))
@@ -45,7 +45,7 @@ pub(super) fn of<'a>(
     }
 }
 
-impl Lasting {
+impl LingeringMounts {
     /// Waits until the kernel has done with them. What keeps them is ended, if that is asked for.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Lasting {
         }
         if !held.is_empty() {
             let what = "its root is unmounted here and lives on in another mount namespace";
-            return Err(Error::new(Exit::Failed, what).hint(holders::told(&held)));
+            return Err(Error::new(Exit::Failed, what).hint(holders::describe(&held)));
         }
         match self.attached() {
             None => Ok(()),

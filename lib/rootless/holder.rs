@@ -1,7 +1,7 @@
 //! The holder's half: a process in the new namespaces that makes the world's mounts, and then waits
 //! until nobody needs them.
 
-use super::{MAKING, Record, WORLD, locked, refused};
+use super::{MAKING, RECORD, Record, locked, refused};
 use crate::base::error::{Doing, Error, IntoErrno, Result};
 use crate::base::protocol::{FromInit, ToInit};
 use crate::kernel::packets::{receive, send};
@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// `subhost-init --world N`: N is the socket to the tool that makes the world.
+/// `subhost-init --hold N`: N is the socket to the tool that makes the world.
 pub fn hold(socket: OwnedFd) -> u8 {
     match make(&socket) {
         Ok(Some((dir, world))) => {
@@ -55,14 +55,14 @@ fn make(socket: &OwnedFd) -> Result<Option<(OwnedFd, File)>> {
     let state = open_path(&dir, "run")?;
     cover("/run", &[("subhost", Some(&state)), ("netns", None)])?;
     cover("/var/log", &[("subhost", Some(&logs))])?;
-    let (holder, _) = Identity::of(std::process::id() as i32).doing(|| "tell who we are")?;
+    let (holder, _) = Identity::open(std::process::id() as i32).doing(|| "tell who we are")?;
     let record = Record {
         boot: crate::kernel::clock::boot_id()?.to_owned(),
         holder,
     };
     let text = serde_json::to_string(&record).unwrap_or_default();
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let world = openat(&dir, WORLD, flags, Mode::empty());
+    let world = openat(&dir, RECORD, flags, Mode::empty());
     let world = File::from(world.doing(|| "open the world's record")?);
     world
         .set_len(0)
@@ -225,7 +225,7 @@ fn clear(dir: &OwnedFd) {
             let _ = unlinkat(dir, name, AtFlags::empty());
         }
     };
-    let _ = unlinkat(dir, WORLD, AtFlags::empty());
+    let _ = unlinkat(dir, RECORD, AtFlags::empty());
     free(MAKING);
     if let Ok(path) = path {
         let _ = std::fs::remove_dir(path);
