@@ -76,16 +76,16 @@ fn settings_that_are_in_no_file_make_a_subhost() {
 /// There is no network of its own, and nothing is on its way.
 struct Nothing;
 
-impl subhost::boot::Parts for Nothing {
-    fn root(&mut self) -> subhost::Result<()> {
+impl subhost::boot::Setup for Nothing {
+    fn mount_root(&mut self) -> subhost::Result<()> {
         Ok(())
     }
 
-    fn namespace(&mut self) -> subhost::Result<Option<OwnedFd>> {
+    fn network_namespace(&mut self) -> subhost::Result<Option<OwnedFd>> {
         Ok(None)
     }
 
-    fn complete(&mut self) -> subhost::Result<()> {
+    fn finish_network(&mut self) -> subhost::Result<()> {
         Ok(())
     }
 }
@@ -146,7 +146,7 @@ fn a_spec_that_no_config_made_boots() {
             ],
             process: Process {
                 main: Main::Run(program),
-                rights,
+                rights: rights.clone(),
                 stop_signal: 15,
                 stop_timeout: Duration::from_secs(5),
                 log_max: None,
@@ -158,26 +158,30 @@ fn a_spec_that_no_config_made_boots() {
         let state = subhost::state::State::at(&s.base.join("states"), "bare");
         let lock = state.lock(|| Duration::ZERO).unwrap();
         let name = Name::new("bare").unwrap();
-        let what = subhost::boot::Boot {
-            name: &name,
-            tree: &s.base,
-            cgroups: subhost::cgroup::Plan::default(),
-            spec: &|_| Ok(spec.clone()),
-            stop: subhost::config::Stop::Usual,
-            env: Default::default(),
-            labels: Vec::new(),
-            owns_network: false,
-        };
         let by = subhost::state::Booter {
             tool: "test".into(),
             pid: Some(std::process::id() as i32),
             tty: None,
         };
+        let what = subhost::boot::Boot {
+            name: &name,
+            tree: &s.base,
+            spec,
+            stop: subhost::config::Stop::Usual,
+            guest: subhost::login::Guest {
+                env: Default::default(),
+                rights,
+                labels: Vec::new(),
+            },
+            owns_network: false,
+            by,
+        };
+        let cgroups = subhost::boot::Cgroups::make(&Default::default(), &state).unwrap();
         let signals = subhost::kernel::signals::Signals::block().unwrap();
-        let booted = subhost::boot::boot(what, &state, &mut Nothing, by).unwrap();
+        let booted = subhost::boot::boot(&what, &cgroups, &mut Nothing).unwrap();
         assert!(state.running().unwrap().is_some());
-        let wiring = subhost::StdioMode::new(subhost::TtyMode::Never);
-        assert_eq!(booted.attend(wiring, &signals).unwrap(), 7);
+        let stdio = subhost::StdioMode::new(subhost::TtyMode::Never);
+        assert_eq!(booted.attend(stdio, &signals).unwrap(), 7);
         let ours = |kind: &str| {
             let link = std::fs::read_link(format!("/proc/thread-self/ns/{kind}"));
             link.unwrap().to_str().unwrap().to_owned()
@@ -199,7 +203,7 @@ fn a_spec_that_no_config_made_boots() {
         has(&told, &[&ours("ipc")]);
         lacks(&told, &[&ours("uts")]);
         state.forget();
-        state.unlock(lock);
+        lock.release();
         assert!(!s.base.join("states").exists(), "nothing of it is left");
         s.host("rmdir root/out root/t 2>/dev/null || :; rm out/told out/errors");
         s.same(&before);
@@ -217,8 +221,8 @@ fn a_program_in_the_foreground_is_who_booted_it() {
         let by_us = named(s, "w");
         // Not a scoped one: that would be waited for even if what follows fails.
         let stays = std::thread::spawn(move || {
-            let wiring = subhost::StdioMode::new(subhost::TtyMode::Never);
-            by_us.start(StartHow::Foreground, Some(wiring))
+            let stdio = subhost::StdioMode::new(subhost::TtyMode::Never);
+            by_us.start(StartHow::Foreground, Some(stdio))
         });
         eventually("it runs", || w.status().unwrap() == Status::Running);
         let began = std::time::Instant::now();
@@ -459,7 +463,7 @@ fn eight_threads_at_once_and_none_is_changed() {
                         argv: vec!["sh".into(), "-c".into(), "exit 7".into()],
                         ..subhost::Join::default()
                     };
-                    assert_eq!(hosts[number % 2].enter(&join, true).unwrap(), 7);
+                    assert_eq!(hosts[number % 2].enter_running(&join).unwrap(), 7);
                     assert_eq!(state_of_this_thread(), before);
                 });
             }

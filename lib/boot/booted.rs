@@ -1,20 +1,21 @@
 //! A booted subhost: waiting until it is up, and staying with it until it ends.
 
+use super::is_init;
 use crate::base::error::{Doing, Errno, Error, Exit, Result};
 use crate::base::protocol::{FromInit, ToInit};
+use crate::init::spec::Main;
 use crate::kernel::packets::{receive, send};
 use crate::kernel::proc;
 use crate::kernel::signals::Signals;
-use crate::kernel::spawn::Child;
+use crate::kernel::spawn::{Child, shell_status};
 use crate::kernel::terminal::{self, StdioMode, Terminal};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
 
-/// No honest tree takes this long to be assembled, seconds.
+/// Seconds that PID 1 may take to report that it is up.
 const PATIENCE: u16 = 60;
 
-/// A booted subhost.
+/// A PID 1 that its booting tool watches.
 #[derive(Debug)]
 pub struct Booted {
     pub(super) child: Child,
@@ -28,7 +29,7 @@ fn is_ready(socket: &OwnedFd) -> bool {
     !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
 }
 
-/// Waits until there is a report, or its sender has ended without one.
+/// Waits until PID 1 has sent a report, or `sender`, the process that makes it, has ended without one.
 pub(super) fn wait_for_report(socket: &OwnedFd, sender: Option<&OwnedFd>) -> Result<()> {
     let fds = std::iter::once(socket).chain(sender);
     let mut fds: Vec<PollFd> = fds
@@ -40,7 +41,7 @@ pub(super) fn wait_for_report(socket: &OwnedFd, sender: Option<&OwnedFd>) -> Res
                 let what = format!("the inside was not up after {PATIENCE} s");
                 return Err(Error::new(Exit::TimedOut, what));
             }
-            // What it sent comes before its end.
+            // A report that was sent before the end can still be read.
             Ok(_) if fds[0].any() == Some(false) && !is_ready(socket) => {
                 return Err(terminal::lost());
             }
@@ -52,15 +53,17 @@ pub(super) fn wait_for_report(socket: &OwnedFd, sender: Option<&OwnedFd>) -> Res
 }
 
 impl Booted {
+    /// Tells PID 1 that root and network are complete.
     pub(super) fn proceed(&self) -> Result<()> {
         match send(&self.socket, &ToInit::Proceed, &[]) {
-            // It has failed, and said why.
+            // It has failed, and its report says why.
             Err(error) if error.errno == Some(Errno::EPIPE) => Ok(()),
             other => other,
         }
     }
 
-    pub(super) fn wait_until_up(&mut self, is_init: bool) -> Result<()> {
+    /// Waits until PID 1 reports that it is up.
+    pub(super) fn wait_until_up(&mut self, main: &Main) -> Result<()> {
         loop {
             wait_for_report(&self.socket, None)?;
             match receive::<FromInit>(&self.socket)? {
@@ -72,36 +75,26 @@ impl Booted {
                 Some((report, _)) => {
                     return Err(report.error().unwrap_or_else(terminal::lost));
                 }
-                // An init closes the socket by being executed.
-                None if is_init && !proc::has_ended(&self.pidfd) => return Ok(()),
+                // An init closes the socket when it is executed.
+                None if is_init(main) && !proc::has_ended(&self.pidfd) => return Ok(()),
                 None => return Err(terminal::lost()),
             }
         }
     }
 
-    /// Stays until PID 1 has ended; gives its status as a shell would (128+N for signal N).
+    /// Relays terminal and signals until PID 1 has ended. Returns its status as a shell would: 128+N for signal N.
     ///
     /// # Errors
     /// The wait failed.
-    pub fn attend(self, wiring: StdioMode, signals: &Signals) -> Result<u8> {
-        let hand_on = |signal| {
-            // An init of the tree's own has closed the socket and takes signals itself.
+    pub fn attend(self, stdio: StdioMode, signals: &Signals) -> Result<u8> {
+        let pass_on = |signal| {
+            // The tree's own init has closed the socket, and takes signals itself.
             if send(&self.socket, &ToInit::Signal(signal), &[]).is_err() {
                 let _ = crate::sys::pidfd_kill(&self.pidfd, signal);
             }
         };
-        terminal::relay(
-            wiring,
-            self.terminal.as_ref(),
-            signals,
-            &self.pidfd,
-            hand_on,
-        )?;
-        let status = self.child.wait();
-        let status = status.doing(|| "wait for PID 1")?;
-        Ok(match (status.code(), status.signal()) {
-            (Some(code), _) => code as u8,
-            (_, signal) => 128 + signal.unwrap_or(0) as u8,
-        })
+        terminal::relay(stdio, self.terminal.as_ref(), signals, &self.pidfd, pass_on)?;
+        let status = self.child.wait().doing(|| "wait for PID 1")?;
+        Ok(shell_status(status))
     }
 }

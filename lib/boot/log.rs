@@ -1,6 +1,7 @@
-//! Where what a subhost in the background says goes: a file of the host's, written by our PID 1, or by a
-//! process that is left behind to read an init's console.
+//! The log of a subhost in the background: a file of the host that our PID 1 writes, or a process that is left behind to
+//! read the console of the tree's own init.
 
+use super::Booted;
 use crate::base::error::{Doing, Error, Exit, Result};
 use crate::base::name::Name;
 use crate::base::paths::LOGS;
@@ -8,15 +9,14 @@ use crate::base::protocol::ToInit;
 use crate::kernel::packets::{send, sockets};
 use crate::kernel::proc::Identity;
 use crate::kernel::spawn::Entry;
-use crate::kernel::terminal::Terminal;
 use crate::kernel::tools::init_command;
 use nix::sched::CloneFlags;
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Opens the log of a subhost; makes it if it is not there.
+/// Opens the log of a subhost, and creates it if it does not exist.
 pub(super) fn open(name: &Name) -> Result<OwnedFd> {
     match std::fs::DirBuilder::new().mode(0o700).create(LOGS) {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -45,25 +45,43 @@ pub(super) fn open(name: &Name) -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The host's /dev/null.
+/// Opens the host's /dev/null.
 pub(super) fn null() -> Result<OwnedFd> {
     let null = File::options().read(true).write(true).open("/dev/null");
     null.map(Into::into).doing(|| "open /dev/null")
 }
 
-/// Leaves a process behind that writes an init's console to the log.
-pub(super) fn leave_console(
-    terminal: &Terminal,
-    log: &OwnedFd,
-    log_max: u64,
-    last: &File,
-    pidfd: &OwnedFd,
-) -> Result<Identity> {
+impl Booted {
+    /// Leaves a process behind that writes an init's console to `log`, of at most `max` bytes, and `end_of_run` when the init
+    /// has ended. Returns that process; `None` if the init has no console.
+    pub(super) fn leave_logger(
+        &mut self,
+        log: &OwnedFd,
+        max: Option<u64>,
+        end_of_run: &File,
+    ) -> Result<Option<Identity>> {
+        match (max, self.terminal.take()) {
+            (Some(max), Some(terminal)) => {
+                let fds = [
+                    terminal.master.as_raw_fd(),
+                    terminal.slave.as_raw_fd(),
+                    log.as_raw_fd(),
+                    end_of_run.as_raw_fd(),
+                    self.pidfd.as_raw_fd(),
+                ];
+                spawn_logger(max, &fds).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn spawn_logger(max: u64, fds: &[RawFd]) -> Result<Identity> {
     let (socket, theirs) = sockets("the console's logger")?;
     let (_program, mut command) = init_command()?;
     command.arg("--console");
     command.arg(&theirs.as_raw_fd().to_string());
-    command.arg(&log_max.to_string());
+    command.arg(&max.to_string());
     for number in 0..3 {
         command.stdio(number, null()?);
     }
@@ -72,13 +90,6 @@ pub(super) fn leave_console(
     });
     let child = child.doing(|| "start the console's logger")?;
     let identity = Identity::open(child.id()).doing(|| "watch the console's logger")?;
-    let fds = [
-        terminal.master.as_raw_fd(),
-        terminal.slave.as_raw_fd(),
-        log.as_raw_fd(),
-        last.as_raw_fd(),
-        pidfd.as_raw_fd(),
-    ];
-    send(&socket, &ToInit::Go, &fds)?;
+    send(&socket, &ToInit::Go, fds)?;
     Ok(identity.0)
 }

@@ -1,11 +1,10 @@
-//! The booting tool's half: a process that is PID 1 of a new pid namespace, recorded before it
-//! does anything, and told what to be. Everything else it takes itself, so that the tool stays on
-//! the host and can undo.
+//! The booting tool's side of a boot: it spawns a process that becomes PID 1 of a new pid namespace, records it before
+//! it does anything, and sends it its spec. PID 1 makes everything else itself, so that the tool stays on the host and
+//! can undo.
 //!
-//! What outlives the tool: of a boot in the background PID 1, which has the log as its standard output and
-//! the file for the end of its run; of an init of the tree's own that cannot have these, the process that
-//! reads its console, with both ends of the terminal, the log, that file and a pidfd. The parent of PID 1,
-//! ours or the tree's, is the tool, and then the host's init, which reaps it.
+//! Two processes outlive the tool. PID 1, ours or the tree's, is its child and then the host's init's. The logger of a
+//! tree's own init in the background holds both ends of that init's terminal, the log, the file for the end of the run
+//! and a pidfd; our PID 1 writes log and file itself.
 
 mod booted;
 mod generated;
@@ -21,103 +20,155 @@ use crate::cgroup::{self, Who};
 use crate::config::{Config, Net, Stop};
 use crate::init::spec::{Main, Spec};
 use crate::kernel::clock::{boot_id, now};
-use crate::kernel::lsm::Label;
 use crate::kernel::packets::{send, sockets};
 use crate::kernel::pinned;
 use crate::kernel::proc::Identity;
 use crate::kernel::spawn::Child;
 use crate::kernel::terminal::StdioMode;
 use crate::kernel::tools::init_command;
-use crate::login::{PATH, Program};
+use crate::login::Guest;
 use crate::state::{Booter, Group, Init, State};
 pub use booted::Booted;
 use nix::sched::CloneFlags;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use userns::UsernsEntry;
 
-/// How a subhost is booted.
+/// What a caller asks of the boot of a config.
 #[derive(Debug)]
 pub struct BootRequest {
     /// What PID 1 does.
     pub main: Main,
-    /// How the caller's descriptors reach it; none: in the background, with a log.
-    pub wiring: Option<StdioMode>,
-    /// Who boots.
+    /// How the caller's descriptors reach PID 1. `None`: it runs in the background and writes a log.
+    pub stdio: Option<StdioMode>,
+    /// Who boots, for the record.
     pub by: Booter,
-    /// What whoever comes in later has in the environment ([`Config::environment`]).
+    /// The environment of those that join later ([`Config::environment`]).
     pub env: BTreeMap<String, String>,
-    /// First id of its user namespace; none: it has none.
+    /// The first host id of its user namespace. `None`: it has none.
     pub ids: Option<u32>,
-    /// It joins a network that is not the host's.
+    /// Whether it joins a network namespace other than the host's.
     pub joins_network: bool,
 }
 
-/// Root and network that it is booted in, which may still be on their way.
-pub trait Parts {
-    /// Has the root mounted. Asked for once.
+/// The set-up of root and network, part of which a boot may overlap with the start of PID 1.
+pub trait Setup {
+    /// Mounts the root, if it is not mounted. The boot calls this once, when the process of PID 1 exists.
     ///
     /// # Errors
-    /// Why it is not.
-    fn root(&mut self) -> Result<()>;
+    /// Why the root cannot be mounted.
+    fn mount_root(&mut self) -> Result<()>;
 
-    /// The network namespace, as soon as there is one; none: the host's. Asked for once.
+    /// Returns the network namespace as soon as it exists; `None` if PID 1 stays in the host's. The boot calls this once.
     ///
     /// # Errors
-    /// Why there is none.
-    fn namespace(&mut self) -> Result<Option<OwnedFd>>;
+    /// Why the network cannot be made.
+    fn network_namespace(&mut self) -> Result<Option<OwnedFd>>;
 
-    /// Waits until all is there that is to be in that.
+    /// Waits until everything in that namespace is made.
     ///
     /// # Errors
-    /// Why it is not.
-    fn complete(&mut self) -> Result<()>;
+    /// Why the network cannot be made.
+    fn finish_network(&mut self) -> Result<()>;
 }
 
-/// What our PID 1 runs when the subhost is started, with `env` ([`Config::environment`]).
-pub fn started(config: &Config, env: &BTreeMap<String, String>) -> Main {
+/// Returns what every process has that is booted in the subhost of `config` with `env` ([`Config::environment`]).
+pub fn guest(config: &Config, env: BTreeMap<String, String>, main: MainKind) -> Guest {
+    Guest {
+        env,
+        rights: config.rights(main == MainKind::Init),
+        labels: config.run.labels.clone(),
+    }
+}
+
+/// Whose program PID 1 is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MainKind {
+    /// Ours.
+    Ours,
+    /// The tree's own init.
+    Init,
+}
+
+/// Returns what PID 1 does when the subhost is started: INIT, RUN or nothing.
+pub fn main_of_start(config: &Config, env: &BTreeMap<String, String>) -> Main {
     let run = &config.run;
-    let program = |argv: &[String]| Program {
-        argv: argv.to_vec(),
+    let program = |guest: Guest, argv: &[String]| crate::login::Program {
         user: run.user.clone(),
         dir: run.dir.clone(),
-        env: env.clone(),
-        term: None,
-        rights: config.rights(!run.init.is_empty()),
-        labels: run.labels.clone(),
+        ..guest.program(argv.to_vec())
     };
     if !run.init.is_empty() {
-        let mut init = program(&run.init);
-        for (key, value) in [("container", "subhost"), ("PATH", PATH), ("TERM", "linux")] {
-            init.env.entry(key.into()).or_insert_with(|| value.into());
-        }
-        return Main::Init(init);
+        let guest = guest(config, env.clone(), MainKind::Init);
+        return Main::Init(program(guest.with_env_of_init(), &run.init));
     }
     match run.command.is_empty() {
         true => Main::Hold,
-        false => Main::Run(program(&run.command)),
+        false => {
+            let guest = guest(config, env.clone(), MainKind::Ours);
+            Main::Run(program(guest, &run.command))
+        }
     }
 }
 
 /// What is booted, whatever it was made of.
 pub struct Boot<'a> {
-    /// Its name, for messages and its log.
+    /// Its name, for messages and the log.
     pub name: &'a Name,
     /// $SUBHOST.
     pub tree: &'a Path,
-    /// Its cgroups, yet to be made.
-    pub cgroups: cgroup::Plan,
-    /// The inside, put together when its cgroups are there.
-    pub spec: &'a dyn Fn(&Group) -> Result<Spec>,
-    /// How it is asked to end, for the record.
+    /// What PID 1 makes and then is.
+    pub spec: Spec,
+    /// How a stop asks it to end, for the record.
     pub stop: Stop,
-    /// The environment of those that will join it.
-    pub env: BTreeMap<String, String>,
-    /// What the host's security modules confine it by.
-    pub labels: Vec<Label>,
-    /// Its network namespace is its own, and so belongs to its user namespace if it has one.
+    /// What those that join later have. Its rights are those of the spec.
+    pub guest: Guest,
+    /// Whether the network namespace is its own. One that is belongs to its user namespace, if it has one.
     pub owns_network: bool,
+    /// Who boots, for the record.
+    pub by: Booter,
+}
+
+/// The cgroups of a boot: recorded and made.
+pub struct Cgroups<'a> {
+    state: &'a State,
+    /// As they are.
+    pub group: Group,
+}
+
+impl<'a> Cgroups<'a> {
+    /// Records the cgroups of `plan`, then makes them.
+    ///
+    /// # Errors
+    /// Why they cannot be made. None is left then, or the record names it.
+    pub fn make(plan: &cgroup::Plan, state: &'a State) -> Result<Self> {
+        let planned = &plan.group;
+        // If we are killed before they are all made, the record names those that are.
+        if !planned.is_empty() {
+            state.record_cgroups(planned)?;
+        }
+        let group = plan.make().inspect_err(|error| {
+            if error.also.is_empty() {
+                state.forget_cgroups();
+            }
+        })?;
+        let cgroups = Self { state, group };
+        if cgroups.group != *planned {
+            cgroups.removed_if_failed(state.record_cgroups(&cgroups.group))?;
+        }
+        Ok(cgroups)
+    }
+
+    /// Removes the cgroups, and the record of a PID 1 in them, if the boot failed.
+    fn removed_if_failed<T>(&self, boot: Result<T>) -> Result<T> {
+        boot.map_err(|error| {
+            let left = self.state.remove_cgroups();
+            self.state.forget();
+            error.also(left.err())
+        })
+    }
 }
 
 /// Boots what a config says.
@@ -127,157 +178,83 @@ pub struct Boot<'a> {
 pub fn boot_config(
     config: &Config,
     state: &State,
-    parts: &mut dyn Parts,
+    setup: &mut dyn Setup,
     request: BootRequest,
 ) -> Result<Booted> {
-    let is_init = matches!(request.main, Main::Init(_));
-    // What ended by itself left its own behind.
-    state.remove_cgroups()?;
-    let spec = |group: &Group| {
-        let has_cgroup = is_init && group.unified().is_some();
-        spec::compile(config, state, &request, has_cgroup)
+    let main = match request.main {
+        Main::Init(_) => MainKind::Init,
+        _ => MainKind::Ours,
     };
+    // A subhost that ended by itself left its cgroups.
+    state.remove_cgroups()?;
+    let plan = cgroup::Plan::new(config, main == MainKind::Init)?;
+    let cgroups = Cgroups::make(&plan, state)?;
+    let spec = spec::compile(config, state, &request, &cgroups.group);
+    let spec = cgroups.removed_if_failed(spec)?;
     let what = Boot {
         name: &config.name,
         tree: &config.tree,
-        cgroups: cgroup::Plan::new(config, is_init)?,
-        spec: &spec,
+        spec,
         stop: config.run.stop.clone(),
-        env: request.env.clone(),
-        labels: config.run.labels.clone(),
+        guest: guest(config, request.env, main),
         owns_network: matches!(config.net, Net::Private(_)),
+        by: request.by,
     };
-    boot(what, state, parts, request.by.clone())
+    boot(&what, &cgroups, setup)
 }
 
 /// Boots.
 ///
 /// # Errors
-/// Why it is not up, or why root or network are not; nothing of the boot is left then.
-pub fn boot(what: Boot, state: &State, parts: &mut dyn Parts, by: Booter) -> Result<Booted> {
-    let planned = what.cgroups.group.clone();
-    // Before they are made: if we are killed between, somebody knows of them.
-    if !planned.is_empty() {
-        state.record_cgroups(&planned)?;
-    }
-    let group = what.cgroups.make().inspect_err(|error| {
-        // What could not be removed again is still what the record says.
-        if error.also.is_empty() {
-            state.forget_cgroups();
-        }
-    })?;
-    let booted = match group == planned {
-        true => Ok(()),
-        false => state.record_cgroups(&group),
-    };
-    let booted = booted.and_then(|()| boot_in(&what, state, parts, by, &group));
-    booted.map_err(|error| {
-        let left = state.remove_cgroups();
-        state.forget();
-        error.also(left.err())
-    })
+/// Why it is not up, or why root or network are not. Nothing of the boot is left then, nor its cgroups.
+pub fn boot(what: &Boot, cgroups: &Cgroups, setup: &mut dyn Setup) -> Result<Booted> {
+    let booted = try_boot(what, cgroups.state, setup, &cgroups.group);
+    cgroups.removed_if_failed(booted)
 }
 
-fn boot_in(
-    what: &Boot,
-    state: &State,
-    parts: &mut dyn Parts,
-    by: Booter,
-    group: &Group,
-) -> Result<Booted> {
-    let spec = (what.spec)(group)?;
-    let process = &spec.process;
-    let is_init = matches!(process.main, Main::Init(_));
-    if let (Some(base), true) = (spec.ids, is_init && group.unified().is_some()) {
-        // It is to manage its own.
+fn try_boot(what: &Boot, state: &State, setup: &mut dyn Setup, group: &Group) -> Result<Booted> {
+    let process = &what.spec.process;
+    if let (Some(base), true) = (what.spec.ids, has_own_cgroup(&process.main, group)) {
+        // The tree's own init manages its part of the hierarchy.
         group.give_to(base)?;
     }
     let log = match process.tied {
         false => Some(log::open(what.name)?),
         true => None,
     };
-    // Without it the boot takes longer.
+    // Without it a boot takes longer.
     if let Err(error) = pinned::ensure() {
         message::tell(Some(what.name), || error.to_string());
     }
-    let last = state.for_init()?;
-    let (socket, theirs) = sockets("PID 1")?;
-    let (child, program, taken) = match spec.ids {
-        None => {
-            let (child, program) = spawn(&theirs, log.as_ref(), group, false)?;
-            (child, program, true)
-        }
-        // Who goes into a user namespace takes the network along.
-        Some(_) => {
-            let network = parts.namespace()?;
-            let (child, program) = spawn(&theirs, log.as_ref(), group, true)?;
-            let crossing = UsernsEntry {
-                socket: &socket,
-                spec: &spec,
-                network: network.as_ref(),
-                owns_network: what.owns_network,
-            };
-            let (child, unmapped) = crossing.make_pid_1(child)?;
-            for path in unmapped {
-                let text = format!("{path} belongs to nobody inside: its ids cannot be mapped");
-                message::warn(Some(what.name), &text);
-            }
-            (child, program, false)
-        }
+    let end_of_run = state.for_init()?;
+    let spawned = match what.spec.ids {
+        None => Spawned::in_new_pid_namespace(log.as_ref(), group)?,
+        Some(_) => Spawned::in_user_namespace(what, log.as_ref(), group, setup)?,
     };
-    drop(theirs);
-    // Until it is told to go on it does nothing, and ends if we do.
-    let (identity, pidfd) = Identity::open(child.id()).doing(|| "watch PID 1")?;
+    // Until it is sent its spec it does nothing, and it ends if we do.
+    let (identity, pidfd) = Identity::open(spawned.child.id()).doing(|| "watch PID 1")?;
     let mut booted = Booted {
-        child,
-        socket,
+        child: spawned.child,
+        socket: spawned.socket,
         terminal: None,
         pidfd,
     };
-    let record = Init {
-        boot: boot_id()?.to_owned(),
-        protocol: PROTOCOL,
-        tree: what.tree.to_owned(),
-        identity,
-        by,
-        ids: spec.ids,
-        since: now(),
-        up: false,
-        asked: false,
-        live: false,
-        own: is_init,
-        stop: what.stop.clone(),
-        stop_timeout: process.stop_timeout,
-        env: what.env.clone(),
-        rights: process.rights.clone(),
-        labels: what.labels.clone(),
-        console: None,
-    };
+    let record = record(what, identity)?;
     let up = state.record(&record).and_then(|()| {
-        // It begins meanwhile, and then waits for us.
-        parts.root()?;
-        let memfd = spec::memfd(&spec)?;
-        let mut fds = vec![memfd.as_raw_fd(), last.as_raw_fd()];
-        let namespace = match taken {
-            true => parts.namespace()?,
-            false => None,
+        let go = Go {
+            spec: &what.spec,
+            end_of_run: &end_of_run,
+            joins_network: !spawned.has_network,
         };
-        fds.extend(namespace.as_ref().map(AsRawFd::as_raw_fd));
-        send(&booted.socket, &ToInit::Go, &fds)?;
-        // Not before: to let go of a mount takes the kernel a while.
-        drop(program);
-        parts.complete()?;
+        go.send(&booted, setup)?;
+        // Not earlier: the kernel takes a while to unmount what it lies on.
+        drop(spawned.program);
+        setup.finish_network()?;
         booted.proceed()?;
-        booted.wait_until_up(is_init)
-    });
-    let up = up.and_then(|()| {
-        let console = match (&log, process.log_max, &booted.terminal) {
-            (Some(log), Some(max), Some(terminal)) if is_init => {
-                let left = log::leave_console(terminal, log, max, &last, &booted.pidfd);
-                booted.terminal = None;
-                Some(left?)
-            }
-            _ => None,
+        booted.wait_until_up(&process.main)?;
+        let console = match log.as_ref().filter(|_| is_init(&process.main)) {
+            Some(log) => booted.leave_logger(log, process.log_max, &end_of_run)?,
+            None => None,
         };
         state.record(&Init {
             up: true,
@@ -294,16 +271,102 @@ fn boot_in(
     }
 }
 
-/// Spawns the process in its cgroups, and in a pid namespace of its own unless it `crosses` and makes
-/// that itself. Gives what it was executed by, too.
+fn is_init(main: &Main) -> bool {
+    matches!(main, Main::Init(_))
+}
+
+/// Reports whether PID 1 has a part of the v2 hierarchy for itself.
+fn has_own_cgroup(main: &Main, group: &Group) -> bool {
+    is_init(main) && group.unified().is_some()
+}
+
+/// Returns the record of a PID 1 that has just been spawned.
+fn record(what: &Boot, identity: Identity) -> Result<Init> {
+    let process = &what.spec.process;
+    Ok(Init {
+        boot: boot_id()?.to_owned(),
+        protocol: PROTOCOL,
+        tree: what.tree.to_owned(),
+        identity,
+        by: what.by.clone(),
+        ids: what.spec.ids,
+        since: now(),
+        up: false,
+        asked: false,
+        live: false,
+        own: is_init(&process.main),
+        stop: what.stop.clone(),
+        stop_timeout: process.stop_timeout,
+        env: what.guest.env.clone(),
+        rights: process.rights.clone(),
+        labels: what.guest.labels.clone(),
+        console: None,
+    })
+}
+
+/// The process that becomes PID 1, or is it.
+struct Spawned {
+    child: Child,
+    socket: OwnedFd,
+    /// The program that it was executed from, held open.
+    program: OwnedFd,
+    /// Whether it is in its network namespace already.
+    has_network: bool,
+}
+
+impl Spawned {
+    /// Spawns PID 1 itself.
+    fn in_new_pid_namespace(log: Option<&OwnedFd>, group: &Group) -> Result<Self> {
+        let (socket, theirs) = sockets("PID 1")?;
+        let (child, program) = spawn(&theirs, log, group, CloneFlags::CLONE_NEWPID)?;
+        Ok(Self {
+            child,
+            socket,
+            program,
+            has_network: false,
+        })
+    }
+
+    /// Spawns a process that enters a user namespace, and the network namespace with it, and makes PID 1 there.
+    fn in_user_namespace(
+        what: &Boot,
+        log: Option<&OwnedFd>,
+        group: &Group,
+        setup: &mut dyn Setup,
+    ) -> Result<Self> {
+        let network = setup.network_namespace()?;
+        let (socket, theirs) = sockets("PID 1")?;
+        let (child, program) = spawn(&theirs, log, group, CloneFlags::empty())?;
+        let entry = UsernsEntry {
+            socket: &socket,
+            spec: &what.spec,
+            network: network.as_ref(),
+            owns_network: what.owns_network,
+        };
+        let (child, unmapped) = entry.make_pid_1(child)?;
+        for path in unmapped {
+            let text = format!("{path} belongs to nobody inside: its ids cannot be mapped");
+            message::warn(Some(what.name), &text);
+        }
+        Ok(Self {
+            child,
+            socket,
+            program,
+            has_network: true,
+        })
+    }
+}
+
+/// Spawns our PID 1's program in its cgroups: as PID 1 of a new pid namespace if `flags` has CLONE_NEWPID, else to make
+/// PID 1 in a user namespace. Returns the program's descriptor too.
 fn spawn(
     socket: &OwnedFd,
     log: Option<&OwnedFd>,
     group: &Group,
-    crosses: bool,
+    flags: CloneFlags,
 ) -> Result<(Child, OwnedFd)> {
     let (program, mut command) = init_command()?;
-    if crosses {
+    if !flags.contains(CloneFlags::CLONE_NEWPID) {
         command.arg("--userns");
     }
     command.arg(&socket.as_raw_fd().to_string());
@@ -314,10 +377,29 @@ fn spawn(
         command.stdio(2, to()?);
     }
     let entry = group.entry(Who::Init)?;
-    let flags = match crosses {
-        true => CloneFlags::empty(),
-        false => CloneFlags::CLONE_NEWPID,
-    };
     let child = command.spawn(flags, &entry, || Ok(()));
     Ok((child.doing(|| "start PID 1")?, program))
+}
+
+/// The order to PID 1 to begin.
+struct Go<'a> {
+    spec: &'a Spec,
+    end_of_run: &'a File,
+    joins_network: bool,
+}
+
+impl Go<'_> {
+    /// Mounts the root, then sends PID 1 its spec, the file for the end of its run and the network namespace. PID 1 begins,
+    /// and then waits for [`ToInit::Proceed`].
+    fn send(&self, booted: &Booted, setup: &mut dyn Setup) -> Result<()> {
+        setup.mount_root()?;
+        let memfd = spec::memfd(self.spec)?;
+        let mut fds = vec![memfd.as_raw_fd(), self.end_of_run.as_raw_fd()];
+        let network = match self.joins_network {
+            true => setup.network_namespace()?,
+            false => None,
+        };
+        fds.extend(network.as_ref().map(AsRawFd::as_raw_fd));
+        send(&booted.socket, &ToInit::Go, &fds)
+    }
 }

@@ -1,13 +1,13 @@
-//! What PID 1 is told to be, put together of the config.
+//! Compiles a config to the spec of PID 1.
 
-use super::{BootRequest, generated};
+use super::{BootRequest, generated, has_own_cgroup, is_init};
 use crate::base::error::{Doing, Error, Exit, Result};
 use crate::config::{Config, Layer, Net, Stop};
 use crate::confine::Rights;
 use crate::confine::devices::Device;
 use crate::init::spec::{self, Bind, Main, Mount, NOEXEC, Op, Own, Process, SAFE, Spec, Way};
 use crate::init::usual_stop;
-use crate::state::State;
+use crate::state::{Group, State};
 use nix::sys::signal::Signal;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::thread::CapabilitySet;
@@ -17,30 +17,33 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The boot of `config` as `request` says; leaves in the state's directory the texts that it binds. `has_cgroup`: an
-/// init of the tree's own is to see the cgroup that it is in.
+/// Compiles `config` to the spec of the boot that `request` asks for. Writes the generated files to the state's
+/// directory.
 ///
 /// # Errors
-/// A text cannot be written, or a device is none.
+/// A file cannot be written; DEVICES names what is no device.
 pub(super) fn compile(
     config: &Config,
     state: &State,
     request: &BootRequest,
-    has_cgroup: bool,
+    group: &Group,
 ) -> Result<Spec> {
     let run = &config.run;
     let usual = match &request.main {
         Main::Run(program) => program.argv.first().and_then(|program| usual_stop(program)),
         _ => None,
     };
-    let is_init = matches!(request.main, Main::Init(_));
+    let is_init = is_init(&request.main);
     let rights = config.rights(is_init);
     Ok(Spec {
         root: config.root.live.clone(),
         ids: request.ids,
         joins_network: request.joins_network,
         namespaces: vec![Own::Uts, Own::Ipc, Own::Cgroup],
-        ops: ops(config, state, &rights, has_cgroup)?,
+        ops: match has_own_cgroup(&request.main, group) {
+            true => ops(config, state, &rights, CgroupMount::Writable)?,
+            false => ops(config, state, &rights, CgroupMount::None)?,
+        },
         process: Process {
             main: request.main.clone(),
             rights,
@@ -49,16 +52,24 @@ pub(super) fn compile(
                 _ => usual.unwrap_or(Signal::SIGTERM as i32),
             },
             stop_timeout: run.stop_timeout,
-            log_max: request.wiring.is_none().then_some(run.log_max),
-            // An init in the background has a console all the same: it expects one.
-            slaves: request.wiring.map_or([is_init; 3], |wiring| wiring.slaves),
-            tied: request.wiring.is_some(),
+            log_max: request.stdio.is_none().then_some(run.log_max),
+            // An init expects a console, in the background too.
+            slaves: request.stdio.map_or([is_init; 3], |stdio| stdio.slaves),
+            tied: request.stdio.is_some(),
         },
     })
 }
 
-/// What its root becomes.
-fn ops(config: &Config, state: &State, rights: &Rights, has_cgroup: bool) -> Result<Vec<Op>> {
+/// Whether the inside finds a cgroup file system.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CgroupMount {
+    None,
+    /// For the tree's own init, with the directories that such an init would mount if it could.
+    Writable,
+}
+
+/// Lists the operations that make the inside, in their order.
+fn ops(config: &Config, state: &State, rights: &Rights, cgroup: CgroupMount) -> Result<Vec<Op>> {
     let (run, hidden) = (&config.run, &config.confine.hidden);
     let devices = config.confine.devices.iter().map(Device::node);
     let mut ops = vec![Op::Hostname(run.hostname.clone())];
@@ -67,7 +78,7 @@ fn ops(config: &Config, state: &State, rights: &Rights, has_cgroup: bool) -> Res
     let masked = hidden.masked.iter().cloned();
     let (kernels, others) = masked.partition(is_kernels);
     ops.push(Op::Mask(kernels));
-    // The sysctls of a network that is not ours alone are not ours to change.
+    // The sysctls of a network namespace that others share stay read-only.
     let own_network = rights.has(CapabilitySet::NET_ADMIN);
     ops.push(Op::ReadOnly {
         paths: hidden.read_only.clone(),
@@ -78,8 +89,7 @@ fn ops(config: &Config, state: &State, rights: &Rights, has_cgroup: bool) -> Res
         let options = [("mode", "0755"), ("size", &*size)];
         ops.push(Op::Mount(Mount::new("tmpfs", &options, SAFE, "/run")));
     }
-    if has_cgroup {
-        // What an init would mount itself, if it could.
+    if cgroup == CgroupMount::Writable {
         let cgroups = Mount::new("cgroup2", &[], NOEXEC, "/sys/fs/cgroup");
         ops.push(Op::Mount(cgroups));
         if run.ram_size > 0 {
@@ -94,8 +104,8 @@ fn ops(config: &Config, state: &State, rights: &Rights, has_cgroup: bool) -> Res
         ops.push(named("tmpfs", &options, SAFE, target));
     }
     ops.extend(covers(config).into_iter().map(Op::Cover));
-    // Before what BIND names, so that this wins on the same file.
-    ops.extend(texts(config, state)?.into_iter().map(Op::Bind));
+    // Before BIND, so that BIND wins on the same file.
+    ops.extend(generated_files(config, state)?.into_iter().map(Op::Bind));
     ops.extend(run.binds.iter().map(|bind| {
         Op::Bind(Bind {
             source: bind.source.clone(),
@@ -116,8 +126,8 @@ fn named(fstype: &str, options: &[(&str, &str)], attributes: u32, at: &str) -> O
     })
 }
 
-/// The texts that appear inside in the places of the tree's own.
-fn texts(config: &Config, state: &State) -> Result<Vec<Bind>> {
+/// Writes the generated files that cover the tree's own, and returns their binds.
+fn generated_files(config: &Config, state: &State) -> Result<Vec<Bind>> {
     let run = &config.run;
     let bind = |name, text: &str, make| -> Result<Bind> {
         Ok(Bind {
@@ -138,8 +148,8 @@ fn texts(config: &Config, state: &State) -> Result<Vec<Bind>> {
     Ok(all)
 }
 
-/// Where a layer shows the host's $SUBHOST, with all subhosts' configs and trees. By identity, as a
-/// layer may be called by a link or be a bind.
+/// Lists the paths inside where a layer shows the host's $SUBHOST, with the configs and trees of all subhosts. Compares
+/// device and inode, as a layer may be named by a symbolic link or be a bind mount.
 fn covers(config: &Config) -> Vec<String> {
     let identity = |path: &Path| {
         let meta = std::fs::metadata(path).ok()?;
@@ -163,7 +173,7 @@ fn covers(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// It, to be read by descriptor.
+/// Writes `spec` to a memfd, from which PID 1 reads it.
 pub(super) fn memfd(spec: &Spec) -> Result<OwnedFd> {
     let text = serde_json::to_vec(spec)
         .map_err(|e| Error::new(Exit::Failed, format!("cannot put the boot into words: {e}")))?;

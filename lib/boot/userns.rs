@@ -1,5 +1,4 @@
-//! The tool's half of a boot into a user namespace: what the process needs to go there, and who it is
-//! once it has.
+//! The booting tool's side of a boot into a user namespace: it makes the namespace, and sends the process there.
 
 use super::booted::wait_for_report;
 use super::spec;
@@ -11,28 +10,29 @@ use crate::kernel::spawn::Child;
 use crate::kernel::{terminal, userns};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// What a process takes along into a user namespace.
+/// What a process needs to enter a user namespace and make PID 1 there.
 pub(super) struct UsernsEntry<'a> {
-    /// To it.
+    /// The socket to that process.
     pub socket: &'a OwnedFd,
-    /// What it is to be.
+    /// What PID 1 makes and then is.
     pub spec: &'a Spec,
-    /// The network namespace that it joins; none: it stays in ours.
+    /// The network namespace that it joins. `None`: it stays in ours.
     pub network: Option<&'a OwnedFd>,
-    /// That is the subhost's own.
+    /// Whether that is the subhost's own.
     pub owns_network: bool,
 }
 
 impl UsernsEntry<'_> {
-    /// Sends `child`, which is not PID 1 but makes it, on its way. Gives PID 1, and what could not be given
-    /// other ids.
+    /// Has `child` enter the namespace and make PID 1. Returns PID 1, and the paths whose ids could not be mapped.
     ///
     /// # Errors
-    /// Why it did not get there; nothing of it is left then.
+    /// Why there is no PID 1. `child` has ended then.
     pub(super) fn make_pid_1(&self, child: Child) -> Result<(Child, Vec<String>)> {
-        match self.cross(&child) {
+        match self.enter(&child) {
             Ok((pid, unmapped)) => {
-                child.wait().doing(|| "wait for who makes PID 1")?;
+                child
+                    .wait()
+                    .doing(|| "wait for the process that makes PID 1")?;
                 Ok((Child::adopt(pid).doing(|| "watch PID 1")?, unmapped))
             }
             Err(error) => {
@@ -42,8 +42,8 @@ impl UsernsEntry<'_> {
         }
     }
 
-    fn cross(&self, child: &Child) -> Result<(i32, Vec<String>)> {
-        // Root inside is to have its network: it must be in the user namespace that owns that.
+    fn enter(&self, child: &Child) -> Result<(i32, Vec<String>)> {
+        // Root inside may change its network only from the user namespace that owns that.
         let owner = match self.network.filter(|_| self.owns_network) {
             Some(network) => userns::owner_of(network)?,
             None => None,
@@ -56,7 +56,7 @@ impl UsernsEntry<'_> {
         let mut fds = vec![spec.as_raw_fd(), userns.as_raw_fd()];
         fds.extend(self.network.map(AsRawFd::as_raw_fd));
         send(self.socket, &ToInit::EnterUserns, &fds)?;
-        // Killed once it has made PID 1, it tells nothing, and that one waits for us.
+        // If the process is killed when it has made PID 1, no report comes, and PID 1 waits for us.
         wait_for_report(self.socket, Some(child.pidfd()))?;
         match receive::<FromInit>(self.socket)? {
             Some((FromInit::Spawned { pid, unmapped }, _)) => Ok((pid, unmapped)),

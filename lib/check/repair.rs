@@ -99,7 +99,7 @@ pub fn repair(tree: &Path, mut left: Vec<Debris>, wait: Duration) -> Result<Vec<
         match state.lock(|| wait) {
             Ok(lock) => {
                 let done = repair_all(tree, wanted);
-                state.unlock(lock);
+                lock.release();
                 done?;
             }
             Err(error) => {

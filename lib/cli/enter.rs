@@ -99,11 +99,15 @@ impl Tool for EnterTool {
             user: self.user,
             dir: self.workdir.unwrap_or_default(),
             env,
-            wiring: StdioMode::new(wish),
+            stdio: StdioMode::new(wish),
             tool: true,
         };
         let subhost = self.common.subhost(&self.name)?;
-        subhost.enter(&join, self.join).or_else(|error| {
+        let entered = match self.join {
+            true => subhost.enter_running(&join),
+            false => subhost.enter(&join),
+        };
+        entered.or_else(|error| {
             super::report(Some(subhost.name()), &error);
             Ok(foreground(error.exit))
         })

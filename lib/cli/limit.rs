@@ -73,7 +73,10 @@ impl Tool for LimitTool {
         self.common
             .each(std::slice::from_ref(&self.name), |subhost| {
                 if self.freeze || self.thaw {
-                    subhost.freeze(self.freeze)?;
+                    match self.freeze {
+                        true => subhost.freeze()?,
+                        false => subhost.thaw()?,
+                    }
                     return Ok(0);
                 }
                 if !self.limits.is_empty() {

@@ -49,7 +49,7 @@ impl Tool for MountTool {
         self.common.each(&self.names, |subhost| {
             match (self.dry_run, self.unmount) {
                 (true, false) => print(&subhost.script_up(Part::Root)?)?,
-                (true, true) => print(&subhost.script_down(&[Part::Root], false)?)?,
+                (true, true) => print(&subhost.script_down(Part::Root)?)?,
                 (false, false) => subhost.mount()?,
                 (false, true) => subhost.take_down(Part::Root)?,
             }

@@ -48,7 +48,7 @@ impl Tool for NetTool {
         self.common.each(&self.names, |subhost| {
             match (self.dry_run, self.undo) {
                 (true, false) => print(&subhost.script_up(Part::Net)?)?,
-                (true, true) => print(&subhost.script_down(&[Part::Net], false)?)?,
+                (true, true) => print(&subhost.script_down(Part::Net)?)?,
                 (false, false) => subhost.net()?,
                 (false, true) => subhost.take_down(Part::Net)?,
             }

@@ -84,7 +84,7 @@ impl Tool for StopTool {
         };
         let stop = |subhost: &Subhost| {
             match self.dry_run {
-                true => print(&subhost.script_down(parts, true)?)?,
+                true => print(&subhost.script_stop(parts)?)?,
                 false => subhost.stop(how)?,
             }
             Ok(0)

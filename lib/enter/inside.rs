@@ -1,6 +1,6 @@
-//! The way in and home again: what joins the subhost, and what makes the command there.
+//! Joins a running subhost, spawns a command there, and returns.
 
-use super::{Ends, own};
+use super::Joiner;
 use crate::base::error::{Doing, Errno, Error, Exit, Result};
 use crate::cgroup::Who;
 use crate::kernel::lsm::Labelling;
@@ -16,70 +16,75 @@ use rustix::fs::{Mode, OFlags};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-/// What is to be made inside.
+/// A command to spawn inside.
 pub(super) struct JoinRequest {
     pub program: Program,
-    /// Its 0, 1 and 2.
+    /// Its descriptors 0, 1 and 2.
     pub given: [Given; 3],
     pub trampoline: Option<Trampoline>,
 }
 
-/// The terminal if there is one, the command, and what it is called.
+/// The terminal made for the command, if one was; its process; its name.
 type Spawned = (Option<Terminal>, Child, String);
 
-/// A way in, open: what it takes of the host is there.
-pub(super) struct Way<'a> {
+/// What a join needs of the host, opened before the host is out of sight.
+pub(super) struct Entrance<'a> {
     running: &'a Running,
     entry: Entry,
     labels: Labelling,
     ids: Option<OwnIds>,
-    split: Split,
+    namespaces: Namespaces,
 }
 
-impl<'a> Way<'a> {
-    /// None if it has just ended.
+impl<'a> Entrance<'a> {
+    /// Opens what is needed. Returns `None` if the subhost has just ended.
     pub fn open(
         program: &Program,
         running: &'a Running,
         cgroups: &Group,
-        split: Split,
+        namespaces: Namespaces,
     ) -> Result<Option<Self>> {
-        let labels = Labelling::new(&program.labels).map_err(own)?;
-        // Opened while their directories are to be seen.
+        let labels = Labelling::new(&program.labels)?;
+        // Inside, the directories of its cgroups cannot be seen.
         let entry = match cgroups.entry(Who::Joining) {
             Err(error) if error.errno == Some(Errno::ENOENT) && is_ending(running) => {
                 return Ok(None);
             }
-            other => other.map_err(own)?,
+            other => other?,
         };
         let ids = match running.init.ids.map(|base| OwnIds::open(running, base)) {
             Some(Err(error)) if error.errno == Some(Errno::ENOENT) => return Ok(None),
-            ids => ids.transpose().map_err(own)?,
+            ids => ids.transpose()?,
         };
         Ok(Some(Self {
             running,
             entry,
             labels,
             ids,
-            split,
+            namespaces,
         }))
     }
 
-    /// The calling thread goes in, makes the command and comes home. Its file system context (root, working
-    /// directory) is its own (CLONE_FS). None if the subhost has just ended.
-    pub fn walk(self, request: JoinRequest, home: Home, ends: Ends) -> Result<Option<Spawned>> {
-        if !become_member(self.running).map_err(own)? {
+    /// Joins, spawns the command and returns. Returns `None` if the subhost has just ended. The calling thread must share
+    /// root and working directory with no other (CLONE_FS).
+    pub fn spawn_inside(
+        self,
+        request: JoinRequest,
+        back: Return,
+        joiner: Joiner,
+    ) -> Result<Option<Spawned>> {
+        if !join_mounts_and_pids(self.running)? {
             return Ok(None);
         }
-        let (running, split) = (self.running, self.split);
+        let (running, namespaces) = (self.running, self.namespaces);
         let spawned = self.spawn(request);
-        // Out again: what we hold would keep the subhost's network and mounts from going when it ends.
-        home.go().map_err(own)?;
+        // A process that stays in them would keep the subhost's mounts when it ends.
+        back.go()?;
         match spawned {
-            // No process can be made in a pid namespace whose PID 1 ends, nor in a cgroup that is gone.
+            // No process can be made in a pid namespace whose PID 1 is exiting, nor in a cgroup that is gone.
             Err(error) if error.errno.is_some_and(is_too_late) && is_ending(running) => {
-                match split.in_world && ends == Ends::WithTheProcess {
-                    // Our children are in its pid namespace for good: nothing else can be booted by us.
+                match namespaces.in_user_namespace && joiner == Joiner::Tool {
+                    // All further children would be in its pid namespace: this process cannot boot it anew.
                     true => Err(Error::new(Exit::NotRunning, "it ended while it was joined")),
                     false => Ok(None),
                 }
@@ -88,49 +93,49 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// In the subhost whose root is our root.
+    /// Spawns the command. The root of the calling thread is the subhost's.
     fn spawn(self, request: JoinRequest) -> Result<Spawned> {
         let wants = |given: &Given| matches!(given, Given::Terminal);
         let terminal = match request.given.iter().any(wants) {
-            true => Some(terminal::pair().map_err(own)?),
+            true => Some(terminal::pair()?),
             false => None,
         };
         if let (Some(terminal), Some(ids)) = (&terminal, &self.ids) {
-            // It was made by us, who are nobody inside.
+            // Its owner is root of the host, whose id is not mapped inside.
             let uid = nix::unistd::Uid::from_raw(ids.base);
-            let given = nix::unistd::fchown(&terminal.slave, Some(uid), None);
-            given.doing(|| "give the terminal away").map_err(own)?;
+            let owned = nix::unistd::fchown(&terminal.slave, Some(uid), None);
+            owned.doing(|| "change the owner of the terminal")?;
         }
         let slave = terminal.as_ref().map(|terminal| &terminal.slave);
         let userns = self.ids.as_ref().map(|ids| &ids.userns);
-        let confinement = Rc::new(request.program.rights.prepare().map_err(own)?);
-        let mut command = request
-            .program
-            .given(request.given, slave, self.labels, confinement, userns)
-            .map_err(own)?;
+        let confinement = Rc::new(request.program.rights.prepare()?);
+        let mut command =
+            request
+                .program
+                .given(request.given, slave, self.labels, confinement, userns)?;
         let name = command.program().to_owned();
         if let Some(trampoline) = request.trampoline {
             command.through(trampoline);
         }
-        let joins = || setns(&self.running.pidfd, self.split.childs);
+        let joins = || setns(&self.running.pidfd, self.namespaces.of_child);
         let child = command.spawn(CloneFlags::empty(), &self.entry, joins);
         let child = child.map_err(|errno| cannot_run(&name, errno))?;
         Ok((terminal, child, name))
     }
 }
 
-/// What a fork, or joining a namespace, says when it is too late.
+/// Reports whether a fork, or joining a namespace, failed because the subhost ends.
 fn is_too_late(errno: Errno) -> bool {
     [Errno::ENOMEM, Errno::ENODEV, Errno::ENOENT, Errno::ESRCH].contains(&errno)
 }
 
-/// Is its PID 1 gone or on its way out?
+/// Reports whether its PID 1 is gone or exiting.
 fn is_ending(running: &Running) -> bool {
     let stat = proc::Stat::find(running.init.identity.pid);
     proc::has_ended(&running.pidfd) || stat.is_none_or(|stat| stat.exiting)
 }
 
-/// The user namespace of a subhost. Our child enters it, we do not: there is no way back.
+/// The user namespace of a subhost. Our child enters it; a process cannot leave one again.
 struct OwnIds {
     base: u32,
     userns: OwnedFd,
@@ -139,7 +144,7 @@ struct OwnIds {
 impl OwnIds {
     fn open(running: &Running, base: u32) -> Result<Self> {
         let userns = userns::namespace(running.init.identity.pid)?;
-        // It was still this process.
+        // If it still lives, the namespace was that of this process and not of a later one.
         match proc::has_ended(&running.pidfd) {
             true => Err(Error::sys("join the user namespace", Errno::ENOENT)),
             false => Ok(Self { base, userns }),
@@ -147,51 +152,50 @@ impl OwnIds {
     }
 }
 
-/// The namespaces that the command joins by itself. We join only that of mounts, for the subhost's files,
-/// and that of processes, which our children are to be in.
+/// Which namespaces the joiner joins, and which the command. The joiner joins that of mounts, for the subhost's files, and
+/// that of processes, for its children.
 #[derive(Clone, Copy)]
-pub(super) struct Split {
-    /// We are in a user namespace, from which nobody can return to those of the host.
-    pub in_world: bool,
-    childs: CloneFlags,
+pub(super) struct Namespaces {
+    /// The joiner is in a user namespace, from which it cannot return to namespaces of the host.
+    pub in_user_namespace: bool,
+    of_child: CloneFlags,
 }
 
-impl Split {
+impl Namespaces {
     const OURS: CloneFlags = CloneFlags::CLONE_NEWNS.union(CloneFlags::CLONE_NEWPID);
 
     pub fn new(running: &Running) -> Self {
-        let in_world = proc::in_user_namespace();
+        let in_user_namespace = proc::in_user_namespace();
         let of = |pid| Namespace::Net.inode_of(pid);
         let us = || rustix::thread::gettid().as_raw_nonzero().get();
         let is_hosts = || of(running.init.identity.pid) == of(us());
-        let network = match in_world && is_hosts() {
+        let network = match in_user_namespace && is_hosts() {
             true => CloneFlags::empty(),
             false => CloneFlags::CLONE_NEWNET,
         };
-        // Once it is in the cgroup namespace, the kernel may let nobody in from outside of it
-        // (nsdelegate): the child is in its cgroup before.
+        // With nsdelegate no process can be moved into a cgroup namespace from outside: the child is in its cgroup before
+        // it joins the namespace.
         let others =
             CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWCGROUP;
         Self {
-            in_world,
-            childs: others | network,
+            in_user_namespace,
+            of_child: others | network,
         }
     }
 }
 
-/// The namespaces that we came from, and our root in them: joining a mount namespace leaves a
-/// chroot.
-pub(super) struct Home {
+/// The namespaces that a joiner returns to, and its root there: to join a mount namespace is to leave a chroot.
+pub(super) struct Return {
     namespaces: Vec<OwnedFd>,
     root: Option<OwnedFd>,
 }
 
-impl Home {
-    /// Of a thread that goes on there. In a user's world its children's cannot be returned to, and stays as it
-    /// is.
-    pub fn new(in_world: bool) -> Result<Self> {
+impl Return {
+    /// Opens those of a thread that goes on with other work. One in a user namespace cannot return to the pid namespace of its
+    /// children.
+    pub fn of_tool(namespaces: Namespaces) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let kinds: &[Namespace] = match in_world {
+        let kinds: &[Namespace] = match namespaces.in_user_namespace {
             true => &[Namespace::Mnt],
             false => &[Namespace::Mnt, Namespace::Pid],
         };
@@ -203,9 +207,9 @@ impl Home {
         })
     }
 
-    /// Of a thread that ends there: only out of the subhost's mounts, at once and not when the kernel has done
-    /// with the thread, which is after others have seen its end.
-    pub fn last() -> Result<Self> {
+    /// Opens that of a thread that then ends. It leaves the subhost's mounts by itself, as the kernel releases those of a thread
+    /// after other processes have seen its end.
+    pub fn of_thread() -> Result<Self> {
         Ok(Self {
             namespaces: open(&[Namespace::Mnt])?,
             root: None,
@@ -229,10 +233,10 @@ fn open(kinds: &[Namespace]) -> Result<Vec<OwnedFd>> {
     namespaces.doing(|| "open our own namespaces")
 }
 
-/// Joins what we have to of a subhost. Our children are in its pid namespace; we ourselves are not, and
-/// cannot be seen from inside. False if it has just ended.
-fn become_member(running: &Running) -> Result<bool> {
-    match setns(&running.pidfd, Split::OURS) {
+/// Joins the mount namespace, and the pid namespace for children: the joiner itself cannot be seen from inside. Returns
+/// false if the subhost has just ended.
+fn join_mounts_and_pids(running: &Running) -> Result<bool> {
+    match setns(&running.pidfd, Namespaces::OURS) {
         Err(Errno::ESRCH) => Ok(false),
         other => other.doing(|| "join the namespaces").map(|()| true),
     }

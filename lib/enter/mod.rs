@@ -1,49 +1,49 @@
-//! Joining a running subhost by a pidfd of its PID 1: we join its mounts, to read its files and open its
-//! terminals there, and the command, a child in its pid namespace that ends with it, joins the rest.
+//! Joins a running subhost by a pidfd of its PID 1. The joiner enters its mount namespace, to read its files and open its
+//! terminals; the command, a child in its pid namespace, enters the others and ends with it.
 //!
-//! A tool of ours, which has one thread, does so itself; for a program that uses the library a thread does, which
-//! ends then ([`Join::tool`]).
+//! A tool, which has one thread, joins by itself; a program that uses the library has a thread of ours join
+//! ([`Join::tool`]).
 
-mod apart;
 mod inside;
+mod thread;
 
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::base::message;
 use crate::base::name::Name;
 use crate::confine::{Rights, Seccomp};
 use crate::kernel::lsm::Label;
+use crate::kernel::spawn::{self, shell_status};
 use crate::kernel::terminal::{self, Signals, StdioMode, Terminal};
 use crate::kernel::trampoline::Trampoline;
-use crate::kernel::{proc, spawn, tools};
+use crate::kernel::{proc, tools};
 use crate::login::{Given, Program, cannot_run};
 use crate::state::{Group, Running};
 use crate::sys;
-use inside::{Home, JoinRequest, Split, Way};
+use inside::{Entrance, JoinRequest, Namespaces, Return};
 use rustix::thread::CapabilitySet;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-/// What is to be run inside, and how it is wired to the caller. By default a login shell of root's, without a
+/// A command to run inside, and how the caller's descriptors reach it. The default is root's login shell without a
 /// terminal.
 #[derive(Debug, Clone)]
 pub struct Join {
     /// Program and arguments; empty: a login shell.
     pub argv: Vec<String>,
-    /// User inside, by name or number, with `:GROUP` or without.
+    /// Its user inside: `USER[:GROUP]`, by name or number.
     pub user: String,
-    /// Directory inside; empty: the user's home.
+    /// Its working directory inside; empty: the user's home.
     pub dir: String,
-    /// Further environment.
+    /// Variables of its environment, over those of a login and of the settings.
     pub env: BTreeMap<String, String>,
-    /// Terminals.
-    pub wiring: StdioMode,
-    /// The caller is a tool of ours, which ends with the command. It has one thread, which joins itself; its
-    /// signals stay blocked and its memory hidden. And it may be executed anew, from its beginning, where the
-    /// command is not to be run without [`tools::out_of_reach`]; else that is an error.
+    /// How the caller's descriptors 0, 1 and 2 reach it.
+    pub stdio: StdioMode,
+    /// The caller is a program of one thread that ends with the command, as our tools are. That thread joins; its signals
+    /// stay blocked and its memory hidden. Where the command needs [`tools::out_of_reach`], the program is executed anew; for
+    /// others that is an error.
     pub tool: bool,
 }
 
@@ -54,20 +54,20 @@ impl Default for Join {
             user: "root".into(),
             dir: String::new(),
             env: BTreeMap::new(),
-            wiring: StdioMode::default(),
+            stdio: StdioMode::default(),
             tool: false,
         }
     }
 }
 
 impl Join {
-    /// The type of the caller's terminal, if there is one inside.
+    /// Returns TERM for the inside, if there is a terminal there.
     pub fn term(&self) -> Option<String> {
         let term = std::env::var("TERM").unwrap_or_else(|_| "linux".into());
-        self.wiring.any().then_some(term)
+        self.stdio.any().then_some(term)
     }
 
-    /// As one of the subhost's own, so that it has what they have.
+    /// Returns the program, with the environment, rights and labels that the subhost was booted with.
     fn program(&self, running: &Running) -> Program {
         Program {
             argv: self.argv.clone(),
@@ -82,27 +82,27 @@ impl Join {
 
     fn trampoline(&self, running: &Running) -> Result<Option<Trampoline>> {
         let init = &running.init;
-        trampoline(&init.rights, &init.labels, init.ids.is_some(), self.tool).map_err(own)
+        trampoline(&init.rights, &init.labels, init.ids.is_some(), self.tool)
     }
 
-    fn ends(&self) -> Ends {
+    fn joiner(&self) -> Joiner {
         match self.tool {
-            true => Ends::WithTheProcess,
-            false => Ends::AtOnce,
+            true => Joiner::Tool,
+            false => Joiner::Thread,
         }
     }
 }
 
-/// How long who joins lives on.
+/// Who joins a subhost.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ends {
-    /// It is the process.
-    WithTheProcess,
-    /// It is a thread that does nothing else.
-    AtOnce,
+enum Joiner {
+    /// A tool, by its only thread, which then waits for the command.
+    Tool,
+    /// A new thread, which then ends.
+    Thread,
 }
 
-/// Our own failures have the status of our own failures.
+/// Gives a failure that is not the command's the exit status 125.
 fn own(mut error: Error) -> Error {
     if error.exit == Exit::Failed {
         error.exit = Exit::Own;
@@ -110,7 +110,7 @@ fn own(mut error: Error) -> Error {
     error
 }
 
-/// How a join went.
+/// The outcome of a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entered {
     /// The command ran and ended with this status.
@@ -119,7 +119,7 @@ pub enum Entered {
     TooLate,
 }
 
-/// A command that runs inside.
+/// A command that was spawned inside.
 #[derive(Debug)]
 pub struct Inside {
     child: spawn::Child,
@@ -128,26 +128,26 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Its pid, on the host.
+    /// Returns its pid on the host.
     pub fn id(&self) -> i32 {
         self.child.id()
     }
 
-    /// A descriptor of it: to be read from, for poll(2), when it has ended.
+    /// Returns its pidfd, which polls as readable when it has ended.
     pub fn pidfd(&self) -> &OwnedFd {
         self.child.pidfd()
     }
 
-    /// Waits for its end. To be asked for once.
+    /// Waits until it has ended. Call this once.
     ///
     /// # Errors
-    /// `CannotRun` or `NotFound`: it was never executed; somebody else has waited for it.
+    /// `CannotRun` or `NotFound`: it was never executed. It has been waited for before.
     pub fn wait(&self) -> Result<ExitStatus> {
         let status = self.child.wait().doing(|| "wait for the command inside");
-        self.ended(status.map_err(own)?)
+        self.ended(status?)
     }
 
-    /// Its status, if it has ended. To be asked for no more then.
+    /// Returns its status if it has ended. Do not call this again then.
     ///
     /// # Errors
     /// As [`Inside::wait`].
@@ -156,7 +156,7 @@ impl Inside {
             .child
             .try_wait()
             .doing(|| "look after the command inside");
-        let status = status.map_err(own)?;
+        let status = status?;
         status.map(|status| self.ended(status)).transpose()
     }
 
@@ -168,86 +168,92 @@ impl Inside {
     }
 }
 
-/// Runs a command in a running subhost, whose cgroups these are; gives its status as a shell would.
+/// Runs a command in a running subhost with these cgroups, and relays terminal and signals until it has ended.
 ///
 /// # Errors
 /// `Own`, `CannotRun`, `NotFound`.
 pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Result<Entered> {
+    try_join(name, running, cgroups, join).map_err(own)
+}
+
+fn try_join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Result<Entered> {
     // First: it may execute us anew.
     let trampoline = join.trampoline(running)?;
     let signals = match join.tool {
-        true => Signals::block_for_good(),
-        false => Signals::block(),
+        true => Signals::block_for_good()?,
+        false => Signals::block()?,
     };
-    let signals = signals.map_err(own)?;
-    if join.wiring.interactive() {
+    if join.stdio.interactive() {
         message::notice(name, &format!("joined (pid {})", running.init.identity.pid));
     }
     let request = JoinRequest {
         program: join.program(running),
-        given: join.wiring.slaves.map(|is_slave| match is_slave {
+        given: join.stdio.slaves.map(|is_slave| match is_slave {
             true => Given::Terminal,
             false => Given::Ours,
         }),
         trampoline,
     };
-    let Some(inside) = begin(running, cgroups, request, join.ends())? else {
+    let Some(inside) = spawn_as(join.joiner(), running, cgroups, request)? else {
         return Ok(Entered::TooLate);
     };
     let pid = inside.id();
-    let hand_on = |signal| {
-        // As a terminal's would: to all that the command has in the foreground.
+    let pass_on = |signal| {
+        // To the process group of the command, as a terminal sends it.
         let _ = sys::kill(-pid, signal);
     };
-    let carried = terminal::relay(
-        join.wiring,
+    terminal::relay(
+        join.stdio,
         inside.terminal.as_ref(),
         &signals,
         inside.pidfd(),
-        hand_on,
-    );
-    carried.map_err(own)?;
-    inside.wait().map(|status| Entered::Ended(code(status)))
+        pass_on,
+    )?;
+    let status = inside.wait()?;
+    Ok(Entered::Ended(shell_status(status)))
 }
 
-/// Begins a command in a running subhost, whose cgroups these are, with what is `given` as its 0, 1 and 2, and
-/// waits for nothing; none if the subhost had ended before. Nothing of the calling thread is changed.
+/// Spawns a command in a running subhost with these cgroups, and `given` as its 0, 1 and 2. Does not wait for it. Returns
+/// `None` if the subhost has just ended. Nothing of the calling thread is changed.
 ///
 /// # Errors
-/// `Own`; `CannotRun` and `NotFound`, which may come only when it is waited for.
+/// `Own`; `CannotRun` and `NotFound`, which [`Inside::wait`] may be the first to report.
 pub fn spawn(
     running: &Running,
     cgroups: &Group,
     join: &Join,
     given: [Given; 3],
 ) -> Result<Option<Inside>> {
-    let request = JoinRequest {
-        trampoline: join.trampoline(running)?,
-        program: join.program(running),
-        given,
-    };
-    begin(running, cgroups, request, Ends::AtOnce)
+    let spawned = join.trampoline(running).and_then(|trampoline| {
+        let request = JoinRequest {
+            trampoline,
+            program: join.program(running),
+            given,
+        };
+        spawn_as(Joiner::Thread, running, cgroups, request)
+    });
+    spawned.map_err(own)
 }
 
-fn begin(
+fn spawn_as(
+    joiner: Joiner,
     running: &Running,
     cgroups: &Group,
     request: JoinRequest,
-    ends: Ends,
 ) -> Result<Option<Inside>> {
-    let split = Split::new(running);
-    let Some(way) = Way::open(&request.program, running, cgroups, split)? else {
+    let namespaces = Namespaces::new(running);
+    let Some(entrance) = Entrance::open(&request.program, running, cgroups, namespaces)? else {
         return Ok(None);
     };
-    let spawned = match ends {
-        Ends::WithTheProcess => {
-            let home = Home::new(split.in_world).map_err(own)?;
-            apart::hide().map_err(own)?;
-            way.walk(request, home, ends)?
+    let spawned = match joiner {
+        Joiner::Tool => {
+            let back = Return::of_tool(namespaces)?;
+            thread::hide_memory()?;
+            entrance.spawn_inside(request, back, joiner)?
         }
-        Ends::AtOnce => apart::apart(|| {
-            let home = Home::last().map_err(own)?;
-            way.walk(request, home, ends)
+        Joiner::Thread => thread::in_thread(|| {
+            let back = Return::of_thread()?;
+            entrance.spawn_inside(request, back, joiner)
         })?,
     };
     Ok(spawned.map(|(terminal, mut child, command)| {
@@ -260,9 +266,10 @@ fn begin(
     }))
 }
 
-/// By what the command is executed; none where we are out of reach ourselves, and have to be. Those who may
-/// look into all processes see us before it, a file's filter may not let it work, and what a security module
-/// does at the next execution is meant for the command. Neither does it work everywhere.
+/// Returns the trampoline that executes the command: until then its process has a small memory of its own, and not ours.
+/// Returns `None` if this process is out of reach itself. That is needed if processes inside can look into all others, if
+/// the filter of a file may forbid what the trampoline does, if a label is to apply to the next execution, and on an
+/// architecture without a trampoline.
 fn trampoline(
     rights: &Rights,
     labels: &[Label],
@@ -276,8 +283,8 @@ fn trampoline(
     }
     if !tool && !tools::is_out_of_reach()? {
         return Err(
-            Error::new(Exit::Own, "those inside could get at our program")
-                .hint("who enters by the library calls subhost::out_of_reach first"),
+            Error::new(Exit::Own, "processes inside could open our program")
+                .hint("a program that uses the library calls subhost::out_of_reach first"),
         );
     }
     tools::out_of_reach().map(|()| None)
@@ -292,7 +299,7 @@ fn merged(
         .collect()
 }
 
-/// A child with a pidfd for it; if there can be none, it is not left to itself.
+/// Opens a pidfd for a child. Kills the child if that fails.
 fn watched(mut child: Child, name: &str) -> Result<(Child, OwnedFd)> {
     match proc::open(child.id() as i32) {
         Ok(pidfd) => Ok((child, pidfd)),
@@ -304,19 +311,12 @@ fn watched(mut child: Child, name: &str) -> Result<(Child, OwnedFd)> {
     }
 }
 
-fn code(status: ExitStatus) -> u8 {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => code as u8,
-        (_, signal) => 128 + signal.unwrap_or(0) as u8,
-    }
-}
-
-/// Runs a command inside for at most `limit`, with no input and its output on our standard error,
-/// by the tool that does this: we ourselves stay on the host.
+/// Runs a command inside by `subhost-enter`, for at most `limit`, with no input and with its output on our standard error.
+/// Returns its exit status.
 ///
 /// # Errors
 /// It cannot be run; `TimedOut`.
-pub fn aside(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Result<u8> {
+pub fn run_by_tool(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Result<u8> {
     let stderr = std::io::stderr().as_fd().try_clone_to_owned();
     let child = Command::new(tools::sibling("subhost-enter")?)
         .args(["-j", "-T", "-q", "-S"])
@@ -338,7 +338,7 @@ pub fn aside(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Resu
         ));
     }
     let status = child.wait().doing(|| "wait for the command inside");
-    status.map(code)
+    status.map(shell_status)
 }
 
 #[cfg(test)]
@@ -346,9 +346,9 @@ mod tests {
     use super::*;
     use crate::confine::{Action, Profile};
 
-    /// A program that uses the library is never executed anew behind its back, nor caught inside.
+    /// A program that uses the library is neither executed anew without its knowledge nor opened from inside.
     #[test]
-    fn who_could_catch_us_is_entered_out_of_reach_only() {
+    fn only_a_program_out_of_reach_enters_what_could_open_it() {
         let rights = |caps: CapabilitySet, seccomp| Rights {
             caps: caps.bits(),
             no_new_privs: false,

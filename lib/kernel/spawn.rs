@@ -22,6 +22,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 
+/// Returns an exit status as a shell does: 128+N for a process that signal N ended.
+pub fn shell_status(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => code as u8,
+        (_, signal) => 128 + signal.unwrap_or(0) as u8,
+    }
+}
+
 /// A child of ours.
 #[derive(Debug)]
 pub struct Child {

@@ -147,20 +147,20 @@ impl Drop for Raw {
 /// # Errors
 /// The wait itself failed.
 pub fn relay(
-    wiring: StdioMode,
+    stdio: StdioMode,
     terminal: Option<&Terminal>,
     signals: &Signals,
     child: &OwnedFd,
     hand_on: impl Fn(i32),
 ) -> Result<()> {
     let master = terminal.map(|terminal| &terminal.master);
-    let raw = match (wiring.reads, master) {
+    let raw = match (stdio.reads, master) {
         (true, Some(_)) => Raw::new(),
         _ => None,
     };
-    let mut output = Output::new(master, wiring.writes);
-    let mut input = Input::new(wiring.reads && master.is_some());
-    resize(master, wiring);
+    let mut output = Output::new(master, stdio.writes);
+    let mut input = Input::new(stdio.reads && master.is_some());
+    resize(master, stdio);
     loop {
         let mut fds = vec![
             PollFd::new(child.as_fd(), PollFlags::POLLIN),
@@ -191,7 +191,7 @@ pub fn relay(
         if ready(1) {
             while let Some(signal) = signals.next() {
                 if signal == Signal::SIGWINCH as i32 {
-                    resize(master, wiring);
+                    resize(master, stdio);
                 } else {
                     hand_on(signal);
                 }
@@ -219,9 +219,9 @@ pub fn relay(
     Ok(())
 }
 
-fn resize(master: Option<&OwnedFd>, wiring: StdioMode) {
+fn resize(master: Option<&OwnedFd>, stdio: StdioMode) {
     let Some(master) = master else { return };
-    let size = [wiring.writes, 0, 1, 2]
+    let size = [stdio.writes, 0, 1, 2]
         .into_iter()
         .find_map(|fd| sys::window_size(standard(fd)).ok());
     if let Some(size) = size {

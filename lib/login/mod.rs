@@ -3,6 +3,7 @@
 //! files are read with no way to the host.
 
 mod given;
+mod guest;
 mod user;
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
@@ -12,6 +13,7 @@ use crate::kernel::signals::default_signals;
 use crate::kernel::spawn::Exec;
 use crate::sys;
 pub use given::{Given, null_instead};
+pub use guest::Guest;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use rustix::fs::{CWD, OFlags, ResolveFlags, openat2};

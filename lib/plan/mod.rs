@@ -82,7 +82,7 @@ impl Part {
     }
 
     /// The file of its frozen plan in the state's directory.
-    pub fn file(self) -> &'static str {
+    pub const fn file(self) -> &'static str {
         match self {
             Part::Root => "root.plan",
             Part::Net => "net.plan",

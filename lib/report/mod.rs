@@ -134,8 +134,7 @@ pub fn rows(tree: &Path, names: Option<&[Name]>, look: Look) -> Result<Vec<Row>>
     let work = || {
         let (table, mut network) = (Mounts::later(), Network::new());
         let mut one = |name: &Name| {
-            let subhost = Subhost::new(tree, name, &[]);
-            subhost.state().look();
+            let subhost = Subhost::new(tree, name, &[]).at_this_moment();
             let is_one = names.is_some() || is_of_this_tree(&subhost);
             is_one.then(|| row(&subhost, &table, &mut network, &links, look))
         };
@@ -210,9 +209,14 @@ fn row(
         true => subhost.state().cgroups(),
         false => Ok(Group::default()),
     };
-    let status = match (&running, &group) {
-        (Ok(Some(_)), Ok(group)) => Ok(Status::running(group)),
-        _ => settled(subhost, table, network),
+    let settled_later;
+    let (subhost, status) = match (&running, &group) {
+        (Ok(Some(_)), Ok(group)) => (subhost, Ok(Status::running(group))),
+        _ => {
+            let status;
+            (settled_later, status) = settled(subhost.clone(), table, network);
+            (&settled_later, status)
+        }
     };
     let group = group.unwrap_or_default();
     let (status, problem) = match status {
@@ -303,27 +307,33 @@ fn row(
     row
 }
 
-/// Its status; part built by a command that is at work on it, it is looked at again.
-fn settled(subhost: &Subhost, table: &Mounts, network: &mut Network) -> Result<Status> {
+/// Returns the status, and the subhost at the moment of it. One that a command is building is looked at again until that is
+/// done.
+fn settled(
+    mut subhost: Subhost,
+    table: &Mounts,
+    network: &mut Network,
+) -> (Subhost, Result<Status>) {
     let mut status = subhost.status_with(table, network);
     let end = Instant::now() + SETTLING;
     while let Ok(Status::Broken(_)) = status {
         let at_work = subhost.state().lock_holder();
-        subhost.state().look();
+        subhost = subhost.at_this_moment();
         // All anew, the links too.
         status = subhost.status_with(&Mounts::later(), &mut Network::new());
         match at_work {
-            None => return status,
+            None => return (subhost, status),
             Some(who) if Instant::now() > end => {
-                return status.map(|status| match status {
+                let status = status.map(|status| match status {
                     Status::Broken(_) => Status::Broken(format!("{who} is at work on it")),
                     settled => settled,
                 });
+                return (subhost, status);
             }
             Some(_) => std::thread::sleep(Duration::from_millis(5)),
         }
     }
-    status
+    (subhost, status)
 }
 
 fn cables(steps: &[Step]) -> impl Iterator<Item = &Cable> {

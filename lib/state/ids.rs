@@ -25,13 +25,22 @@ const USER: &str = "subhost";
 /// A range in use: its base and the subhost's directory.
 type Entry = (u32, PathBuf);
 
-/// The range of a subhost: the one that it was given, else a free one, which is then its own. `keep`
-/// false: only looks, and gives it to nobody.
+/// Whether a subhost keeps the range that it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The range is recorded as the subhost's.
+    Yes,
+    /// The range is only looked up, and may be given to another subhost.
+    No,
+}
+
+/// Returns the first id of a subhost's range: the one that it has, or else a free one.
 ///
 /// # Errors
 /// The registry cannot be read or written; no range is free.
-pub fn range(config: &Config, keep: bool) -> Result<u32> {
+pub fn range(config: &Config, claim: Claim) -> Result<u32> {
     let dir = Path::new(DIR);
+    let keep = claim == Claim::Yes;
     if keep {
         match std::fs::DirBuilder::new().mode(0o755).create(dir) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {

@@ -88,17 +88,10 @@ impl State {
     pub fn record(&self, init: &Init) -> Result<()> {
         let text = serde_json::to_string(init)
             .map_err(|e| Error::new(Exit::Failed, format!("cannot record PID 1: {e}")))?;
-        self.known().init = None;
+        self.remember(|seen| seen.init = None);
         self.write(&self.dir.join("init"), text.as_bytes())?;
-        self.keep_init(Some(init));
+        self.remember(|seen| seen.init = Some(Some(init.clone())));
         Ok(())
-    }
-
-    fn keep_init(&self, init: Option<&Init>) {
-        let mut known = self.known();
-        if known.keeps {
-            known.init = Some(init.cloned());
-        }
     }
 
     /// The record of PID 1, whether it lives or not.
@@ -106,14 +99,14 @@ impl State {
     /// # Errors
     /// It is there and cannot be read: whether something runs is then not known.
     pub fn init(&self) -> Result<Option<Init>> {
-        if let Some(init) = &self.known().init {
-            return Ok(init.clone());
+        if let Some(init) = self.recall(|seen| seen.init.clone()) {
+            return Ok(init);
         }
         if self.is_not_booted() {
             return Ok(None);
         }
         let init = self.read_init()?;
-        self.keep_init(init.as_ref());
+        self.remember(|seen| seen.init = Some(init.clone()));
         Ok(init)
     }
 
@@ -152,10 +145,10 @@ impl State {
 
     /// Forgets PID 1.
     pub fn forget(&self) {
-        self.known().init = None;
-        // What stays is the record of a dead process.
+        self.remember(|seen| seen.init = None);
+        // If it stays, it is the record of a dead process.
         if std::fs::remove_file(self.dir.join("init")).is_ok() {
-            self.keep_init(None);
+            self.remember(|seen| seen.init = Some(None));
         }
     }
 }

@@ -14,9 +14,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The exclusive right to change a subhost. Ends with the value, or with the process.
+/// The exclusive right to change a subhost. It ends with [`Lock::release`], or, without tidying, with the value or the
+/// process.
 #[derive(Debug)]
 pub struct Lock {
+    state: State,
     file: File,
     _deferred: Deferred,
 }
@@ -99,8 +101,8 @@ impl State {
         );
         let _ = file.set_len(0).and_then(|()| file.rewind());
         let _ = file.write_all(who.as_bytes());
-        self.begin(true);
         Ok(Some(Lock {
+            state: self.snapshot(),
             file,
             _deferred: Deferred::new()?,
         }))
@@ -130,60 +132,74 @@ impl State {
             wait.as_secs_f32()
         ))
     }
+}
 
-    /// Lets go of the lock and removes the directory if nothing is up any more.
-    pub fn unlock(&self, lock: Lock) {
-        // One of an earlier boot speaks of nothing; one that cannot be read must not be lost.
-        let none = |part| matches!(self.plan(part), Ok(None));
-        if Part::ALL.into_iter().all(none) && matches!(self.running(), Ok(None)) {
-            let files = [
-                Part::Root.file(),
-                Part::Net.file(),
-                Part::Live.file(),
-                "init",
-                "last",
-                "hosts",
-                "resolv.conf",
-                "hostname",
-                "root.new",
-                "net.new",
-                "live.new",
-                "init.new",
-                "last.new",
-                "helper",
-                "helper.new",
-                "cgroup.new",
-            ];
-            let there = std::fs::read_dir(&self.dir).into_iter().flatten();
-            let ours = there.flatten().map(|entry| entry.file_name());
-            for file in ours.filter(|name| files.iter().any(|file| name == file)) {
-                let _ = std::fs::remove_file(self.dir.join(file));
-            }
-            // Last: whoever comes after that begins anew.
-            let _ = std::fs::remove_file(self.dir.join("lock"));
-            for dir in [&self.dir, Path::new(CLAIMS)] {
-                // Not empty: it still serves somebody.
-                let _ = std::fs::remove_dir(dir);
-            }
-            if self.root != Path::new(RUN) {
-                let _ = std::fs::remove_dir(&self.root);
-            }
-            crate::kernel::pinned::remove_unused();
-            if std::fs::remove_dir(RUN).is_err() && Path::new(SHARED).exists() {
-                let left = dirs::first(Path::new(RUN), 2).unwrap_or_default();
-                let left: Vec<PathBuf> =
-                    left.iter().map(|name| Path::new(RUN).join(name)).collect();
-                if left == [Path::new(SHARED)] {
-                    // Somebody else's namespace keeps the mount: from now on it is iproute2's.
-                    mark_shared(false);
-                    let _ = std::fs::remove_dir(RUN);
-                }
+/// The files of a state, but for the lock and the record of its cgroups.
+const FILES: [&str; 16] = [
+    Part::Root.file(),
+    Part::Net.file(),
+    Part::Live.file(),
+    "init",
+    "last",
+    "hosts",
+    "resolv.conf",
+    "hostname",
+    "root.new",
+    "net.new",
+    "live.new",
+    "init.new",
+    "last.new",
+    "helper",
+    "helper.new",
+    "cgroup.new",
+];
+
+impl Lock {
+    /// Returns the state as the holder of the lock sees it: a snapshot.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Releases the lock, and removes the state's directory if nothing of the subhost is up.
+    pub fn release(self) {
+        let state = &self.state;
+        // A plan of an earlier boot of the host describes nothing; one that cannot be read must not be lost.
+        let none = |part| matches!(state.plan(part), Ok(None));
+        if Part::ALL.into_iter().all(none) && matches!(state.running(), Ok(None)) {
+            state.tidy();
+        }
+        // Nobody holds it any more.
+        let _ = self.file.set_len(0);
+    }
+}
+
+impl State {
+    /// Removes this state and, with the last one, what all have in common.
+    fn tidy(&self) {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten();
+        let names = entries.flatten().map(|entry| entry.file_name());
+        for name in names.filter(|name| FILES.iter().any(|file| name == file)) {
+            let _ = std::fs::remove_file(self.dir.join(name));
+        }
+        // Last: from now on another command makes a lock of its own.
+        let _ = std::fs::remove_file(self.dir.join("lock"));
+        for dir in [&self.dir, Path::new(CLAIMS)] {
+            // A directory that is not empty is still in use.
+            let _ = std::fs::remove_dir(dir);
+        }
+        if self.root != Path::new(RUN) {
+            let _ = std::fs::remove_dir(&self.root);
+        }
+        crate::kernel::pinned::remove_unused();
+        if std::fs::remove_dir(RUN).is_err() && Path::new(SHARED).exists() {
+            let left = dirs::first(Path::new(RUN), 2).unwrap_or_default();
+            let left: Vec<PathBuf> = left.iter().map(|name| Path::new(RUN).join(name)).collect();
+            if left == [Path::new(SHARED)] {
+                // Another program's namespace keeps the mount on /run/netns: from now on it is iproute2's.
+                mark_shared(false);
+                let _ = std::fs::remove_dir(RUN);
             }
         }
-        self.begin(false);
-        // Nobody holds it any more.
-        let _ = lock.file.set_len(0);
-        drop(lock);
     }
 }
 

@@ -12,44 +12,35 @@ mod init;
 mod last;
 mod lock;
 mod plans;
+mod snapshot;
 
 use crate::base::error::{Doing, Result};
 use crate::base::name::Name;
 use crate::base::paths::{RUN, SHARED};
 use crate::kernel::dirs;
-use crate::plan::{Part, Plan};
 pub use cgroups::{Dir, Group};
 use files::read_optional;
 pub use init::{Booter, Init, Running, booter};
 pub use last::Last;
 pub use lock::Lock;
+use snapshot::Snapshot;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-/// The state of one subhost.
+/// The state of one subhost: a directory in /run/subhost.
+///
+/// Each question reads the files anew, unless this is a snapshot ([`State::snapshot`]).
 #[derive(Debug, Clone)]
 pub struct State {
-    /// Where states are: /run/subhost, or a front end's own.
+    /// The directory of all states: /run/subhost, or a front end's own.
     root: PathBuf,
-    /// The name of its directory there.
+    /// The name of this state's directory in `root`.
     id: String,
     dir: PathBuf,
-    known: Arc<Mutex<Known>>,
-}
-
-/// What has been read or written since we took the lock: until we let go of it nobody else changes it,
-/// so it need not be read again. Or since a [`State::look`], which is to be of one moment.
-#[derive(Debug, Default)]
-struct Known {
-    keeps: bool,
-    /// Of those who only look: has it been booted since something of it is up?
-    booted: Option<bool>,
-    /// By part.
-    plans: [Option<Option<Arc<Plan>>>; Part::ALL.len()],
-    init: Option<Option<Init>>,
+    snapshot: Option<Arc<Snapshot>>,
 }
 
 /// The names of all subhosts that have state. Sorted.
@@ -80,63 +71,63 @@ pub fn is_marked_shared() -> bool {
 }
 
 impl State {
-    /// Of the subhost `name`; touches nothing.
+    /// The state of the subhost `name`. Reads nothing.
     pub fn new(name: &Name) -> Self {
         Self::at(Path::new(RUN), name.as_str())
     }
 
-    /// Of what is called `id` among the states in `root`, a front end's own directory; touches nothing.
+    /// The state `id` in the directory `root`, which a front end may have for itself. Reads nothing.
     pub fn at(root: &Path, id: &str) -> Self {
         Self {
             root: root.to_owned(),
             id: id.to_owned(),
             dir: root.join(id),
-            known: Arc::default(),
+            snapshot: None,
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The same state, which reads no file twice: for the holder of the lock, as nobody else changes it then, and for a
+    /// report of one moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        Self {
+            snapshot: Some(Arc::default()),
+            ..self.clone()
+        }
     }
 
-    /// From now on what is read is kept or not; what was known before counts no more.
-    fn begin(&self, keeps: bool) {
-        *self.known() = Known {
-            keeps,
-            ..Known::default()
-        };
-    }
-
-    /// For those who only look: from now on nothing is read twice, and PID 1 is looked for only where it has been
-    /// given the file for the end of its run, before it was recorded. What is not there costs the kernel more than
-    /// what is: a tmpfs does not remember it.
-    pub fn look(&self) {
-        self.begin(true);
+    /// As [`State::snapshot`], for a report: looks for the record of PID 1 only if there is the file for the end of its
+    /// run, which is made before that record. A tmpfs does not cache names that do not exist, so that to open one costs
+    /// more than to open a file.
+    #[must_use]
+    pub fn snapshot_for_report(&self) -> Self {
+        let state = self.snapshot();
         let access = rustix::fs::access(self.last_file(), rustix::fs::Access::EXISTS);
-        self.known().booted = Some(access != Err(rustix::io::Errno::NOENT));
+        state.remember(|seen| seen.booted = Some(access != Err(rustix::io::Errno::NOENT)));
+        state
     }
 
-    /// Is it known that it has not been booted?
+    /// Reports whether the snapshot has seen that the subhost has not been booted.
     fn is_not_booted(&self) -> bool {
-        self.known().booted == Some(false)
+        self.recall(|seen| seen.booted) == Some(false)
     }
 
-    /// A file of ours by name.
+    /// Reads a file of this state; `None` if it does not exist.
     fn read(&self, name: &str) -> Result<Option<String>> {
         files::read(&self.dir.join(name))
     }
 
-    /// Is there any of it?
+    /// Reports whether the state has a directory.
     pub fn exists(&self) -> bool {
         self.dir.is_dir()
     }
 
-    /// Its directory.
+    /// Returns the state's directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Writes a file of the state in whole or not at all.
+    /// Writes a file of this state: the whole of it, or nothing.
     fn write(&self, file: &Path, text: &[u8]) -> Result<()> {
         let new = file.with_extension("new");
         let doing = || format!("write {}", file.display());
@@ -156,10 +147,10 @@ impl State {
         })
     }
 
-    /// A text that PID 1 binds over a file of the tree; gives its path.
+    /// Writes a file that PID 1 binds over one of the tree. Returns its path.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn write_text(&self, name: &str, text: &str) -> Result<PathBuf> {
         let file = self.dir.join(name);
         let open = File::options()

@@ -17,26 +17,19 @@ impl State {
     /// # Errors
     /// The file is damaged or of another version.
     pub fn plan(&self, part: Part) -> Result<Option<Arc<Plan>>> {
-        if let Some(plan) = &self.known().plans[part as usize] {
-            return Ok(plan.clone());
+        if let Some(plan) = self.recall(|seen| seen.plans[part as usize].clone()) {
+            return Ok(plan);
         }
-        // What is added to what runs is so only while that has a PID 1, whose record says so; one that cannot be
-        // read is told of by those who ask what runs.
+        // What is added to a running subhost ends with its PID 1, whose record says whether there is any. Those who ask
+        // what runs report a record that cannot be read.
         let has_live = || matches!(self.init(), Ok(Some(init)) if init.live);
         let may_be = part != Part::Live || has_live();
         let plan = match may_be {
             true => self.read_plan(part)?.map(Arc::new),
             false => None,
         };
-        self.keep_plan(part, plan.as_ref());
+        self.remember(|seen| seen.plans[part as usize] = Some(plan.clone()));
         Ok(plan)
-    }
-
-    fn keep_plan(&self, part: Part, plan: Option<&Arc<Plan>>) {
-        let mut known = self.known();
-        if known.keeps {
-            known.plans[part as usize] = Some(plan.cloned());
-        }
     }
 
     fn read_plan(&self, part: Part) -> Result<Option<Plan>> {
@@ -58,9 +51,10 @@ impl State {
         if plan.part == Part::Live {
             self.note_live()?;
         }
-        self.known().plans[plan.part as usize] = None;
+        // If the write fails, what the file says is not known.
+        self.remember(|seen| seen.plans[plan.part as usize] = None);
         self.write(&self.plan_file(plan.part), plan.to_text()?.as_bytes())?;
-        self.keep_plan(plan.part, Some(&Arc::new(plan.clone())));
+        self.remember(|seen| seen.plans[plan.part as usize] = Some(Some(Arc::new(plan.clone()))));
         Ok(())
     }
 
@@ -82,14 +76,14 @@ impl State {
     /// The file cannot be removed.
     pub fn thaw(&self, part: Part) -> Result<()> {
         let file = self.plan_file(part);
-        self.known().plans[part as usize] = None;
+        self.remember(|seen| seen.plans[part as usize] = None);
         match std::fs::remove_file(&file) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(e).doing(|| format!("remove {}", file.display()));
             }
             _ => {}
         }
-        self.keep_plan(part, None);
+        self.remember(|seen| seen.plans[part as usize] = Some(None));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Which ids a subhost has: those of the host, or a range of its own.
+//! The ids of a subhost: those of the host, or a range of its own.
 
 use super::Subhost;
 use crate::base::error::{Error, Exit, Result};
@@ -7,16 +7,15 @@ use crate::kernel::mountinfo::{Mounts, Table};
 use crate::net::Network;
 use crate::plan::{Part, Plan, Presence};
 use crate::root;
-use crate::state::ids;
+use crate::state::ids::{self, Claim};
 
 impl Subhost {
-    /// First id of the range that a part is to be made with; none: the host's own. `keep`: a range that
-    /// it is given is its own from now on.
+    /// Returns the first id of the range that a part is made with. `None`: it has the host's ids.
     ///
     /// # Errors
     /// USERNS=yes, and something here cannot be mapped; no range is free.
-    pub(super) fn ids(&self, config: &Config, part: Part, keep: bool) -> Result<Option<u32>> {
-        // All parts are of one, whatever became of the settings since.
+    pub(super) fn ids(&self, config: &Config, part: Part, claim: Claim) -> Result<Option<u32>> {
+        // All parts have the same ids, even if USERNS has changed since the first was made.
         for other in Part::SETTLED.into_iter().filter(|other| *other != part) {
             if let Some(other) = self.frozen(other)? {
                 return Ok(other.ids);
@@ -36,7 +35,7 @@ impl Subhost {
                 }
             };
         }
-        let possible = ids::range(config, false).and_then(|base| {
+        let possible = ids::range(config, Claim::No).and_then(|base| {
             let steps = crate::plan::root_steps(config, self.state.dir(), Some(base));
             root::can_be_mapped(&steps, base, &Table::read()?)
         });
@@ -45,7 +44,7 @@ impl Subhost {
                 self.goes_without(&why);
                 Ok(None)
             }
-            other => other.and_then(|()| ids::range(config, keep)).map(Some),
+            other => other.and_then(|()| ids::range(config, claim)).map(Some),
         }
     }
 
@@ -55,7 +54,7 @@ impl Subhost {
         });
     }
 
-    /// What the settings want of a part that is up, with the range that it has.
+    /// Returns the plan that the settings make of a part that is up, with the ids that it has.
     pub(super) fn wanted(&self, config: &Config, frozen: &Plan) -> Result<Plan> {
         let ids = match config.userns {
             Userns::No => None,
@@ -65,7 +64,7 @@ impl Subhost {
         self.planned(config, frozen.part, ids)
     }
 
-    /// The plan of a part of which nothing is recorded: as it is there, if it is.
+    /// Returns the plan of a part of which nothing is recorded, with the ids of the root that is mounted, if one is.
     pub(super) fn found(
         &self,
         config: &Config,
@@ -77,7 +76,7 @@ impl Subhost {
         if config.userns == Userns::No || crate::kernel::privilege::has_entered() {
             return Ok(without);
         }
-        let with = self.planned(config, part, Some(ids::range(config, false)?))?;
+        let with = self.planned(config, part, Some(ids::range(config, Claim::No)?))?;
         let there = self.presences(&with, false, mounts, network)?;
         let mapped = there
             .iter()

@@ -27,22 +27,34 @@ impl Subhost {
             changes.insert(key.to_owned(), value.to_owned());
         }
         self.must_exist()?;
-        self.locked(|| {
-            let running = self.must_run()?;
+        self.locked(|held| {
+            let running = held.must_run()?;
             let pid = running.init.identity.pid;
-            cgroup::change(&self.state, &self.tree, &self.name, pid, &changes)
+            cgroup::change(&held.state, &held.tree, &held.name, pid, &changes)
         })
     }
 
-    /// Has all inside rest where they are, or go on.
+    /// Freezes all processes inside.
     ///
     /// # Errors
-    /// `NotRunning`; there is no cgroup that could; `TimedOut`.
-    pub fn freeze(&self, on: bool) -> Result<()> {
+    /// `NotRunning`; it has no cgroup that can freeze; `TimedOut`.
+    pub fn freeze(&self) -> Result<()> {
+        self.set_frozen(true)
+    }
+
+    /// Thaws all processes inside.
+    ///
+    /// # Errors
+    /// As [`Subhost::freeze`].
+    pub fn thaw(&self) -> Result<()> {
+        self.set_frozen(false)
+    }
+
+    fn set_frozen(&self, on: bool) -> Result<()> {
         self.must_exist()?;
-        self.locked(|| {
-            self.must_run()?;
-            self.state.cgroups()?.freeze(on)
+        self.locked(|held| {
+            held.must_run()?;
+            held.state.cgroups()?.freeze(on)
         })
     }
 

@@ -2,8 +2,8 @@
 //! check everything, freeze the plan, act; or take down what the frozen plan says.
 
 mod assigned;
-mod boot;
 mod command;
+mod enter;
 mod executor;
 mod hooks;
 mod ids;
@@ -12,6 +12,7 @@ mod lingering;
 mod parallel;
 mod parts;
 mod script;
+mod start;
 mod stop;
 
 use crate::base::error::{Error, Exit, Result, shown};
@@ -22,6 +23,7 @@ use crate::kernel::mountinfo::Mounts;
 use crate::net::Network;
 use crate::plan::steps::directory::Directory;
 use crate::plan::{Here, Part, Plan, Planned, Presence, Step, plan};
+use crate::state::ids::Claim;
 use crate::state::{Group, Lock, Running, State};
 pub use command::{Child, Command, Stdio};
 use std::path::{Path, PathBuf};
@@ -188,7 +190,7 @@ impl Subhost {
     /// As [`Subhost::config`].
     pub fn plan(&self, part: Part) -> Result<Plan> {
         let config = self.config()?;
-        let ids = self.ids(&config, part, false)?;
+        let ids = self.ids(&config, part, Claim::No)?;
         self.planned(&config, part, ids)
     }
 
@@ -258,12 +260,24 @@ impl Subhost {
         self.state.lock(|| self.wait.unwrap_or_else(usual))
     }
 
-    /// Does `work` under the lock.
-    fn locked<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Does `work` under the lock. `work` is given this subhost with the state as the holder of the lock sees it.
+    fn locked<T>(&self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
         let lock = self.lock()?;
-        let result = work();
-        self.state.unlock(lock);
+        let result = work(&self.with_state(lock.state()));
+        lock.release();
         result
+    }
+
+    fn with_state(&self, state: &State) -> Self {
+        Self {
+            state: state.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// Returns this subhost with its state as it is at one moment, for a report.
+    pub(crate) fn at_this_moment(&self) -> Self {
+        self.with_state(&self.state.snapshot_for_report())
     }
 
     /// There is a subhost of this name: a config, or something that is up.

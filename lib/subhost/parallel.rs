@@ -1,8 +1,8 @@
-//! Root and network that PID 1 gets: made before, or the one by a thread beside and the other while PID 1 begins.
+//! How a start sets up root and network: before it boots, or in parallel with the start of PID 1.
 
 use super::Up;
 use crate::base::error::Result;
-use crate::boot::Parts;
+use crate::boot::Setup;
 use crate::net::named;
 use crate::plan::Plan;
 use std::os::fd::OwnedFd;
@@ -10,30 +10,30 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::Receiver;
 use std::thread::ScopedJoinHandle;
 
-/// A root that is to be mounted, and a network that a thread makes.
+/// A set-up in which a thread makes the network while this one spawns PID 1 and mounts the root.
 pub(super) struct ParallelSetup<'a, R> {
-    root: R,
-    thread: Option<ScopedJoinHandle<'a, Result<Up>>>,
-    /// Its namespace, if the thread makes it, from then on.
+    mount_root: R,
+    network: Option<ScopedJoinHandle<'a, Result<Up>>>,
+    /// Receives the network namespace when the thread has made it.
     namespace: Receiver<OwnedFd>,
 }
 
 impl<'a, R> ParallelSetup<'a, R> {
     pub(super) fn new(
-        root: R,
-        thread: ScopedJoinHandle<'a, Result<Up>>,
+        mount_root: R,
+        network: ScopedJoinHandle<'a, Result<Up>>,
         namespace: Receiver<OwnedFd>,
     ) -> Self {
         Self {
-            root,
-            thread: Some(thread),
+            mount_root,
+            network: Some(network),
             namespace,
         }
     }
 
-    /// The plan of the network, when that has been made; none if that was asked for before.
-    fn made(&mut self) -> Result<Option<Plan>> {
-        let Some(thread) = self.thread.take() else {
+    /// Waits until the network is made. Returns its plan; `None` if it was returned before.
+    fn network_plan(&mut self) -> Result<Option<Plan>> {
+        let Some(thread) = self.network.take() else {
             return Ok(None);
         };
         let net = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
@@ -41,44 +41,44 @@ impl<'a, R> ParallelSetup<'a, R> {
     }
 }
 
-impl<R: FnMut() -> Result<()>> Parts for ParallelSetup<'_, R> {
-    fn root(&mut self) -> Result<()> {
-        (self.root)()
+impl<R: FnMut() -> Result<()>> Setup for ParallelSetup<'_, R> {
+    fn mount_root(&mut self) -> Result<()> {
+        (self.mount_root)()
     }
 
-    fn namespace(&mut self) -> Result<Option<OwnedFd>> {
+    fn network_namespace(&mut self) -> Result<Option<OwnedFd>> {
         if let Ok(namespace) = self.namespace.recv() {
             return Ok(Some(namespace));
         }
-        match self.made()? {
+        match self.network_plan()? {
             Some(plan) => namespace_of(&plan),
             None => Ok(None),
         }
     }
 
-    fn complete(&mut self) -> Result<()> {
-        self.made().map(drop)
+    fn finish_network(&mut self) -> Result<()> {
+        self.network_plan().map(drop)
     }
 }
 
-/// All is there: the network's namespace; none: the host's.
+/// A set-up that is complete, with the network namespace that PID 1 joins; `None`: it stays in the host's.
 pub(super) struct Ready(pub(super) Option<OwnedFd>);
 
-impl Parts for Ready {
-    fn root(&mut self) -> Result<()> {
+impl Setup for Ready {
+    fn mount_root(&mut self) -> Result<()> {
         Ok(())
     }
 
-    fn namespace(&mut self) -> Result<Option<OwnedFd>> {
+    fn network_namespace(&mut self) -> Result<Option<OwnedFd>> {
         Ok(self.0.take())
     }
 
-    fn complete(&mut self) -> Result<()> {
+    fn finish_network(&mut self) -> Result<()> {
         Ok(())
     }
 }
 
-/// The namespace of a network that is made; none: the host's.
+/// Opens the namespace of a network that is made; `None`: it is the host's.
 pub(super) fn namespace_of(plan: &Plan) -> Result<Option<OwnedFd>> {
     match plan.netns.file_name().and_then(|name| name.to_str()) {
         None => Ok(None),

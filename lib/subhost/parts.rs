@@ -1,8 +1,7 @@
 //! One part of a subhost, root or network, up and down: check everything, freeze the plan, act; or
 //! undo what the frozen plan says.
 
-use super::OnStep;
-use super::{StopHow, Subhost, Up, assigned, lingering};
+use super::{OnStep, StopHow, Subhost, Up, assigned, lingering};
 use crate::base::error::{Error, Exit, Result};
 use crate::base::message;
 use crate::config::{Config, Net, Userns, unreachable_by_others};
@@ -12,67 +11,71 @@ use crate::net::{Network, named};
 use crate::plan::{Part, Plan, Planned, Presence, Thoroughly, apply, undo_all};
 use crate::root;
 use crate::state::booter;
+use crate::state::ids::Claim;
 use crate::subhost::hooks;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How a command undoes what it has made itself.
+const ROLLBACK: Thoroughly = Thoroughly {
+    detach: false,
+    wait: true,
+};
+
+/// A part that is to be made.
+struct Wanted<'a> {
+    part: Part,
+    config: &'a Config,
+    on_step: OnStep<'a>,
+}
+
 impl Subhost {
     /// Mounts the root.
     ///
     /// # Errors
-    /// Why not; the world is as before.
+    /// Why not. What this call did is undone.
     pub fn mount(&self) -> Result<()> {
-        self.locked(|| self.up(Part::Root, None, &|_| ()).map(drop))
+        self.locked(|held| held.up(Part::Root, None, &|_| ()).map(drop))
     }
 
     /// Makes the network.
     ///
     /// # Errors
-    /// Why not; the world is as before.
+    /// Why not. What this call did is undone.
     pub fn net(&self) -> Result<()> {
-        self.locked(|| self.up(Part::Net, None, &|_| ()).map(drop))
+        self.locked(|held| held.up(Part::Net, None, &|_| ()).map(drop))
     }
 
-    /// Takes one part down; refused while it runs, as nothing in the kernel would stop it.
+    /// Takes one part down. Refuses while the subhost runs: the kernel would not.
     ///
     /// # Errors
     /// `Busy` if it runs; what is left.
     pub fn take_down(&self, part: Part) -> Result<()> {
         self.must_exist()?;
-        self.locked(|| {
-            self.is_of_this_tree()?;
-            if let Some(running) = self.running()? {
+        self.locked(|held| {
+            held.is_of_this_tree()?;
+            if let Some(running) = held.running()? {
                 return Err(Error::new(
                     Exit::Busy,
                     format!("it is running ({})", booter(&running)),
                 )
                 .hint("subhost-stop ends it first"));
             }
-            self.down(part, StopHow::default())
+            held.down(part, StopHow::default())
         })
     }
 
-    /// `config` saves reading it again; `told` hears of each step that is made.
+    /// Brings up one part, or completes one that is up. `config` saves reading it; `on_step` is called for each step that is
+    /// made.
     pub(super) fn up(&self, part: Part, config: Option<&Config>, on_step: OnStep) -> Result<Up> {
         self.is_of_this_tree()?;
-        let mounts = Mounts::later();
-        let mut network = Network::new();
         let is_up = || Ok(self.running()?.is_some_and(|running| running.init.up));
         match self.frozen(part)? {
             Some(plan) if plan.made.is_some() || is_up()? => {
-                let mut plan = Arc::unwrap_or_clone(plan);
-                let steps = self.presences(&plan, true, &mounts, &mut network)?;
-                refuse_foreign(&steps)?;
-                if self.act_all(&steps, &mut network, on_step)? > 0 {
-                    self.finish(&mut plan, &mut network)?;
-                }
-                return Ok(Up {
-                    plan,
-                    brought: false,
-                });
+                return self.complete(Arc::unwrap_or_clone(plan), on_step);
             }
-            // A run was killed in the middle of it: of what is there nobody knows whether it is whole.
+            // A command was killed while it made the part: whether what is there is whole is not known.
             Some(_) => {
                 self.down(
                     part,
@@ -94,33 +97,46 @@ impl Subhost {
             }
         };
         self.check_trees(config, part)?;
-        let ids = self.ids(config, part, true)?;
-        match self.make(part, config, ids, &mounts, network, on_step) {
+        let ids = self.ids(config, part, Claim::Yes)?;
+        let wanted = Wanted {
+            part,
+            config,
+            on_step,
+        };
+        match self.make(&wanted, ids) {
             Err(why)
                 if ids.is_some() && config.userns == Userns::Auto && root::is_unmapped(&why) =>
             {
-                // Of what is in an image only the mounted image tells.
+                // Whether the file system in an image can map ids shows when it is mounted.
                 self.goes_without(&why);
-                self.make(part, config, None, &mounts, Network::new(), on_step)
+                self.make(&wanted, None)
             }
             other => other,
         }
     }
 
-    /// Makes a part of which nothing is recorded.
-    fn make(
-        &self,
-        part: Part,
-        config: &Config,
-        ids: Option<u32>,
-        mounts: &Mounts,
-        mut network: Network,
-        on_step: OnStep,
-    ) -> Result<Up> {
-        let mut plan = self.planned(config, part, ids)?;
-        let steps = self.presences(&plan, false, mounts, &mut network)?;
+    /// Makes what is missing of a part that is up.
+    fn complete(&self, mut plan: Plan, on_step: OnStep) -> Result<Up> {
+        let (mounts, mut network) = (Mounts::later(), Network::new());
+        let steps = self.presences(&plan, true, &mounts, &mut network)?;
         refuse_foreign(&steps)?;
-        let mut executor = self.executor(mounts, &mut network);
+        if self.act_all(&steps, &mut network, on_step)? > 0 {
+            self.finish(&mut plan, &mut network)?;
+        }
+        Ok(Up {
+            plan,
+            brought: false,
+        })
+    }
+
+    /// Makes a part of which nothing is recorded.
+    fn make(&self, wanted: &Wanted, ids: Option<u32>) -> Result<Up> {
+        let Wanted { part, config, .. } = *wanted;
+        let (mounts, mut network) = (Mounts::later(), Network::new());
+        let mut plan = self.planned(config, part, ids)?;
+        let steps = self.presences(&plan, false, &mounts, &mut network)?;
+        refuse_foreign(&steps)?;
+        let mut executor = self.executor(&mounts, &mut network);
         for (planned, presence) in &steps {
             if *presence == Presence::Absent {
                 executor.check(planned.step, &plan.steps)?;
@@ -130,7 +146,7 @@ impl Subhost {
             named::open(name)?;
         }
         if plan.steps.is_empty() {
-            // The host's network or somebody else's: nothing of it is ours to keep or to remove.
+            // The network of the host or of another subhost: there is nothing to make, and later nothing to remove.
             return Ok(Up {
                 plan,
                 brought: false,
@@ -140,26 +156,14 @@ impl Subhost {
         self.state.freeze(&plan)?;
         let (before, after) = hooks::around(part);
         let made = hooks::run(&plan, before)
-            .and_then(|()| self.act_all(&steps, &mut network, on_step))
+            .and_then(|()| self.act_all(&steps, &mut network, wanted.on_step))
             .and_then(|_| {
                 let finished =
                     hooks::run(&plan, after).and_then(|()| self.finish(&mut plan, &mut network));
                 finished.map_err(|first| {
                     let all: Vec<Planned> = plan.planned().collect();
                     let network = RefCell::new(&mut network);
-                    first.also(
-                        undo_all(
-                            &all,
-                            self.undoing(
-                                &network,
-                                Thoroughly {
-                                    detach: false,
-                                    wait: true,
-                                },
-                            ),
-                        )
-                        .err(),
-                    )
+                    first.also(undo_all(&all, self.undoing(&network, ROLLBACK)).err())
                 })
             });
         match made {
@@ -167,18 +171,16 @@ impl Subhost {
                 plan,
                 brought: true,
             }),
+            // What could not be undone is recorded by the frozen plan.
+            Err(error) if !error.also.is_empty() => Err(error),
             Err(error) => {
-                // What could not be undone is still what the frozen plan says.
-                if error.also.is_empty() {
-                    let left = self.state.thaw(part).err();
-                    return Err(error.also(left));
-                }
-                Err(error)
+                let left = self.state.thaw(part).err();
+                Err(error.also(left))
             }
         }
     }
 
-    /// All is made: notes that, with what the kernel calls it.
+    /// Records that a part is made, and the marks of what the kernel made.
     fn finish(&self, plan: &mut Plan, network: &mut Network) -> Result<()> {
         let mounts = Mounts::later();
         let mut executor = self.executor(&mounts, network);
@@ -186,7 +188,7 @@ impl Subhost {
         self.state.freeze(plan)
     }
 
-    /// Gives the number of steps done.
+    /// Makes the steps that are absent. Returns their number.
     fn act_all(
         &self,
         steps: &[(Planned, Presence)],
@@ -201,21 +203,11 @@ impl Subhost {
             let made = self.executor(&mounts, &mut network).act(step);
             made.inspect(|()| on_step(step))
         };
-        apply(
-            steps,
-            act,
-            self.undoing(
-                &network,
-                Thoroughly {
-                    detach: false,
-                    wait: true,
-                },
-            ),
-        )
+        apply(steps, act, self.undoing(&network, ROLLBACK))
     }
 
-    /// Undoes one step after the other, backwards. Where the root itself stays, so does what is under
-    /// it: an image that is still in use, its claim.
+    /// Returns the function that undoes one step after the other, backwards. If the root cannot be unmounted, what lies under
+    /// it stays too: the image, which is still in use, and its claim.
     fn undoing<'a>(
         &'a self,
         network: &'a RefCell<&'a mut Network>,
@@ -236,7 +228,7 @@ impl Subhost {
         }
     }
 
-    /// A setuid file inside must serve no user of the host.
+    /// Refuses a tree that a user of the host could reach: a setuid file in it must not serve him.
     fn check_trees(&self, config: &Config, part: Part) -> Result<()> {
         if part == Part::Net {
             return Ok(());
@@ -246,14 +238,14 @@ impl Subhost {
         let mut paths = vec![root.upper.as_path(), root.live.as_path()];
         paths.extend(root.image.iter().map(|image| image.file.as_path()));
         for path in paths {
-            // The directory of a layer may be closed; what else lies where it lies is not ours.
+            // It is enough that the directory of the layer is closed: what it lies in is not ours.
             let guard = (path == root.upper && path.is_dir()).then_some(path);
             unreachable_by_others(path, guard)?;
         }
         Ok(())
     }
 
-    /// Both parts of a name are of one $SUBHOST.
+    /// Refuses if something of another $SUBHOST is up under this name.
     fn is_of_this_tree(&self) -> Result<()> {
         self.running()?;
         Part::ALL
@@ -277,13 +269,13 @@ impl Subhost {
         };
         let mut steps: Vec<Planned> = plan.planned().collect();
         if !is_frozen {
-            // Perhaps `-n | sh` made it. What is exactly what we would make is ours.
+            // A script of `-n` may have made it: what is just as the plan wants it is ours.
             let there = self.presences(&plan, false, &Mounts::later(), &mut network)?;
             let ours = there.into_iter().filter(|(_, is)| *is == Presence::Ours);
             steps = ours.map(|(planned, _)| planned).collect();
         }
-        // Whether somebody holds the namespace is asked when it has lost its name and we have let go of
-        // it; of a kernel that does not tell, the processes are before.
+        // Whether a process holds the namespace is asked when its name is gone and we have closed it. A kernel that does not
+        // report the end of a namespace is asked for the processes in it beforehand.
         let (watch, mut holders) = match plan.namespace() {
             Some(name) => match named::watch(name)? {
                 Some(watch) => (Some(watch), Vec::new()),
@@ -291,8 +283,8 @@ impl Subhost {
             },
             None => (None, Vec::new()),
         };
-        // A namespace that somebody holds outlives its name: its cables must go explicitly.
-        // So does one that is not ours to remove.
+        // A namespace that a process holds outlives its name, and so does one that is not ours: its cables are then deleted one
+        // by one.
         let removed = steps
             .iter()
             .any(|planned| planned.step.namespace().is_some());
@@ -341,8 +333,8 @@ impl Subhost {
         Error::collect(errors.into_iter().flatten().collect())
     }
 
-    /// The root first: to unmount waits for grace periods of the kernel's, and those for what it has to do when a
-    /// cable is cut.
+    /// Takes parts down, the root first: unmounting waits for RCU grace periods, and those take longer while the kernel
+    /// removes a veth.
     pub(super) fn down_parts(&self, parts: &[Part], how: StopHow) -> Result<()> {
         let first_to_last = parts.iter().map(|part| self.down(*part, how));
         Error::collect(first_to_last.filter_map(Result::err).collect())
@@ -359,10 +351,10 @@ impl Subhost {
     }
 }
 
-/// Who is in a network namespace.
+/// Lists the processes in a network namespace.
 fn holders_of(inode: u64) -> Vec<Holder> {
     let mut held = holders::of_netns(inode);
-    // A tool of ours that has just come out again, or is on its way to.
+    // A tool of ours leaves it by itself.
     for _ in 0..5 {
         if held
             .iter()

@@ -1,4 +1,4 @@
-//! The steps as a shell script, for `-n`.
+//! Plans as shell scripts, for `-n`.
 
 use super::Subhost;
 use super::parts::refuse_foreign;
@@ -15,10 +15,10 @@ use crate::state::Running;
 use crate::subhost::hooks;
 
 impl Subhost {
-    /// The steps up as a shell script; what is there already is left out.
+    /// Returns the shell commands that bring up one part, without what is there already.
     ///
     /// # Errors
-    /// As the real thing, as far as can be told without doing it.
+    /// As [`Subhost::mount`] and [`Subhost::net`], as far as can be told without making anything.
     pub fn script_up(&self, part: Part) -> Result<String> {
         let mounts = Mounts::later();
         let mut network = Network::new();
@@ -54,11 +54,20 @@ impl Subhost {
         Ok(script(&lines))
     }
 
-    /// The steps down as a shell script.
+    /// Returns the shell commands that take down one part.
     ///
     /// # Errors
     /// State or kernel cannot be read.
-    pub fn script_down(&self, parts: &[Part], processes: bool) -> Result<String> {
+    pub fn script_down(&self, part: Part) -> Result<String> {
+        self.must_exist()?;
+        Ok(script(&self.commands_down(&[part])?))
+    }
+
+    /// Returns the shell commands of a stop: they end the processes, then take down `parts`.
+    ///
+    /// # Errors
+    /// State or kernel cannot be read.
+    pub fn script_stop(&self, parts: &[Part]) -> Result<String> {
         self.must_exist()?;
         let mut lines = Vec::new();
         let frozen = match self.frozen(Part::Root)? {
@@ -66,12 +75,17 @@ impl Subhost {
             None => self.frozen(Part::Net)?,
         };
         let hook = |phase| frozen.as_ref().and_then(|plan| hooks::shell(plan, phase));
-        if processes {
-            lines.extend(hook(Phase::Prestop));
-            if let Some(running) = self.running()? {
-                lines.extend(self.script_end(&running));
-            }
+        lines.extend(hook(Phase::Prestop));
+        if let Some(running) = self.running()? {
+            lines.extend(self.script_end(&running));
         }
+        lines.extend(self.commands_down(parts)?);
+        lines.extend(hook(Phase::Poststop));
+        Ok(script(&lines))
+    }
+
+    fn commands_down(&self, parts: &[Part]) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
         let mounts = Mounts::later();
         let mut network = Network::new();
         for part in parts {
@@ -99,13 +113,10 @@ impl Subhost {
                 lines.push(format!("rm -f {}", quote(&file.to_string_lossy())));
             }
         }
-        if processes {
-            lines.extend(hook(Phase::Poststop));
-        }
-        Ok(script(&lines))
+        Ok(lines)
     }
 
-    /// Ends PID 1: asked, given its time, killed.
+    /// Returns the commands that end PID 1: they ask it, wait, and kill it.
     fn script_end(&self, running: &Running) -> Vec<String> {
         let pid = running.init.identity.pid;
         let tenths = running.init.stop_timeout.as_millis() / 100;

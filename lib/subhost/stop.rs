@@ -22,7 +22,7 @@ impl Subhost {
     /// What is left, and who holds it.
     pub fn stop(&self, how: StopHow) -> Result<()> {
         self.must_be_known()?;
-        self.locked(|| self.stop_locked(how))
+        self.locked(|held| held.stop_locked(how))
     }
 
     pub(crate) fn stop_locked(&self, how: StopHow) -> Result<()> {
@@ -37,9 +37,13 @@ impl Subhost {
             errors.extend(hook(Phase::Prestop).err());
         }
         if let Some(running) = self.running()? {
-            // Nothing can be taken from under a process that will not end.
-            self.end(&running, how.kill)?;
-            // What logs its console ends by itself when it has written the rest.
+            // Mounts and network of a process that does not end cannot be removed.
+            let ending = match how.kill {
+                true => Ending::Killed,
+                false => Ending::Asked,
+            };
+            self.end(&running, ending)?;
+            // The logger of its console ends when it has written the rest.
             let logger = running.init.console.map(|console| console.alive());
             if let Some(Ok(Some(logger))) = logger {
                 proc::wait(&logger, Some(Duration::from_secs(2)));
@@ -58,15 +62,16 @@ impl Subhost {
         Error::collect(errors)
     }
 
-    /// Ends PID 1 and with it all processes inside.
-    pub(super) fn end(&self, running: &Running, at_once: bool) -> Result<()> {
+    /// Ends PID 1, and all processes inside with it.
+    pub(super) fn end(&self, running: &Running, how: Ending) -> Result<()> {
+        let at_once = how == Ending::Killed;
         let group = self.state.cgroups()?;
         let frozen = group.is_frozen();
         if frozen && !at_once {
-            // Frozen it would hear nothing.
+            // A frozen process takes no signal but KILL.
             group.freeze(false)?;
         }
-        // One that never came up hears nothing yet, and whoever booted it is gone.
+        // A PID 1 that never came up has no handler yet, and the tool that booted it is gone.
         if !at_once && running.init.up && self.end_by_itself(running) {
             return Ok(());
         }
@@ -80,7 +85,7 @@ impl Subhost {
             })
             .doing(|| format!("kill PID 1 (pid {})", running.init.identity.pid))?;
         if frozen && at_once {
-            // It ends by the first thing that it does.
+            // In a v1 freezer it ends when it is thawed.
             let _ = group.freeze(false);
         }
         if !proc::wait(&running.pidfd, Some(Duration::from_millis(300))) {
@@ -105,7 +110,7 @@ impl Subhost {
         Ok(())
     }
 
-    /// Asked to end, and given its time; false if it has not ended then.
+    /// Asks PID 1 to end and waits for STOP_TIMEOUT. Returns whether it has ended.
     fn end_by_itself(&self, running: &Running) -> bool {
         let deadline = Instant::now() + running.init.stop_timeout;
         // If we are killed, a start must not take it for one that goes on. A full /run keeps nobody
@@ -139,7 +144,7 @@ impl Subhost {
         };
         if let Some(argv) = command {
             let left = deadline.saturating_duration_since(Instant::now());
-            match enter::aside(&self.tree, &self.name, &argv, left) {
+            match enter::run_by_tool(&self.tree, &self.name, &argv, left) {
                 Ok(0) => {
                     if !init.own {
                         // So that it tells the rest as well when RUN has ended.
@@ -182,7 +187,7 @@ impl Subhost {
     }
 }
 
-/// Ends processes of the host, but for us and those that we come from.
+/// Ends processes of the host, but not this one and its ancestors.
 pub(super) fn end_processes(held: &[Holder]) {
     let spared = holders::ancestors();
     let mut pidfds = Vec::new();
@@ -201,20 +206,29 @@ pub(super) fn end_processes(held: &[Holder]) {
     }
 }
 
+/// How PID 1 is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It is asked, given its time, and then killed.
+    Asked,
+    /// It is killed at once.
+    Killed,
+}
+
 /// How PID 1 is asked to end.
 pub(super) enum Asking {
-    /// By a command run inside.
+    /// By a command that is run inside.
     Command(Vec<String>),
     /// By a signal.
     Signal(i32),
 }
 
-/// What `stop` asks, by STOP and by what PID 1 is.
+/// Returns how a stop asks PID 1 to end: as STOP says, or as such an init usually is.
 pub(super) fn asking(init: &Init) -> Asking {
     let usual = || usual_stop(&executable(init.identity.pid));
     match (&init.stop, init.own) {
         (Stop::Command(argv), _) => Asking::Command(argv.clone()),
-        // Our PID 1 takes TERM as the order, whatever it then sends to RUN.
+        // On TERM our PID 1 sends RUN the signal of STOP.
         (_, false) => Asking::Signal(Signal::SIGTERM as i32),
         (Stop::Signal(signal), true) => Asking::Signal(*signal),
         (Stop::Usual, true) => match usual() {
@@ -230,11 +244,12 @@ fn executable(pid: i32) -> String {
         .unwrap_or_default()
 }
 
-/// An init that has just been started has no handler yet, and PID 1 loses what it has none for.
+/// Waits until PID 1 handles `signal`, at most 2 s: the kernel discards signals to a PID 1 that has no handler for them, as
+/// an init that has just been started.
 fn wait_for_handler(pid: i32, signal: i32) {
     let unheard = [Signal::SIGKILL as i32, Signal::SIGSTOP as i32];
     for _ in 0..if unheard.contains(&signal) { 0 } else { 200 } {
-        // Its name may be no text.
+        // Its name need not be UTF-8.
         let status = std::fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
         let status = String::from_utf8_lossy(&status);
         let handled = ["SigCgt:", "SigBlk:"].iter().any(|field| {
@@ -250,9 +265,8 @@ fn wait_for_handler(pid: i32, signal: i32) {
     }
 }
 
-/// PID 1 cannot end before all processes inside have been reaped. Those of a `subhost-enter` that
-/// has been stopped, as by Ctrl-Z or for reading a terminal in the background, are zombies until
-/// it goes on.
+/// Continues the stopped `subhost-enter`s of a subhost. PID 1 cannot end before all processes inside have been reaped, and
+/// those of a `subhost-enter` that is stopped (Ctrl-Z, or a read from the terminal in the background) stay zombies.
 fn wake_parents(running: &Running) {
     let Some(inside) = Namespace::Pid.inode_of(running.init.identity.pid) else {
         return;
