@@ -1,4 +1,4 @@
-//! Texts that appear inside in the places of a tree's own: /etc/hosts, /etc/resolv.conf.
+//! The text of files that cover those of a tree: /etc/hosts, /etc/resolv.conf.
 
 use crate::config::{Config, Net};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-/// /etc/resolv.conf by DNS and SEARCH.
+/// Returns the /etc/resolv.conf that DNS and SEARCH make.
 pub(super) fn resolv_conf(config: &Config) -> String {
     let mut text = String::new();
     if !config.run.search.is_empty() {
@@ -23,7 +23,7 @@ pub(super) fn resolv_conf(config: &Config) -> String {
     text
 }
 
-/// Its own names and addresses, then what the tree's file says.
+/// Returns the /etc/hosts with the subhost's names and addresses, followed by the lines of the tree's own.
 pub(super) fn hosts(config: &Config) -> String {
     let name = &config.run.hostname;
     let mut text =
@@ -45,7 +45,7 @@ pub(super) fn hosts(config: &Config) -> String {
     text + &own_hosts(&config.root.live).unwrap_or_default()
 }
 
-/// The tree's /etc/hosts, read so that no link in it leads out of the tree.
+/// Reads the tree's /etc/hosts. No symbolic link can lead out of the tree.
 fn own_hosts(live: &Path) -> Option<String> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(live, flags, Mode::empty()).ok()?;
@@ -57,7 +57,7 @@ fn own_hosts(live: &Path) -> Option<String> {
         ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
     );
     let found = File::from(found.ok()?);
-    // Looked at before it is opened: to open a device is to use it, a watchdog's or a tape's.
+    // fstat(2) comes before open(2): to open a device acts on it, as on a watchdog or a tape.
     let meta = found.metadata().ok()?;
     if !meta.is_file() {
         return None;

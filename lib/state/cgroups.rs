@@ -1,4 +1,4 @@
-//! The record of a subhost's cgroups. What acts on them is in `cgroup`.
+//! The record of a subhost's cgroups. The room `cgroup` acts on them.
 
 use super::State;
 use crate::base::error::{Error, Exit, Result};
@@ -6,52 +6,52 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// One directory.
+/// One cgroup of a subhost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dir {
-    /// The cgroup.
+    /// Its directory.
     pub path: PathBuf,
-    /// Controllers are given down from here, and not from above.
+    /// The ancestor from which on controllers are enabled for it in `cgroup.subtree_control`.
     pub floor: PathBuf,
-    /// What it lies in is ours as well, and goes with the last.
+    /// Whether its parent is ours too, and is removed with the last subhost.
     pub parent_is_ours: bool,
-    /// Controllers of its v1 hierarchy; empty: it is of v2.
+    /// The controllers of its v1 hierarchy; empty: it is in the v2 hierarchy.
     pub v1: Vec<String>,
 }
 
-/// All cgroups of a subhost, as they are recorded.
+/// All cgroups of a subhost, as recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// That of v2 first, if there is one.
+    /// The cgroups; that of the v2 hierarchy first, if there is one.
     pub dirs: Vec<Dir>,
-    /// An init of the tree's own has its part of that of v2, and those that join another.
+    /// Whether the v2 cgroup has two children: one for the tree's own init, one for processes that join.
     pub divided: bool,
-    /// The keys of limits that are set, as they hold now.
+    /// The limits that are set now, by key.
     pub settings: BTreeMap<String, String>,
-    /// The root's writable layer or its image, for IO.
+    /// The root's writable layer or image, whose device `root` in IO stands for.
     pub root: Option<PathBuf>,
 }
 
 impl Dir {
-    /// Is it of the v2 hierarchy?
+    /// Reports whether it is in the v2 hierarchy.
     pub(crate) fn is_v2(&self) -> bool {
         self.v1.is_empty()
     }
 }
 
 impl Group {
-    /// Is there none?
+    /// Reports whether there is no cgroup.
     pub fn is_empty(&self) -> bool {
         self.dirs.is_empty()
     }
 
-    /// That of v2, if there is one.
+    /// Returns the cgroup in the v2 hierarchy.
     pub fn unified(&self) -> Option<&Path> {
         let dir = self.dirs.iter().find(|dir| dir.is_v2());
         dir.map(|dir| dir.path.as_path())
     }
 
-    /// That of the v1 hierarchy that has this controller.
+    /// Returns the cgroup in the v1 hierarchy of `controller`.
     pub fn v1(&self, controller: &str) -> Option<&Path> {
         let has = |dir: &&Dir| dir.v1.iter().any(|one| one == controller);
         self.dirs.iter().find(has).map(|dir| dir.path.as_path())
@@ -59,7 +59,7 @@ impl Group {
 }
 
 impl State {
-    /// Records its cgroups, before they are made.
+    /// Records the cgroups, before they are made.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -73,10 +73,10 @@ impl State {
         self.write(&self.cgroup_file(), text.as_bytes())
     }
 
-    /// The record of its cgroups; empty if there is none.
+    /// Returns the recorded cgroups.
     ///
     /// # Errors
-    /// It is there and cannot be read.
+    /// The record cannot be read.
     pub fn cgroups(&self) -> Result<Group> {
         let Some(text) = self.read("cgroup")? else {
             return Ok(Group::default());
@@ -88,9 +88,9 @@ impl State {
         })
     }
 
-    /// Forgets its cgroups.
+    /// Removes the record of the cgroups.
     pub fn forget_cgroups(&self) {
-        // What stays is the record of what is gone.
+        // If it stays, it is a record of cgroups that are gone.
         let _ = std::fs::remove_file(self.cgroup_file());
     }
 

@@ -1,5 +1,5 @@
-//! Claims of writable layers and images, by device and inode: two overlays or loop devices that
-//! write to one place destroy it, and the kernel says so only in its log.
+//! Claims of writable layers and images, by device and inode. Two overlays or loop devices that write to one place corrupt
+//! it, and the kernel reports that only in its log.
 
 use super::State;
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 impl Act<&State> for Claim {
     fn check(&self, _: &State, _: &[Step]) -> Result<()> {
         match std::fs::symlink_metadata(&self.path) {
-            // What of it is missing the step that uses it says, and how it is to be had.
+            // The step that uses it reports what is missing, with a remedy.
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(e).doing(|| format!("use {}", shown(&self.path)))
             }
@@ -43,7 +43,7 @@ impl State {
     /// Claims a writable layer or image for this subhost.
     ///
     /// # Errors
-    /// `Failed` with the subhost that uses it.
+    /// `Failed`, with the subhost that uses it.
     pub fn claim(&self, path: &Path) -> Result<()> {
         let link = claim_link(path)?;
         for _ in 0..8 {
@@ -57,7 +57,7 @@ impl State {
                 Ok(()) => return Ok(()),
                 Err(e) => match e.into_errno() {
                     Errno::EEXIST => {}
-                    // The last claim of another subhost went, and the directory with it.
+                    // Another subhost gave up the last claim, and removed the directory.
                     Errno::ENOENT => continue,
                     errno => return Err(Error::sys(format!("claim {}", shown(path)), errno)),
                 },
@@ -71,14 +71,14 @@ impl State {
                     )
                     .hint("two overlays or loop devices that write to one place destroy it"));
                 }
-                // Of a subhost that is no longer up.
+                // The claimant is not up any more.
                 None => drop(std::fs::remove_file(&link)),
             }
         }
         Err(Error::sys(format!("claim {}", shown(path)), Errno::EAGAIN))
     }
 
-    /// What a claim of ours says: the name of a subhost, or where a front end has its state.
+    /// Returns the text of a claim of ours: the name of the subhost, or the directory of a front end's state.
     fn claimant_name(&self) -> &Path {
         match self.root == Path::new(RUN) {
             true => Path::new(&self.id),
@@ -86,24 +86,24 @@ impl State {
         }
     }
 
-    /// The living claimant that a claim names.
+    /// Returns the claimant that a claim names, if it is up.
     fn claimant(&self, link: &Path) -> Option<String> {
         let target = std::fs::read_link(link).ok()?;
         let other = match target.is_absolute() {
             true => State::at(target.parent()?, target.file_name()?.to_str()?),
             false => State::new(&Name::of_existing(target.to_str()?)?),
         };
-        // A plan that cannot be read may be that of something that is up.
+        // A plan that cannot be read may be one of a root that is mounted.
         let up = other.dir == self.dir || !matches!(other.plan(Part::Root), Ok(None));
         up.then(|| shown(target))
     }
 
-    /// Does this subhost hold the claim of `path`?
+    /// Reports whether this subhost holds the claim of `path`.
     pub fn has_claim(&self, path: &Path) -> bool {
         claim_link(path).is_ok_and(|link| self.holds(&link))
     }
 
-    /// Gives up the claim of `path`; all claims, if another file lies there by now.
+    /// Gives up the claim of `path`, or all claims if there is another file at that path now.
     pub fn unclaim(&self, path: &Path) {
         let give_up = |link: &Path| self.holds(link) && std::fs::remove_file(link).is_ok();
         if claim_link(path).is_ok_and(|link| give_up(&link)) {

@@ -1,10 +1,10 @@
-//! Signals that wait while the lock is held.
+//! Signals that are blocked while the lock is held.
 
 use crate::base::error::{Doing, Result};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-/// INT, TERM and HUP wait while something is changed: what is begun is done or undone, and then
-/// they have their effect. QUIT does not wait, for those who must.
+/// Blocks INT, TERM and HUP while something is changed: a command that has begun completes or undoes it, and then takes the
+/// signal. QUIT is not blocked, for an administrator who cannot wait.
 #[derive(Debug)]
 pub(super) struct Deferred(SigSet);
 

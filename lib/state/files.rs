@@ -1,5 +1,4 @@
-//! The files of a state: small texts in a directory of a tmpfs, read by those who may have to look at a
-//! thousand of them.
+//! Reads the files of a state: small texts on a tmpfs. A list of a thousand subhosts reads thousands of them.
 
 use crate::base::error::{Doing, Result};
 use crate::kernel::proc;
@@ -8,13 +7,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// State is small; whatever is larger is damaged.
+/// The most that is read of a file, in bytes. A larger one is damaged.
 const MAX: u64 = 4 << 20;
 
-/// A small file of text; none if it is not there.
+/// Reads a file. Returns `None` if it does not exist.
 ///
 /// # Errors
-/// It cannot be read: what it says is not known then.
+/// It cannot be read.
 pub(super) fn read(file: &Path) -> Result<Option<String>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let doing = || format!("read {}", file.display());
@@ -23,17 +22,17 @@ pub(super) fn read(file: &Path) -> Result<Option<String>> {
         other => other.doing(doing)?,
     };
     let text = read_all(open.into()).doing(doing)?;
-    // What is no text is damaged: who reads it says so.
+    // The caller reports what is not UTF-8 as damaged.
     let damaged = |e: std::string::FromUtf8Error| String::from_utf8_lossy(e.as_bytes()).into();
     Ok(Some(String::from_utf8(text).unwrap_or_else(damaged)))
 }
 
-/// The same, of what nothing depends on.
+/// Reads a file that nothing depends on. Returns `None` if it cannot be read.
 pub(super) fn read_optional(file: &Path) -> Option<String> {
     read(file).ok().flatten()
 }
 
-/// Mostly one read is enough: a file of a tmpfs gives less than it is asked for only at its end.
+/// Reads to the end. One read is usually enough: a tmpfs returns less than was asked for only at the end of a file.
 fn read_all(open: File) -> std::io::Result<Vec<u8>> {
     let (mut text, is_all) = proc::first_page(&open)?;
     if !is_all {

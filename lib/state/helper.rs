@@ -1,4 +1,4 @@
-//! The record of the process that carries a user's network.
+//! The record of the helper of a user's network: pasta or slirp4netns.
 
 use super::State;
 use crate::base::error::{Error, Exit, Result};
@@ -6,7 +6,7 @@ use crate::kernel::clock::boot_id;
 use crate::kernel::proc::Identity;
 
 impl State {
-    /// Records the helper of the network.
+    /// Records the helper.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -16,10 +16,10 @@ impl State {
         self.write(&self.dir.join("helper"), text.as_bytes())
     }
 
-    /// The helper of the network, whether it lives or not.
+    /// Returns the recorded helper, whether it lives or not.
     ///
     /// # Errors
-    /// The record is there and cannot be read.
+    /// The record cannot be read.
     pub fn helper(&self) -> Result<Option<Identity>> {
         let file = self.dir.join("helper");
         let Some(text) = self.read("helper")? else {
@@ -33,9 +33,9 @@ impl State {
         Ok((boot == boot_id()?).then_some(helper))
     }
 
-    /// Forgets the helper.
+    /// Removes the record of the helper.
     pub fn forget_helper(&self) {
-        // What stays is the record of a dead process.
+        // If it stays, it is the record of a dead process.
         let _ = std::fs::remove_file(self.dir.join("helper"));
     }
 }

@@ -1,7 +1,5 @@
-//! Ranges of ids: each subhost with a user namespace has 65536 user and group ids of the host for
-//! itself, the same numbers for both, and no other subhost ever has one of them.
-//!
-//! Nothing on disk depends on a range: files there keep the ids that they have inside.
+//! Ranges of ids. Each subhost with a user namespace has 65536 user ids of the host and the group ids with the same numbers;
+//! no two subhosts share one. Files on disk keep the ids that they have inside, and do not depend on the range.
 
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::base::name::Name;
@@ -16,13 +14,13 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What nobody else gives to anybody (systemd's UIDS-GIDS.md: unused, above systemd-nspawn's), first
-/// and last base.
+/// The first and last base of the ranges that are used unless /etc/subuid says otherwise. No other program allocates from
+/// them (systemd's UIDS-GIDS.md: unused, above those of systemd-nspawn).
 const POOL: (u32, u32) = (1_879_048_192, 2_147_352_576 - COUNT);
-/// In /etc/subuid and /etc/subgid, whose ranges are for subhosts.
+/// The user whose ranges in /etc/subuid and /etc/subgid are for subhosts.
 const USER: &str = "subhost";
 
-/// A range in use: its base and the subhost's directory.
+/// A range in use: its base, and the directory of its subhost.
 type Entry = (u32, PathBuf);
 
 /// Whether a subhost keeps the range that it is given.
@@ -72,7 +70,7 @@ pub fn range(config: &Config, claim: Claim) -> Result<u32> {
     Ok(base)
 }
 
-/// Is there still a subhost of this directory, or something of it up?
+/// Reports whether the subhost in `dir` exists, or something of it is up.
 fn lives(dir: &Path) -> bool {
     let up = || {
         let name = Name::of_existing(dir.file_name()?.to_str()?)?;
@@ -88,7 +86,7 @@ fn lives(dir: &Path) -> bool {
     dir.join("config").exists() || up() == Some(true)
 }
 
-/// The range for the subhost in `dir`. Pure but for `lives`.
+/// Chooses the range for the subhost in `dir`. Looks at nothing but its arguments; `lives` reports whether a subhost exists.
 fn choose(
     entries: &[Entry],
     dir: &Path,
@@ -136,7 +134,7 @@ fn choose(
         }
     };
     let mut free = ours.iter().filter(|base| usable(base));
-    // One that a subhost had which is gone is given again when there is no other.
+    // A range of a subhost that is gone is used again only when no other is free.
     let fresh = free.clone().find(|base| !known(**base));
     fresh.or_else(|| free.next()).copied().ok_or_else(|| {
         Error::new(Exit::Failed, "there is no free range of 65536 ids").hint(format!(
@@ -147,7 +145,7 @@ fn choose(
     })
 }
 
-/// The lines of /etc/subuid or /etc/subgid (`subuid(5)`), as first id and the one behind the last.
+/// The lines of /etc/subuid or /etc/subgid (`subuid(5)`), each as its first id and the id after its last.
 #[derive(Debug, Default)]
 struct Delegated {
     ours: Vec<(u64, u64)>,
@@ -173,7 +171,7 @@ impl Delegated {
         all
     }
 
-    /// Has somebody else an id of the range at `base`?
+    /// Reports whether another user has an id of the range at `base`.
     fn foreign(&self, base: u32) -> bool {
         let (base, end) = (u64::from(base), u64::from(base) + u64::from(COUNT));
         self.others
@@ -212,9 +210,9 @@ fn parse(text: &str) -> Option<Vec<Entry>> {
     text.lines().map(entry).collect()
 }
 
-/// Whole or not at all, whatever happens in between.
+/// Writes the registry: the whole of it, or nothing.
 fn write(file: &Path, entries: &[Entry]) -> Result<()> {
-    // Quoted: a directory may have any name.
+    // Quoted, as a directory may have any name.
     let lines = entries
         .iter()
         .map(|(base, dir)| format!("{base} {}\n", serde_json::json!(dir.to_string_lossy())));

@@ -1,4 +1,4 @@
-//! The record of PID 1: from before it does anything until it is known to have ended.
+//! The record of PID 1. It exists from before PID 1 does anything until PID 1 is known to have ended.
 
 use super::State;
 use crate::base::error::{Doing, Error, Exit, Result};
@@ -13,70 +13,70 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Who booted a subhost.
+/// The tool that booted a subhost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Booter {
-    /// The tool.
+    /// The name of the tool.
     pub tool: String,
-    /// Its pid, if the boot ends with it.
+    /// Its pid, if PID 1 ends with it.
     pub pid: Option<i32>,
-    /// Its terminal.
+    /// The terminal of that tool.
     pub tty: Option<String>,
 }
 
-/// PID 1 of a booted subhost, and what ending it and joining it need to know.
+/// PID 1 of a booted subhost, with what it takes to end it and to join it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Init {
-    /// Id of the boot of the host.
+    /// The boot id of the host.
     pub boot: String,
-    /// The version of what it can be told ([`PROTOCOL`](crate::base::protocol::PROTOCOL)).
+    /// The version of the protocol that it speaks ([`PROTOCOL`](crate::base::protocol::PROTOCOL)).
     #[serde(default = "first_protocol")]
     pub protocol: u32,
     /// $SUBHOST.
     pub tree: PathBuf,
-    /// The process.
+    /// Its process.
     pub identity: Identity,
-    /// Who booted it.
+    /// The tool that booted it.
     pub by: Booter,
-    /// When, seconds since the epoch.
+    /// When it was booted, in seconds since the epoch.
     pub since: u64,
-    /// The boot is complete: before, it may still be on the host.
+    /// Whether the boot is complete. Until then PID 1 may still see the host.
     pub up: bool,
-    /// A stop has asked it to end.
+    /// Whether a stop has asked it to end.
     pub asked: bool,
-    /// Something was added to it while it ran, so that there is a plan of that.
+    /// Whether there is a plan of what was added while it ran ([`Part::Live`](crate::plan::Part::Live)).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub live: bool,
-    /// It is the tree's own init, not ours.
+    /// Whether it is the tree's own init, not ours.
     pub own: bool,
-    /// First id of its user namespace; none: it has none.
+    /// The first host id of its user namespace. `None`: it has none.
     #[serde(default)]
     pub ids: Option<u32>,
-    /// How it is asked to end.
+    /// How a stop asks it to end.
     pub stop: Stop,
-    /// How long that may take.
+    /// How long it may take to end.
     pub stop_timeout: Duration,
-    /// What ENV_FILE and `ENV_*` said at the boot.
+    /// The variables of ENV_FILE and `ENV_*`, as they were at the boot.
     pub env: BTreeMap<String, String>,
-    /// What those inside may do.
+    /// Capabilities and filters of what runs inside.
     pub rights: Rights,
-    /// What the host's security modules confine what runs inside by.
+    /// Labels of the host's security modules for what runs inside.
     pub labels: Vec<Label>,
-    /// The process that logs the console of an init in the background.
+    /// The logger of the console of an init in the background.
     pub console: Option<Identity>,
 }
 
-/// That of 0.1.0, which recorded none.
+/// The version of 0.1.0, which did not record it.
 fn first_protocol() -> u32 {
     1
 }
 
-/// A subhost that runs.
+/// A PID 1 that lives.
 #[derive(Debug)]
 pub struct Running {
     /// Its record.
     pub init: Init,
-    /// Its PID 1.
+    /// Its pidfd.
     pub pidfd: OwnedFd,
 }
 
@@ -94,10 +94,10 @@ impl State {
         Ok(())
     }
 
-    /// The record of PID 1, whether it lives or not.
+    /// Returns the record of PID 1, whether PID 1 lives or not.
     ///
     /// # Errors
-    /// It is there and cannot be read: whether something runs is then not known.
+    /// The record cannot be read: whether PID 1 lives is not known.
     pub fn init(&self) -> Result<Option<Init>> {
         if let Some(init) = self.recall(|seen| seen.init.clone()) {
             return Ok(init);
@@ -126,7 +126,7 @@ impl State {
             .map_err(|e| damaged(e.to_string()))
     }
 
-    /// The record of PID 1 and a pidfd of it, if it lives.
+    /// Returns PID 1, if it lives.
     ///
     /// # Errors
     /// As [`State::init`].
@@ -143,7 +143,7 @@ impl State {
         Ok(alive.map(|pidfd| Running { init, pidfd }))
     }
 
-    /// Forgets PID 1.
+    /// Removes the record of PID 1.
     pub fn forget(&self) {
         self.remember(|seen| seen.init = None);
         // If it stays, it is the record of a dead process.
@@ -153,7 +153,7 @@ impl State {
     }
 }
 
-/// Who booted it, in words.
+/// Describes who booted it, for a message.
 pub fn booter(running: &Running) -> String {
     let by = &running.init.by;
     let pid = running.init.identity.pid;

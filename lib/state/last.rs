@@ -1,4 +1,4 @@
-//! How the last run ended: PID 1 writes it, by a descriptor that it was given.
+//! The record of how the last run ended. Our PID 1 writes it through a descriptor.
 
 use super::State;
 use crate::base::error::{Doing, Result};
@@ -10,15 +10,15 @@ use std::path::PathBuf;
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Last {
-    /// When, seconds since the epoch.
+    /// When it ended, in seconds since the epoch.
     pub when: u64,
-    /// Exit status of RUN, INIT or the command that was its init.
+    /// The exit status of RUN, of INIT or of the command that was booted for.
     #[serde(default)]
     pub exit: Option<i32>,
     /// The signal that ended it.
     #[serde(default)]
     pub signal: Option<i32>,
-    /// The kernel sent that for want of memory; none: nobody has looked yet.
+    /// Whether the kernel killed it because its cgroup was out of memory. `None`: not looked up yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_of_memory: Option<bool>,
 }
@@ -28,15 +28,15 @@ impl State {
         self.dir.join("last")
     }
 
-    /// Records how a run ended that could not say so itself.
+    /// Records how a run ended whose PID 1 could not do it.
     pub fn record_last(&self, last: &Last) {
         if let Ok(text) = serde_json::to_string(last) {
-            // For the administrator's eyes only: nothing depends on it.
+            // Nothing depends on it: it is for the administrator.
             let _ = self.write(&self.last_file(), text.as_bytes());
         }
     }
 
-    /// How the last run ended, as it was recorded.
+    /// Returns how the last run ended, as recorded.
     pub fn recorded_last(&self) -> Option<Last> {
         if self.is_not_booted() {
             return None;
@@ -44,10 +44,10 @@ impl State {
         serde_json::from_str(&self.read("last").ok()??).ok()
     }
 
-    /// The file that PID 1 writes by descriptor: the end of the run.
+    /// Opens the file for the end of the run, which PID 1 is given.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The file cannot be opened.
     pub fn for_init(&self) -> Result<File> {
         let path = self.last_file();
         File::options()

@@ -1,4 +1,5 @@
-//! The lock of a subhost: taken by every command that changes it, and what is tidied when it goes.
+//! The lock of a subhost. Every command that changes the subhost takes it, and removes what is not needed any more when it
+//! releases it.
 
 use super::deferred::Deferred;
 use super::{State, mark_shared, read_optional};
@@ -24,11 +25,10 @@ pub struct Lock {
 }
 
 impl State {
-    /// Takes the subhost's lock, waiting for it at most `wait`, which is asked for only if somebody
-    /// else has it.
+    /// Takes the subhost's lock. Waits for it at most `wait`, which is called only if another process holds the lock.
     ///
     /// # Errors
-    /// `Busy` with the holder; a directory cannot be made.
+    /// `Busy`, with the holder. A directory cannot be made.
     pub fn lock(&self, wait: impl FnOnce() -> Duration) -> Result<Lock> {
         if let Some(lock) = self.try_lock()? {
             return Ok(lock);
@@ -51,7 +51,7 @@ impl State {
     fn try_lock(&self) -> Result<Option<Lock>> {
         let locked = self.open_lock();
         if locked.is_err() {
-            // What we made of it, if nobody uses it.
+            // Empty directories are those that we have just made.
             let _ = std::fs::remove_dir(&self.dir);
             let _ = std::fs::remove_dir(&self.root);
         }
@@ -62,7 +62,7 @@ impl State {
         let path = self.dir.join("lock");
         for dir in [&self.root, &self.dir] {
             match DirBuilder::new().mode(0o700).create(dir) {
-                // Another's tidying took its parent away under us.
+                // Another command has just removed its parent.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
                 Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
                     return Err(e).doing(|| format!("make the directory {}", dir.display()));
@@ -79,7 +79,7 @@ impl State {
             .custom_flags(nix::libc::O_NOFOLLOW)
             .open(&path);
         let mut file = match open {
-            // The last holder's tidying took the directory away under us.
+            // The last holder has just removed the directory.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.doing(|| format!("open {}", path.display()))?,
         };
@@ -87,13 +87,13 @@ impl State {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             other => other.doing(|| format!("lock {}", path.display()))?,
         }
-        // A holder removes the file before it lets go: is it still the one at this path?
+        // A holder removes the file before it releases the lock: is ours still the file at this path?
         let ours = file.metadata().doing(|| "look at the lock")?;
         let there = std::fs::metadata(&path);
         if !there.is_ok_and(|meta| meta.ino() == ours.ino() && meta.dev() == ours.dev()) {
             return Ok(None);
         }
-        // For messages of those who wait; a full /run must not keep anybody from stopping.
+        // For the messages of commands that wait. A stop works when /run is full, too.
         let who = format!(
             "{} {}\n",
             std::process::id(),
@@ -108,8 +108,8 @@ impl State {
         }))
     }
 
-    /// Who holds the lock, in words; none if nobody does. Asks the kernel (`proc_locks(5)`): trying
-    /// the lock would keep others from it.
+    /// Describes the process that holds the lock; `None` if none does. Reads `proc_locks(5)`: to try the lock would keep other
+    /// commands from it.
     pub fn lock_holder(&self) -> Option<String> {
         let path = self.dir.join("lock");
         let meta = std::fs::metadata(&path).ok()?;
@@ -168,7 +168,7 @@ impl Lock {
         if Part::ALL.into_iter().all(none) && matches!(state.running(), Ok(None)) {
             state.tidy();
         }
-        // Nobody holds it any more.
+        // For the messages of others: no process holds it.
         let _ = self.file.set_len(0);
     }
 }
@@ -203,7 +203,7 @@ impl State {
     }
 }
 
-/// `PID TOOL` of a lock file as words, with the terminal of the process.
+/// Describes the holder that a lock file names by `PID TOOL`, with its terminal.
 fn holder(text: &str) -> String {
     let mut words = text.split_ascii_whitespace();
     match (words.next().and_then(|pid| pid.parse().ok()), words.next()) {

@@ -1,6 +1,6 @@
-//! What a subhost's commands leave for one another in /run/subhost: the lock, the frozen plans,
-//! who is its PID 1, how the last run ended, and which layers are in use. The only reader and
-//! writer of that directory; gone at reboot, as is all that it speaks of.
+//! The state of subhosts in /run/subhost: locks, frozen plans, records of PID 1, of cgroups and of how the last run ended,
+//! claims of layers. Only this room reads and writes that directory. Nothing here acts on the kernel. A reboot of the host
+//! removes the directory with everything that it records.
 
 mod cgroups;
 mod claim;
@@ -43,11 +43,11 @@ pub struct State {
     snapshot: Option<Arc<Snapshot>>,
 }
 
-/// The names of all subhosts that have state. Sorted.
+/// Returns the names of all subhosts that have a state, sorted.
 pub fn names() -> Vec<Name> {
     let mut names = Vec::new();
     let _ = dirs::each(Path::new(RUN), |name| {
-        // What ends in `.bridge` is a bridge's.
+        // The state of a bridge ends in `.bridge`.
         let of_subhost = std::str::from_utf8(name).ok();
         let of_subhost = of_subhost.filter(|name| !name.ends_with(".bridge"));
         names.extend(of_subhost.and_then(Name::of_existing));
@@ -56,16 +56,16 @@ pub fn names() -> Vec<Name> {
     names
 }
 
-/// Notes that we made /run/netns a shared mount, or took it back.
+/// Records that we made /run/netns a shared mount, or removes that record.
 pub fn mark_shared(made: bool) {
-    // Without the note the mount stays, as iproute2's does.
+    // Without the record the mount stays, as one that iproute2 made.
     let _ = match made {
         true => File::create(SHARED).map(drop),
         false => std::fs::remove_file(SHARED),
     };
 }
 
-/// Was it we who made /run/netns a shared mount?
+/// Reports whether it was us who made /run/netns a shared mount.
 pub fn is_marked_shared() -> bool {
     Path::new(SHARED).exists()
 }

@@ -1,4 +1,4 @@
-//! The frozen plans of its parts: there from before they are made until nothing of them is up.
+//! The frozen plans of parts. A plan is there from before the first step is made until the last one is undone.
 
 use super::{Init, State};
 use crate::base::error::{Doing, Error, Exit, Result};
@@ -12,7 +12,7 @@ impl State {
         self.dir.join(part.file())
     }
 
-    /// The frozen plan of one part; none if it is not up, or was in an earlier boot of the host.
+    /// Returns the frozen plan of a part. Returns `None` if the part is not up, or was up in an earlier boot of the host.
     ///
     /// # Errors
     /// The file is damaged or of another version.
@@ -43,10 +43,10 @@ impl State {
         Ok((plan.boot == boot_id()?).then_some(plan))
     }
 
-    /// Freezes a plan before it is made.
+    /// Freezes a plan, before its steps are made.
     ///
     /// # Errors
-    /// The file cannot be written; what is to be added to does not run.
+    /// The file cannot be written. `NotRunning`, for a plan of what is added to a running subhost.
     pub fn freeze(&self, plan: &Plan) -> Result<()> {
         if plan.part == Part::Live {
             self.note_live()?;
@@ -58,8 +58,8 @@ impl State {
         Ok(())
     }
 
-    /// Has the record of PID 1 say that there is a plan of what was added. First: a plan that nobody looks for would
-    /// stay for ever.
+    /// Notes in the record of PID 1 that there is a plan of what was added. This comes before the plan: without the note no
+    /// command would look for it.
     fn note_live(&self) -> Result<()> {
         let Some(init) = self.init()? else {
             return Err(Error::new(Exit::NotRunning, "it is not running"));
@@ -70,7 +70,7 @@ impl State {
         }
     }
 
-    /// Forgets a plan: nothing of it is up any more.
+    /// Removes a plan, of which nothing is up any more.
     ///
     /// # Errors
     /// The file cannot be removed.
@@ -92,7 +92,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// What is added to what runs is found as long as that is recorded, and nobody looks for it else.
+    /// A plan of what was added is looked for only if the record of PID 1 notes it.
     #[test]
     fn a_live_plan_is_found_by_the_record_of_pid_1() {
         let root = std::env::temp_dir().join(format!("subhost-live-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! What a subhost is given for good, in the file `assigned` beside its config.
+//! The file `assigned` beside a config: what a subhost was assigned and keeps.
 
 use crate::base::error::{Doing, Result, shown};
 use crate::config::{Config, Net};
@@ -6,8 +6,7 @@ use crate::plan::Part;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
-/// Keeps the MACs of the cables and the range of ids in `assigned`, so that they stay when the tree
-/// moves to another host.
+/// Writes the MAC addresses of the cables and the range of ids to `assigned`, so that they stay the same on another host.
 pub(super) fn keep(config: &Config, part: Part, ids: Option<u32>) -> Result<()> {
     let file = Config::assigned_file(&config.dir);
     let mut text = std::fs::read_to_string(&file).unwrap_or_default();
@@ -23,7 +22,7 @@ pub(super) fn keep(config: &Config, part: Part, ids: Option<u32>) -> Result<()> 
         }
     }
     if let Some(base) = ids.filter(|base| config.ids != Some(*base)) {
-        // The one that it had belongs to another here.
+        // On this host its former range belongs to another subhost.
         let others = text.lines().filter(|line| !line.starts_with("IDS="));
         text = others.map(|line| format!("{line}\n")).collect();
         text += &format!("IDS={base}\n");

@@ -1,4 +1,4 @@
-//! Commands inside a running subhost for programs, in the manner of `std::process`.
+//! Commands inside a running subhost, for programs, as `std::process` has them.
 
 use super::Subhost;
 use crate::base::error::{Doing, Error, Exit, Result, shown};
@@ -10,14 +10,14 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 
-/// A command to be run inside a running subhost, as [`std::process::Command`] is one to be run here.
+/// A command to run inside a running subhost, as [`std::process::Command`] is for one outside.
 ///
-/// It runs as a fresh login does: in the subhost's cgroups, with its rights and no more, in the home of its
-/// user, and with nothing of the caller's environment. Of the caller's descriptors it has those that it is given
-/// and no other. It is never given a terminal of its own; [`Subhost::enter`] does that.
+/// It runs as after a fresh login: in the subhost's cgroups, with the subhost's rights, in the home of its user, without the
+/// caller's environment. It inherits no descriptors but 0, 1 and 2. It has no controlling terminal; [`Subhost::enter`] gives
+/// one.
 ///
-/// Any thread of a program may run commands, many at once. The thread stays where it is, and its signal mask
-/// and the program's signal handlers stay as they are.
+/// Any thread of a program may run commands, several at once. The namespaces, the signal mask and the signal handlers of the
+/// caller do not change.
 ///
 /// ```no_run
 /// # fn main() -> subhost::Result<()> {
@@ -33,11 +33,11 @@ use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 pub struct Command {
     subhost: Subhost,
     join: Join,
-    /// None: what is usual for what is done with it.
+    /// `None`: the default, which depends on how it is run.
     stdio: [Option<Stdio>; 3],
 }
 
-/// What a command has as its standard input, output or error.
+/// What a command gets as its standard input, output or error.
 #[derive(Debug)]
 pub struct Stdio(Kind);
 
@@ -50,8 +50,8 @@ enum Kind {
 }
 
 impl Stdio {
-    /// The same as the calling process. Of a terminal of the host's those inside can do to it what its owner can;
-    /// [`Subhost::enter`] gives them one of their own.
+    /// The caller's own. A process inside can do to a terminal of the host what the terminal's owner can; [`Subhost::enter`]
+    /// gives it another terminal instead.
     pub fn inherit() -> Self {
         Self(Kind::Inherit)
     }
@@ -61,7 +61,7 @@ impl Stdio {
         Self(Kind::Null)
     }
 
-    /// A pipe, whose other end is the [`Child`]'s.
+    /// A pipe, whose other end is in the [`Child`].
     pub fn piped() -> Self {
         Self(Kind::Piped)
     }
@@ -79,7 +79,7 @@ impl From<File> for Stdio {
     }
 }
 
-/// What another child writes, as in a pipeline.
+/// The output of another child, as in a pipeline.
 impl From<ChildStdout> for Stdio {
     fn from(pipe: ChildStdout) -> Self {
         OwnedFd::from(pipe).into()
@@ -87,7 +87,7 @@ impl From<ChildStdout> for Stdio {
 }
 
 impl Subhost {
-    /// A command that is to be run inside: a path of the subhost's, or a name that is looked for in its PATH.
+    /// Returns a command to run inside. `program` is a path inside, or a name that is looked up in PATH inside.
     pub fn command(&self, program: impl Into<String>) -> Command {
         Command {
             subhost: self.clone(),
@@ -101,66 +101,67 @@ impl Subhost {
 }
 
 impl Command {
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(&mut self, arg: impl Into<String>) -> &mut Self {
         self.join.argv.push(arg.into());
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn args<T: Into<String>>(&mut self, args: impl IntoIterator<Item = T>) -> &mut Self {
         self.join.argv.extend(args.into_iter().map(Into::into));
         self
     }
 
-    /// The user inside, by name or number of the subhost's own, with `:GROUP` or without; else root.
+    /// Sets the user inside: `USER[:GROUP]`, by name or number. The default is root.
     pub fn user(&mut self, user: impl Into<String>) -> &mut Self {
         self.join.user = user.into();
         self
     }
 
-    /// The working directory inside; else the user's home.
+    /// Sets the working directory inside. The default is the user's home.
     pub fn dir(&mut self, dir: impl Into<String>) -> &mut Self {
         self.join.dir = dir.into();
         self
     }
 
-    /// A variable, over those that a login has and those that the subhost's settings give.
+    /// Sets a variable, over those of a login and of the subhost's settings.
     pub fn env(&mut self, key: impl Into<String>, value: impl Into<String>) -> &mut Self {
         self.join.env.insert(key.into(), value.into());
         self
     }
 
-    /// Standard input. Else ours for [`Command::spawn`] and [`Command::status`], and empty for
+    /// Sets standard input. The default is the caller's for [`Command::spawn`] and [`Command::status`], and empty for
     /// [`Command::output`].
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Self {
         self.stdio[0] = Some(stdin.into());
         self
     }
 
-    /// Standard output. Else ours, and a pipe for [`Command::output`].
+    /// Sets standard output. The default is the caller's for [`Command::spawn`] and [`Command::status`], and a pipe for
+    /// [`Command::output`].
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Self {
         self.stdio[1] = Some(stdout.into());
         self
     }
 
-    /// Standard error. Else as standard output.
+    /// Sets standard error. The defaults are those of standard output.
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Self {
         self.stdio[2] = Some(stderr.into());
         self
     }
 
-    /// Begins it and waits for nothing.
+    /// Spawns the command and does not wait for it.
     ///
     /// # Errors
-    /// `NotRunning` or `NoSubhost`: there is nothing to run it in. It is not started for that, nor thawed. `Own`:
-    /// no such user or directory inside, or what failed here. `NotFound` or `CannotRun`: no such program, or
-    /// none that can be run; as it is executed inside, [`Child::wait`] may be the first to know.
+    /// `NotRunning` or `NoSubhost`: the subhost is neither started nor thawed for it. `Own`: there is no such user or directory
+    /// inside, or a call failed. `NotFound` or `CannotRun`: the program does not exist or cannot be executed; [`Child::wait`]
+    /// may be the first to report that.
     pub fn spawn(&self) -> Result<Child> {
         self.spawn_with([Stdio::inherit(), Stdio::inherit(), Stdio::inherit()])
     }
 
-    /// Runs it to its end.
+    /// Runs the command to its end.
     ///
     /// # Errors
     /// As [`Command::spawn`].
@@ -168,7 +169,7 @@ impl Command {
         self.spawn()?.wait()
     }
 
-    /// Runs it to its end and gives what it wrote. Whatever it started and left with its output has to end as well.
+    /// Runs the command to its end and returns its output. Waits as long as any process has the output open.
     ///
     /// # Errors
     /// As [`Command::spawn`].
@@ -177,8 +178,8 @@ impl Command {
         self.spawn_with(usual)?.wait_with_output()
     }
 
-    /// The same with `input` as its standard input, of which it may leave what it likes. Neither waits for the
-    /// other, however much that is.
+    /// As [`Command::output`], with `input` as standard input. The command need not read all of it. Input and output of any
+    /// size do not deadlock.
     ///
     /// # Errors
     /// As [`Command::spawn`].
@@ -220,7 +221,7 @@ impl Command {
     }
 }
 
-/// What it is given, and our end of the pipe if it is one that it reads, or writes.
+/// Returns what the command gets as a descriptor, and our end if that is a pipe.
 fn given(stdio: &Stdio, reads: bool) -> Result<(Given, Option<OwnedFd>)> {
     Ok(match &stdio.0 {
         Kind::Inherit => (Given::Ours, None),
@@ -245,37 +246,37 @@ fn own(error: Error) -> Error {
     error.exit(Exit::Own)
 }
 
-/// A command that runs inside, as [`std::process::Child`]. It is a child of the calling process, and goes on
-/// if this is dropped. To be polled, its descriptor can be read from when it has ended.
+/// A command that runs inside, as [`std::process::Child`]. It is a child of the calling process, and is not ended if this is
+/// dropped. Its descriptor is a pidfd, which polls as readable when the command has ended.
 #[derive(Debug)]
 pub struct Child {
     inside: Inside,
     ended: Option<Result<ExitStatus>>,
-    /// Our end of its standard input, if that is a pipe.
+    /// The pipe to its standard input.
     pub stdin: Option<ChildStdin>,
-    /// Of its standard output.
+    /// The pipe from its standard output.
     pub stdout: Option<ChildStdout>,
-    /// Of its standard error.
+    /// The pipe from its standard error.
     pub stderr: Option<ChildStderr>,
 }
 
 impl Child {
-    /// Its pid, in the pid namespace of the caller.
+    /// Returns its pid in the caller's pid namespace.
     pub fn id(&self) -> u32 {
         self.inside.id().unsigned_abs()
     }
 
-    /// Closes its input and waits for its end.
+    /// Closes its input, then waits until it has ended.
     ///
     /// # Errors
-    /// `NotFound` or `CannotRun`: it was never executed. Somebody else has waited for it.
+    /// `NotFound` or `CannotRun`: it was never executed. Another thread has waited for it.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         self.stdin = None;
         let inside = &self.inside;
         self.ended.get_or_insert_with(|| inside.wait()).clone()
     }
 
-    /// Its status, if it has ended.
+    /// Returns its status if it has ended.
     ///
     /// # Errors
     /// As [`Child::wait`].
@@ -286,10 +287,10 @@ impl Child {
         self.ended.clone().transpose()
     }
 
-    /// Ends it by KILL. What it has started goes on inside.
+    /// Kills it. Processes that it has started run on.
     ///
     /// # Errors
-    /// The failed call; to have ended already is none.
+    /// The signal cannot be sent. That it has ended already is no error.
     pub fn kill(&mut self) -> Result<()> {
         match sys::pidfd_kill(self.inside.pidfd(), nix::libc::SIGKILL) {
             Err(nix::errno::Errno::ESRCH) => Ok(()),
@@ -297,7 +298,7 @@ impl Child {
         }
     }
 
-    /// Closes its input, and gives what it has written to pipes when that and it have ended.
+    /// Closes its input, waits until it has ended and its pipes are closed, and returns its output.
     ///
     /// # Errors
     /// As [`Child::wait`].
@@ -305,8 +306,8 @@ impl Child {
         self.wait_with(&[])
     }
 
-    /// The same, writing `input` to it meanwhile, of which it may leave what it likes. A program that has
-    /// SIGPIPE at its default, as no program in Rust has by itself, may end by that.
+    /// As [`Child::wait_with_output`], and writes `input` meanwhile. The command need not read all of it. Rust programs ignore
+    /// SIGPIPE; a program that has reset it to its default may be killed by it here.
     ///
     /// # Errors
     /// As [`Child::wait`].

@@ -1,4 +1,4 @@
-//! Steps and the kernel: which room acts for which kind.
+//! Dispatches steps to the rooms that act on the kernel, by the kind of step.
 
 use super::Subhost;
 use crate::base::error::Result;
@@ -7,14 +7,14 @@ use crate::net::Network;
 use crate::plan::{Act, Asked, Planned, Presence, Step, Thoroughly};
 use crate::state::State;
 
-/// What the rooms work with.
+/// What the rooms need to act on a step.
 pub(crate) struct Executor<'a> {
     pub(crate) mounts: &'a Mounts<'a>,
     pub(crate) network: &'a mut Network,
     pub(crate) state: &'a State,
 }
 
-/// From the table of kinds and their rooms: what is asked of any step.
+/// Makes of the table of kinds and rooms a method for each thing that a step can be asked.
 macro_rules! rooms {
     ($($kind:ident => $room:ident,)+) => {
         impl Executor<'_> {
@@ -90,7 +90,7 @@ impl Executor<'_> {
 }
 
 impl Subhost {
-    /// What its steps are done with.
+    /// Returns the executor of its steps.
     pub(crate) fn executor<'a>(
         &'a self,
         mounts: &'a Mounts<'a>,

@@ -1,4 +1,5 @@
-//! Hooks: programs on the host that run along the way, with the whole config in their environment.
+//! Hooks: programs that the tools run on the host before and after they make or remove something, with the whole config in
+//! the environment.
 
 use crate::base::envfile::quote;
 use crate::base::error::{Doing, Error, Exit, Result, shown};
@@ -10,10 +11,10 @@ use crate::sys;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
-/// PATH of hooks, the same wherever we were called from.
+/// PATH of hooks, whatever the caller's is.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The phases before and after a part is made; what is added to what runs has none.
+/// Returns the phases before and after a part is made. What is added to a running subhost has none.
 pub fn around(part: Part) -> (Option<Phase>, Option<Phase>) {
     match part {
         Part::Root => (Some(Phase::Premount), Some(Phase::Postmount)),
@@ -22,11 +23,11 @@ pub fn around(part: Part) -> (Option<Phase>, Option<Phase>) {
     }
 }
 
-/// Runs the plan's hook of this phase, if it has one. Its output goes to our standard error: our
-/// standard output is data.
+/// Runs the plan's hook of this phase, if it has one. Its output goes to standard error, as the standard output of a tool is
+/// data.
 ///
 /// # Errors
-/// It cannot be run; it failed; `TimedOut`, and it and its children are killed.
+/// It cannot be run; it failed; `TimedOut`, and it has been killed with its children.
 pub fn run(plan: &Plan, phase: impl Into<Option<Phase>>) -> Result<()> {
     let Some(phase) = phase.into() else {
         return Ok(());
@@ -47,7 +48,7 @@ pub fn run(plan: &Plan, phase: impl Into<Option<Phase>>) -> Result<()> {
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(out.map(Stdio::from).unwrap_or_else(|_| Stdio::null()))
-        // A group of its own, so that what it started ends with it when it hangs.
+        // In a process group of its own, so that a hook that hangs is killed with its children.
         .process_group(0);
     sys::before_exec(&mut command, || {
         default_signals().map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))?;
@@ -81,7 +82,7 @@ pub fn run(plan: &Plan, phase: impl Into<Option<Phase>>) -> Result<()> {
     }
 }
 
-/// The hook as a line of shell, for `-n`.
+/// Returns the hook as a shell command, for `-n`.
 pub fn shell(plan: &Plan, phase: impl Into<Option<Phase>>) -> Option<String> {
     let phase = phase.into()?;
     let argv = plan.hooks.get(&phase)?;

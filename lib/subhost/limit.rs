@@ -1,4 +1,4 @@
-//! Limits of a subhost that runs, and freezing it.
+//! Changes the limits of a running subhost, freezes and thaws it.
 
 use super::Subhost;
 use crate::base::error::{Error, Exit, Result, shown};
@@ -8,11 +8,11 @@ use crate::state::Running;
 use std::collections::BTreeMap;
 
 impl Subhost {
-    /// Changes limits, all or none: `words` are `KEY=VALUE`; an empty value lifts one. They hold until it
-    /// is booted anew.
+    /// Changes limits, all of them or none. `words` are `KEY=VALUE`; an empty value removes a limit. They apply until the
+    /// subhost is booted anew.
     ///
     /// # Errors
-    /// `NotRunning`; a key is no limit; a value is wrong, or the host cannot do it.
+    /// `NotRunning`. A key is not a limit, a value is wrong, or the host cannot apply it.
     pub fn limit(&self, words: &[String]) -> Result<()> {
         let mut changes = BTreeMap::new();
         for word in words {
@@ -67,7 +67,7 @@ impl Subhost {
     }
 }
 
-/// What a frozen one cannot do.
+/// Returns the error of a command that a frozen subhost cannot run.
 pub(super) fn frozen(name: &crate::base::name::Name) -> Error {
     Error::new(Exit::Busy, "it is frozen").hint(format!("subhost-limit --thaw {name} has it go on"))
 }

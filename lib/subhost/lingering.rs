@@ -1,5 +1,5 @@
-//! What outlives the mounts that a stop takes away: copies of them in other mount namespaces, and the
-//! loop devices under them. A layer or image is in use for as long.
+//! Mounts that outlive a stop: copies in other mount namespaces, and the loop devices under them. As long as they exist, a
+//! layer or image is in use.
 
 use super::executor::Executor;
 use super::stop::end_processes;
@@ -11,19 +11,19 @@ use crate::plan::{Planned, Step};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The kernel lets go of a file system a moment after its last mount, of its loop device a moment
-/// after that.
+/// How long to wait for them. The kernel releases a file system some time after its last mount, and the loop device some
+/// time after that.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// What may keep the file systems of a root in use, as it was before they were unmounted.
+/// What may keep the file systems of a root in use. Found before they are unmounted.
 #[derive(Default)]
 pub(super) struct LingeringMounts {
     copies: Copies,
-    /// Loop devices, and their files as they show them.
+    /// Loop devices, each with its backing file.
     backing: Vec<(PathBuf, PathBuf)>,
 }
 
-/// Of the file systems that are a root's own, before they are unmounted. An rbind's is the host's.
+/// Finds what may keep the file systems of a root in use. Skips that of an rbind, which belongs to the host.
 pub(super) fn find<'a>(
     steps: impl IntoIterator<Item = Planned<'a>>,
     executor: &mut Executor,
@@ -46,10 +46,10 @@ pub(super) fn find<'a>(
 }
 
 impl LingeringMounts {
-    /// Waits until the kernel has done with them. What keeps them is ended, if that is asked for.
+    /// Waits until the kernel has released them. Ends the processes that hold them, if `end_holders`.
     ///
     /// # Errors
-    /// What is still in use, and by whom.
+    /// What is still in use, and by which processes.
     pub(super) fn wait(&self, end_holders: bool) -> Result<()> {
         if self.copies.is_empty() && self.backing.is_empty() {
             return Ok(());
@@ -73,7 +73,7 @@ impl LingeringMounts {
         }
     }
 
-    /// Those who still hold one of them when patience is over.
+    /// Waits until no process holds one of them. Returns those that do when the time is over.
     fn settle(&self) -> Vec<Holder> {
         let end = Instant::now() + PATIENCE;
         loop {

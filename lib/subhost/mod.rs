@@ -1,5 +1,5 @@
-//! The verbs: mount, net, boot, enter, stop, each under the subhost's lock and each the same way:
-//! check everything, freeze the plan, act; or take down what the frozen plan says.
+//! The verbs: mount, net, start, enter, stop, limit. Each takes the subhost's lock. A verb that makes something checks
+//! everything, freezes the plan and acts; one that removes something undoes what the frozen plan says.
 
 mod assigned;
 mod command;
@@ -30,46 +30,46 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long KILL may take: a process in an uninterruptible wait ends when its wait does.
+/// How long a killed process may take to end. One in an uninterruptible wait ends only after that.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One subhost, by name.
+/// One subhost, by its name.
 #[derive(Debug, Clone)]
 pub struct Subhost {
     tree: PathBuf,
     name: Name,
     state: State,
     source: Source,
-    /// How long to wait for the lock.
+    /// How long to wait for the lock; `None`: STOP_TIMEOUT and 5 s.
     wait: Option<Duration>,
 }
 
-/// Where its settings are.
+/// Where the settings are.
 #[derive(Debug, Clone)]
 enum Source {
-    /// In its files, with these `KEY=VALUE` for this run.
+    /// In the files, with these `KEY=VALUE` on top.
     Files(Vec<String>),
-    /// Here: they are of a program, or of a front end's own description.
+    /// In this value, which a program or a front end made.
     Given(Arc<Config>),
 }
 
-/// What a subhost is at the moment.
+/// The status of a subhost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// Nothing of it is up.
     Stopped,
-    /// Root or network is up, no process.
+    /// Root or network is up, and no process runs.
     Hibernating,
-    /// Its PID 1 lives.
+    /// PID 1 lives.
     Running,
-    /// The same, and all inside rest until it is thawed.
+    /// PID 1 lives, and all processes inside are frozen.
     Frozen,
-    /// Part built: what is missing, in words.
+    /// Root or network is half made. Says what is missing.
     Broken(String),
 }
 
 impl Status {
-    /// Of one that runs, by its cgroups.
+    /// Returns the status of a subhost whose PID 1 lives, by its cgroups.
     pub(crate) fn running(group: &Group) -> Self {
         match group.is_frozen() {
             true => Status::Frozen,
@@ -77,7 +77,7 @@ impl Status {
         }
     }
 
-    /// In one word.
+    /// Returns the status as one word, as `subhost-list` prints it.
     pub fn as_str(&self) -> &'static str {
         match self {
             Status::Stopped => "stopped",
@@ -89,40 +89,40 @@ impl Status {
     }
 }
 
-/// How much a stop takes down, and how.
+/// What a stop takes down, and how.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StopHow {
-    /// Processes only.
+    /// End the processes only: the subhost then hibernates.
     pub keep: bool,
-    /// KILL at once.
+    /// Kill the processes at once.
     pub kill: bool,
-    /// End processes of the host that hold tree or namespace.
+    /// End processes of the host that hold the root or the network namespace.
     pub kill_holders: bool,
-    /// Detach what stays busy.
+    /// Detach mounts that stay busy (MNT_DETACH).
     pub detach: bool,
-    /// Wait until the kernel has done with everything.
+    /// Wait until the kernel has released everything.
     pub sync: bool,
 }
 
-/// How a start stays with its caller.
+/// Whether a start stays with its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartHow {
-    /// Returns when it is up.
+    /// It returns when the subhost is up.
     Background,
-    /// Stays until RUN or INIT ends.
+    /// It stays until RUN or INIT ends.
     Foreground,
-    /// Stays, with a shell instead of RUN.
+    /// It stays until a shell ends, which runs instead of RUN.
     Shell,
 }
 
-/// A part that is up, and whether this run brought it up.
+/// A part that is up, and whether this call brought it up.
 struct Up {
     plan: Plan,
     brought: bool,
 }
 
 impl Subhost {
-    /// The subhost `name` below `tree`; reads nothing. `set` are `KEY=VALUE` for this run.
+    /// Names the subhost `name` in `tree`, with the `KEY=VALUE` of `set` on top of its config. Reads nothing.
     pub fn new(tree: &Path, name: &Name, set: &[String]) -> Self {
         Self {
             tree: tree.to_owned(),
@@ -133,8 +133,8 @@ impl Subhost {
         }
     }
 
-    /// The subhost that these settings make, whatever its files say, if it has any. Its directory,
-    /// `$SUBHOST/NAME`, must be there: what it is given for good is kept in it.
+    /// Makes a subhost of `config`; its own config file, if it has one, is not read. Its directory `$SUBHOST/NAME` must exist:
+    /// the file `assigned` is written there.
     ///
     /// ```
     /// use std::path::Path;
@@ -156,24 +156,24 @@ impl Subhost {
         }
     }
 
-    /// Waits for the lock at most this long instead of STOP_TIMEOUT and 5 s.
+    /// Sets how long verbs wait for the lock. The default is STOP_TIMEOUT and 5 s.
     #[must_use]
     pub fn waiting(mut self, wait: Option<Duration>) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &Name {
         &self.name
     }
 
-    /// Its state in /run.
+    /// Returns its state.
     pub(crate) fn state(&self) -> &State {
         &self.state
     }
 
-    /// Its settings.
+    /// Returns its settings.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -184,7 +184,7 @@ impl Subhost {
         }
     }
 
-    /// The plan of one part as the settings want it.
+    /// Returns the plan of one part, made of the settings.
     ///
     /// # Errors
     /// As [`Subhost::config`].
@@ -194,7 +194,7 @@ impl Subhost {
         self.planned(&config, part, ids)
     }
 
-    /// The plan of one part as `config` wants it, with these ids.
+    /// Returns the plan of one part, made of `config` and these ids.
     fn planned(&self, config: &Config, part: Part, ids: Option<u32>) -> Result<Plan> {
         let here = Here {
             state: self.state.dir(),
@@ -203,10 +203,10 @@ impl Subhost {
         Ok(plan(config, part, here, ids))
     }
 
-    /// The plan of one part that is up; none if it is not.
+    /// Returns the frozen plan of one part; `None` if it is not up.
     ///
     /// # Errors
-    /// It cannot be read, or another $SUBHOST has a subhost of this name up.
+    /// The plan cannot be read, or the part that is up belongs to another $SUBHOST.
     pub(crate) fn frozen(&self, part: Part) -> Result<Option<Arc<Plan>>> {
         let plan = self.state.plan(part)?;
         match &plan {
@@ -228,7 +228,7 @@ impl Subhost {
         }
     }
 
-    /// Its PID 1, if it runs.
+    /// Returns PID 1, if it lives.
     ///
     /// # Errors
     /// A subhost of another $SUBHOST runs under this name.
@@ -280,7 +280,7 @@ impl Subhost {
         self.with_state(&self.state.snapshot_for_report())
     }
 
-    /// There is a subhost of this name: a config, or something that is up.
+    /// Succeeds if there is a subhost of this name: one with a config, or with something that is up.
     ///
     /// # Errors
     /// `NoSubhost`; its state cannot be read.
@@ -294,7 +294,7 @@ impl Subhost {
         }
     }
 
-    /// The same for those who will look at its state under the lock: there is something of it.
+    /// As [`Subhost::must_exist`], for a verb that reads the state under the lock: a directory of it is enough.
     pub(super) fn must_be_known(&self) -> Result<()> {
         match self.has_config() || self.state.exists() {
             true => Ok(()),
@@ -309,7 +309,7 @@ impl Subhost {
         }
     }
 
-    /// What it is at the moment, asked of the kernel.
+    /// Returns its status: what its state says, compared with what the kernel has.
     ///
     /// # Errors
     /// State or kernel cannot be read.
@@ -317,7 +317,7 @@ impl Subhost {
         self.status_with(&Mounts::later(), &mut Network::new())
     }
 
-    /// As [`Subhost::status`], for many subhosts with at most one look at the mount table.
+    /// As [`Subhost::status`], for many subhosts: `mounts` reads the mount table at most once.
     ///
     /// # Errors
     /// State or kernel cannot be read.
@@ -374,7 +374,7 @@ impl Subhost {
         for (planned, presence) in &mut steps {
             match (planned.step, planned.step.mount_point()) {
                 (_, Some(at)) if *presence == Presence::Absent => hidden.push(at),
-                // What is there now is not what will be there when it is mounted.
+                // The mount will cover the directory that is there now.
                 (Step::Directory(Directory { path, .. }), _)
                     if hidden.iter().any(|at| at != path && path.starts_with(at)) =>
                 {
@@ -386,7 +386,7 @@ impl Subhost {
         Ok(steps)
     }
 
-    /// Which parts would now be made otherwise than they are up.
+    /// Returns the parts that are up and would now be made otherwise.
     ///
     /// # Errors
     /// Config or state cannot be read.
@@ -407,5 +407,5 @@ impl Subhost {
     }
 }
 
-/// Who is to hear of what is made, while more is.
+/// A callback for each step that is made.
 pub(super) type OnStep<'a> = &'a dyn Fn(&Step);

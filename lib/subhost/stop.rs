@@ -113,8 +113,8 @@ impl Subhost {
     /// Asks PID 1 to end and waits for STOP_TIMEOUT. Returns whether it has ended.
     fn end_by_itself(&self, running: &Running) -> bool {
         let deadline = Instant::now() + running.init.stop_timeout;
-        // If we are killed, a start must not take it for one that goes on. A full /run keeps nobody
-        // from stopping.
+        // If we are killed now, a start must not take it for one that runs on. A full /run must not keep a stop from
+        // ending it.
         let _ = self.state.record(&Init {
             asked: true,
             ..running.init.clone()
