@@ -236,8 +236,8 @@ fn parts(text: &str) -> (String, Vec<&str>) {
     let is_example = |line: &&str| line.starts_with("    ");
     let body = lines.iter().position(is_example).unwrap_or(lines.len());
     let examples = &lines[body..];
-    assert!(examples.iter().all(|line| is_example(line)), "{text}");
-    let examples = examples.iter().map(|line| line.trim_start()).collect();
+    assert!(examples.iter().all(is_example), "{text}");
+    let examples = examples.iter().copied().map(str::trim_start).collect();
     (lines[..body].join("\n"), examples)
 }
 

@@ -202,8 +202,8 @@ super::keys::keys! {
     "#;
     RUN run = "", "command line": r#"
         Names the command that PID 1 runs when `subhost-start`(8) starts the subhost. A name without a
-        `/` is looked for in {/usr/local/sbin}, {/usr/local/bin}, {/usr/sbin}, {/usr/bin}, {/sbin} and
-        {/bin} inside. The command must stay in the foreground: when it ends, the kernel kills all other
+        `/` is looked for inside in ENV_PATH, by default {/usr/local/sbin}, {/usr/local/bin}, {/usr/sbin},
+        {/usr/bin}, {/sbin} and {/bin}. The command must stay in the foreground: when it ends, the kernel kills all other
         processes inside, and the subhost hibernates. Without RUN and INIT, PID 1 waits until the subhost
         is stopped. `subhost-enter`(8) runs neither.
 
@@ -267,8 +267,8 @@ super::keys::keys! {
     ";
     ENV_{VAR}, "text": "
         Sets {VAR} in the environment of RUN, INIT and entered commands. RUN and entered commands also have
-        HOME, USER, LOGNAME, SHELL and PATH of their user, unless ENV_{VAR} sets them. Nothing of the
-        host's environment is passed on, except TERM to a command that is entered from a terminal.
+        HOME, USER, LOGNAME and SHELL of their user, and a PATH, unless ENV_{VAR} sets them. Nothing of
+        the host's environment is passed on, except TERM to a command that is entered from a terminal.
 
             ENV_LANG=C.UTF-8
             ENV_TZ=Europe/Stockholm
@@ -287,9 +287,9 @@ super::keys::keys! {
             ENV_FILE="/etc/secrets/db -local.env"
     "#;
     AUTOSTART autostart = "no", "no, yes or words", Auto: r#"
-        Selects whether '`subhost-start --auto`' starts the subhost. Words are names of sets:
-        '`subhost-start --auto=`{SET}' starts the subhosts that name {SET}. Without {SET} it starts all
-        whose AUTOSTART is not `no`. `yes` is for a subhost that belongs to no set.
+        Makes '`subhost-start --auto`' start the subhost. Words are names of sets: with `--auto=`{SET} it
+        starts the subhosts that name {SET}, and without {SET} all whose AUTOSTART is not `no`. `yes` is
+        for a subhost that belongs to no set.
 
             AUTOSTART="web nightly"
     "#;
