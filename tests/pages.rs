@@ -5,6 +5,7 @@
 use clap_complete::Shell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use subhost::config::keys::{Form, GROUPS, Group, Row};
 
 fn keep(path: &Path, made: &[u8]) {
@@ -83,8 +84,7 @@ fn completions() {
 /// subhost.config(5): its frame, and the table of keys in the place of the mark.
 #[test]
 fn settings() {
-    let frame = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/subhost.config.5.in");
-    let frame = fs::read_to_string(frame).unwrap();
+    let frame = frame();
     let from = frame.find(".TH").unwrap();
     let (before, after) = frame[from..].split_once(".\\\" KEYS\n").unwrap();
     let mut page = String::from(
@@ -98,54 +98,157 @@ fn settings() {
     keep(Path::new("man/subhost.config.5"), page.as_bytes());
 }
 
-fn section(group: &Group) -> String {
-    let mut page = format!(".SH {}\n{}", group.heading, text(group.about));
-    let mut tag = Vec::new();
-    for row in group.rows {
-        tag.push(name(row));
-        if row.text.is_empty() {
-            continue;
+fn frame() -> String {
+    let frame = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/subhost.config.5.in");
+    fs::read_to_string(frame).unwrap()
+}
+
+/// The parser accepts each line of a key's examples after those before it, and each key has one.
+#[test]
+fn examples_of_keys() {
+    for row in GROUPS.iter().flat_map(|group| group.rows) {
+        let (body, examples) = parts(row.text);
+        let verb = body.split_whitespace().next().unwrap();
+        assert!(verb.ends_with('s'), "{}: '{verb}' is no verb", row.key);
+        assert!(!examples.is_empty(), "{} has no example", row.key);
+        let mut file = needed(row.key).to_owned();
+        for line in examples {
+            let (key, _) = line.split_once('=').unwrap();
+            let same = match row.form {
+                Form::Fixed(_) => key == row.key,
+                Form::Numbered(_) | Form::Prefix(_) => {
+                    key.starts_with(row.key) && subhost::config::keys::kind(key).is_ok()
+                }
+            };
+            assert!(same, "{line} is an example of {}", row.key);
+            // Behind "Example: " on a terminal of 80 columns.
+            assert!(line.len() <= 78 - 14 - 9, "{line} is too long for the page");
+            file += &format!("{line}\n");
+            accepted(&file);
         }
-        page.push_str(&format!(".TP\n{}\n{}", tag.join(", "), text(row.text)));
-        tag.clear();
     }
-    assert!(tag.is_empty(), "{} has no text", tag.join(", "));
+}
+
+/// What must be set for the examples of a key to have a meaning.
+fn needed(key: &str) -> &'static str {
+    match key {
+        "ADDR" | "MTU" => "BRIDGES=\"br0 br1\"\n",
+        "GATEWAY" => "BRIDGES=br0\nADDR0=\"192.0.2.10/24 2001:db8::10/64\"\n",
+        "IMAGE_PARTITION" | "IMAGE_FSTYPE" | "IMAGE_OPTIONS" => "IMAGE=/srv/images/web.img\n",
+        "MEMORY_SWAP" => "MEMORY=512M\n",
+        "DISK" => "VOLATILE=yes\n",
+        _ => "",
+    }
+}
+
+/// The configs that the frame shows are accepted, and the first sets all of the usual keys.
+#[test]
+fn examples_of_the_frame() {
+    let frame = frame();
+    let shown = |block: &str| block.split(".EE\n").next().unwrap().to_owned();
+    let plain = |text: String| text.replace("\\-", "-").replace("\\e", "\\");
+    let blocks = frame.split(".EX\n").skip(1).map(shown).map(plain);
+    let configs: Vec<String> = blocks.filter(|block| !block.contains("$(")).collect();
+    assert!(configs.len() >= 2);
+    configs.iter().for_each(|config| accepted(config));
+    let usual = frame
+        .split(".SH ")
+        .find(|part| part.starts_with("USUAL KEYS"));
+    let lines = usual.unwrap().lines();
+    let keys: Vec<&str> = lines
+        .filter_map(|line| line.strip_prefix(".B ").or(line.strip_prefix(".BI ")))
+        .map(|key| key.strip_suffix(" i").unwrap_or(key))
+        .collect();
+    assert_eq!(keys.len(), 10, "{keys:?}");
+    for key in keys {
+        let mut set = configs[0].lines().filter_map(|line| line.split_once('='));
+        assert!(set.any(|(set, _)| set.starts_with(key)), "{key}");
+    }
+}
+
+/// Checks that `text` is accepted as a config.
+fn accepted(text: &str) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pages-{count}"));
+    fs::create_dir_all(tree.join("web")).unwrap();
+    fs::write(tree.join("web/config"), text).unwrap();
+    let name = subhost::Name::new("web").unwrap();
+    let config = subhost::Config::load(&tree, &name, &[]);
+    fs::remove_dir_all(&tree).unwrap();
+    if let Err(error) = config {
+        panic!("{error}\n{text}");
+    }
+}
+
+fn section(group: &Group) -> String {
+    // What goes for all has no indent.
+    let about = roff(group.about).replace(".IP\n", ".PP\n");
+    let mut page = format!(".SH {}\n{about}", group.heading);
+    for row in group.rows {
+        let (body, examples) = parts(row.text);
+        let (takes, default) = takes(row);
+        let takes = match takes {
+            "" => String::new(),
+            takes => format!(" ({takes})"),
+        };
+        page.push_str(&format!(".TP\n{}{takes}\n{}", name(row), roff(&body)));
+        let effect = row.effect.as_str();
+        page.push_str(".IP\n.EX\n");
+        for line in [format!("Default: {default}"), format!("Applies: {effect}")] {
+            page.push_str(&format!("{}\n", literal(&line)));
+        }
+        for (at, example) in examples.iter().enumerate() {
+            let label = if at == 0 { "Example:" } else { "        " };
+            page.push_str(&format!("{}\n", literal(&format!("{label} {example}"))));
+        }
+        page.push_str(".EE\n");
+    }
     page
 }
 
-/// A key as the page heads its text: with what it takes and what holds without it.
+/// A key as the page heads its text.
 fn name(row: &Row) -> String {
-    let bold = |text: &str| format!("\\fB{}\\fP", literal(text));
-    let (name, default) = match row.form {
-        Form::Fixed(default) => (bold(row.key), default),
-        Form::Numbered(_) => {
-            let [first, second] = [0, 1].map(|i| bold(&format!("{}{i}", row.key)));
-            (format!("{first}, {second}, ..."), "")
-        }
-        Form::Prefix(rest) => (format!("{}\\fI{rest}\\fP", bold(row.key)), ""),
-    };
-    let takes = match (row.takes, default) {
-        ("", "") => return name,
-        ("", default) => default.to_owned(),
-        (takes, _) if takes.contains(';') => takes.to_owned(),
-        (takes, "") => format!("{takes}; unset"),
-        (takes, default) => format!("{takes}; {default}"),
-    };
-    format!("{name} ({takes})")
+    let key = format!("\\fB{}\\fP", literal(row.key));
+    match row.form {
+        Form::Fixed(_) => key,
+        Form::Numbered(rest) | Form::Prefix(rest) => format!("{key}\\fI{rest}\\fP"),
+    }
+}
+
+/// What a key takes, and its default in words.
+fn takes(row: &Row) -> (&'static str, &'static str) {
+    match (row.takes.split_once("; "), row.form) {
+        (Some(both), _) => both,
+        (None, Form::Fixed(default)) if !default.is_empty() => (row.takes, default),
+        _ => (row.takes, "unset"),
+    }
+}
+
+/// A text of the table without its indent, and the examples at its end.
+fn parts(text: &str) -> (String, Vec<&str>) {
+    let text = text.trim_end().trim_start_matches('\n');
+    let indent = text.len() - text.trim_start().len();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.get(indent..).unwrap_or(""))
+        .collect();
+    let is_example = |line: &&str| line.starts_with("    ");
+    let body = lines.iter().position(is_example).unwrap_or(lines.len());
+    let examples = &lines[body..];
+    assert!(examples.iter().all(is_example), "{text}");
+    let examples = examples.iter().copied().map(str::trim_start).collect();
+    (lines[..body].join("\n"), examples)
 }
 
 /// A text of the table as roff.
-fn text(text: &str) -> String {
-    let text = text.trim_end();
-    let body = text.trim_start_matches('\n');
-    let indent = body.len() - body.trim_start().len();
+fn roff(text: &str) -> String {
+    let (text, examples) = parts(text);
+    assert!(examples.is_empty(), "{text}");
     let mut page = String::new();
     let mut paragraph = String::new();
-    let mut lines = body.lines().map(|line| line.get(indent..).unwrap_or(""));
     let mut terms = false;
-    let mut next = lines.next();
-    while let Some(line) = next {
-        next = lines.next();
+    for line in text.trim_end().lines() {
         if let Some(term) = line.strip_prefix("= ") {
             page.push_str(&filled(&std::mem::take(&mut paragraph)));
             page.push_str(if terms { "" } else { ".RS\n" });
@@ -158,23 +261,7 @@ fn text(text: &str) -> String {
             } else {
                 ""
             });
-            // An example makes its own room.
-            page.push_str(if next.is_some_and(is_example) {
-                ""
-            } else {
-                ".IP\n"
-            });
-        } else if is_example(line) {
-            let mut example = vec![line];
-            while let Some(line) = next.filter(|line| is_example(line)) {
-                example.push(line);
-                next = lines.next();
-            }
-            page.push_str(".RS\n.PP\n.EX\n");
-            for line in example {
-                page.push_str(&format!("{}\n", literal(line.trim_start())));
-            }
-            page.push_str(".EE\n.RE\n");
+            page.push_str(".IP\n");
         } else {
             paragraph.push_str(line);
             paragraph.push('\n');
@@ -183,10 +270,6 @@ fn text(text: &str) -> String {
     page.push_str(&filled(&paragraph));
     page.push_str(if terms { ".RE\n" } else { "" });
     page
-}
-
-fn is_example(line: &str) -> bool {
-    line.starts_with("    ")
 }
 
 /// A paragraph, each sentence on lines of its own.

@@ -10,13 +10,49 @@ use std::collections::BTreeMap;
 pub struct Row {
     /// The key, or what it begins with.
     pub key: &'static str,
-    /// What follows it, and what holds where it is not set.
+    /// How the key is completed, and its default.
     pub form: Form,
-    /// What it takes, for the manual; behind a semicolon what holds where it is not set, if that is not
-    /// the default.
+    /// What it takes, for the manual; behind a semicolon the default in words, if that depends on other keys, on
+    /// the name or on the host.
     pub takes: &'static str,
-    /// What the manual says of it, in the markup that `table` explains; empty: the next row has it.
+    /// When a change of it applies.
+    pub effect: Effect,
+    /// What the manual says of it, in the markup that `table` explains.
     pub text: &'static str,
+}
+
+/// When the change of a key in a file applies to a subhost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The start reads it.
+    Start,
+    /// The start reads it, and `subhost-limit` changes what runs.
+    Limit,
+    /// It is kept in the plan of the root.
+    Mount,
+    /// It is kept in the plan of the network.
+    Net,
+    /// Root and network must be made with the same value.
+    Both,
+    /// It is kept in both plans, and each uses its own.
+    Either,
+    /// `subhost-start --auto` reads it.
+    Auto,
+}
+
+impl Effect {
+    /// Returns how the manual says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Effect::Start => "at the next start",
+            Effect::Limit => "at the next start, or at once by subhost-limit(8)",
+            Effect::Mount => "when the root is next mounted",
+            Effect::Net => "when the network is next made",
+            Effect::Both => "when root and network are next made",
+            Effect::Either => "when the root or the network is next made",
+            Effect::Auto => "at the next subhost-start --auto",
+        }
+    }
 }
 
 /// How a row's key is completed.
@@ -43,11 +79,11 @@ pub struct Group {
 
 /// Makes of the table's rows the lists of keys and the struct that envy fills.
 macro_rules! keys {
-    ($($heading:literal, $about:literal {$(
+    ($($heading:literal, $usual:ident, $about:literal {$(
         $key:ident $($field:ident = $default:literal)? $([$number:ident])? $({$rest:ident})?,
-            $takes:literal: $text:literal;
+            $takes:literal $(, $effect:ident)?: $text:literal;
     )*})*) => {
-        use super::keys::{Form, Group, Row};
+        use super::keys::{Effect, Form, Group, Row, own_or};
 
         /// All keys as the manual has them.
         pub const GROUPS: &[Group] = &[$(Group {
@@ -59,6 +95,7 @@ macro_rules! keys {
                     $(Form::Numbered(stringify!($number)))?
                     $(Form::Prefix(stringify!($rest)))?,
                 takes: $takes,
+                effect: own_or(&[$(Effect::$effect)?], Effect::$usual),
                 text: $text,
             },)*],
         },)*];
@@ -89,6 +126,14 @@ macro_rules! keys {
 pub(super) use keys;
 
 pub use super::table::{GROUPS, KEYS, NUMBERED, PREFIXES, Raw};
+
+/// Returns a row's own effect, or else that of its group.
+pub(super) const fn own_or(own: &[Effect], usual: Effect) -> Effect {
+    match own {
+        [effect, ..] => *effect,
+        [] => usual,
+    }
+}
 
 /// Sorted by the first: a key is looked for whenever a config is read.
 pub(super) const fn sorted<const N: usize>(

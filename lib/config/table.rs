@@ -1,427 +1,513 @@
-//! The table of keys: for each its name, its default and what subhost.config(5) says of it. What a value
-//! means is given in the file of its group.
+//! The table of keys: for each its name, its default and its text in subhost.config(5). The file of its
+//! group checks the value.
 //!
-//! A row is `KEY field = "default", "what it takes": "text";`. The field is that of
-//! `Raw`, the key in small letters. A default of "" is an unset key; where the default depends on other
-//! keys or on the name, `what it takes` says so behind a semicolon, else the page adds the default by
-//! itself. A row without a text shares that of the next. `KEY[i]` carries the number of a
-//! cable behind its name, `KEY_{VAR}` a name of the user's.
+//! A row is `KEY field = "default", "what it takes; default in words", Effect: "text";`.
 //!
-//! Texts: `` `literal` ``, `{placeholder}` or file; an empty line begins a paragraph, four more blanks are
-//! an example as it is, `= ` is a term whose meaning follows on the next lines. Anything else is roff.
-//! The page is made of them: `BLESS=1 cargo test --test pages`.
+//! - The field is that of `Raw`, the key in small letters. `KEY[i]` carries the number of a cable behind its
+//!   name, `KEY_{VAR}` a name of the user's; these have no field.
+//! - An empty default is an unset key. `; default in words` stands where the default depends on other keys,
+//!   on the name or on the host.
+//! - The [`Effect`](super::keys::Effect) says when a change applies. A row without one has that of its group.
+//!
+//! A text begins with a verb ("Names the ...") and ends with examples, lines with four more blanks, which
+//! `tests/pages.rs` gives to the parser. In it `` `literal` `` is bold and `{placeholder}` italic; an empty
+//! line begins a paragraph; `= ` is a term whose meaning follows on the next lines. Anything else is roff.
+//! The page is made of the table: `BLESS=1 cargo test --test pages`.
 
 super::keys::keys! {
-"ROOT", "
-    A change of a key of this section takes hold when the root is next mounted.
-" {
+"ROOT", Mount, "" {
     LOWER lower = "", "words": r#"
-        The layers of an overlay, topmost first: directories, or files with a file system in them
-        (squashfs, erofs, ext4), which are mounted read-only. Paths may contain blanks, commas and
-        colons. Where it is unset, {root} is the whole tree and is mounted as it is, with everything
-        mounted below it. With `/` as a layer, the inside can read every file of the host's root file
-        system, but not {$SUBHOST}, which is covered; file systems mounted below {/} do not show.
+        Names the layers of an overlay, topmost first. A layer is a directory, or a file with a file
+        system in it (squashfs, erofs, ext4 or another that IMAGE_FSTYPE lists), which is mounted
+        read-only. Paths may contain blanks, commas and colons. Without LOWER, UPPER is the whole tree
+        and is mounted as it is, with everything mounted below it.
 
-        What was written in {root} belongs to the layers below it: change them while it is stopped, and
-        not so that what was written no longer fits.
+        With `/` as a layer, processes inside can read every file of the host's root file system except
+        {$SUBHOST}, which is covered. File systems mounted below {/} do not appear.
 
-            LOWER="$SUBHOST/layers/web $SUBHOST/layers/bookworm"
+        Change a layer only while no root that uses it is mounted. The files in UPPER must still fit it.
+
+            LOWER="$SUBHOST/layers/web $SUBHOST/layers/base"
     "#;
-    UPPER upper = "", "path; root": "
-        The whole tree, or with LOWER the overlay's writable layer. It must exist; its own mode is that
-        of {/} inside.
+    UPPER upper = "", "path; root, with IMAGE mnt/root": "
+        Names the whole tree, or with LOWER the writable layer of the overlay. The directory must exist.
+        Its mode is the mode of {/} inside.
 
             UPPER=/srv/trees/web
     ";
-    WORK work = "", "path; work": "
-        The overlay's work directory, on the same file system as UPPER. A VOLATILE root does without:
-        its tmpfs is mounted on {work} in the subhost's directory.
+    WORK work = "", "path; work, with IMAGE mnt/work": "
+        Names the work directory of the overlay, on the file system of UPPER. Only a root with LOWER
+        needs it. It is made if it is missing, except with IMAGE. With `VOLATILE=yes` WORK is ignored: a
+        tmpfs is mounted on {work} in the subhost's directory.
+
+            WORK=/srv/trees/web.work
     ";
     LIVE live = "live", "path": "
-        Where the root is mounted.
+        Names the directory that the root is mounted on. It is made if it is missing. LIVE must not
+        contain UPPER or WORK, or lie in one of them.
+
+            LIVE=/srv/live/web
     ";
-    IMAGE image = "", "path; NAME.img if it exists": "
-        A file with a file system in it. It is mounted on {mnt}, and UPPER and WORK are then {mnt/root}
-        and {mnt/work}, which must exist in it.
+    IMAGE image = "", "path; NAME.img if it exists, else unset": "
+        Names a file with a file system in it, which is mounted on {mnt} in the subhost's directory. By
+        default UPPER is then {mnt/root} and WORK is {mnt/work}. UPPER must exist in the image. WORK must
+        exist where LOWER is set and the root is neither READ_ONLY nor VOLATILE.
 
             IMAGE=/srv/images/web.img
     ";
     IMAGE_PARTITION image_partition = "", "number": "
-        Which partition of the image, from 1. Unset: the image has no partitions.
+        Selects a partition of the image, from 1 to 128. Without it, the file system begins at the start
+        of the file.
+
+            IMAGE_PARTITION=1
     ";
-    IMAGE_FSTYPE image_fstype = "", "type; recognised": "
-        The image's file system, such as `ext4` or `xfs`.
+    IMAGE_FSTYPE image_fstype = "", "type; recognised by its superblock": "
+        Sets the type of the image's file system. Recognised are btrfs, erofs, ext4, f2fs, iso9660,
+        squashfs and xfs.
+
+            IMAGE_FSTYPE=ext4
     ";
     IMAGE_OPTIONS image_options = "", "mount options": "
-        Options for it, separated by commas.
+        Sets the mount options of the image's file system, separated by commas.
 
             IMAGE_OPTIONS=noatime,discard
     ";
     READ_ONLY read_only = "no", "yes/no": "
-        The root cannot be written, nor can what is mounted below it. What the host mounts below UPPER
-        later, while the subhost is up, appears inside as the host mounted it.
+        Makes the root read-only, and everything mounted below it. BIND, TMPFS and {/run} stay writable. A
+        file system that the host mounts below UPPER while the subhost is up appears inside as the host
+        mounted it.
+
+            READ_ONLY=yes
     ";
     VOLATILE volatile = "no", "yes/no": "
-        Writes go to a tmpfs and are gone at stop. It excludes READ_ONLY.
+        Discards all changes when the root is unmounted. Until then a tmpfs holds them, which DISK bounds.
+        File systems mounted below UPPER do not appear inside. It excludes READ_ONLY.
+
+            VOLATILE=yes
     ";
 }
 
-"FILES INSIDE", "
-    These are read and made at each boot and belong to PID 1: they end with it, and do not show in
-    {live}. Beside them there are always a {/proc}, a {/sys} and a {/dev} of the subhost's own; with
-    NET=private an {/etc/hosts}, with HOSTNAME, the addresses, and then the lines of the tree's own
-    file; an {/etc/hostname} where the tree has one; and what DNS and SEARCH make. These files can only
-    be read inside.
+"FILES INSIDE", Start, "
+    Each start makes these mounts anew in the mount namespace of the subhost. They end with its PID 1, and
+    do not appear in {live}.
+
+    Every subhost also has a {/proc}, a {/sys} and a {/dev} of its own, and three read-only files: an
+    {/etc/hosts} with NET=private and NET=user, which lists HOSTNAME and the addresses before the lines of
+    the tree's own file; an {/etc/hostname}, where the tree has one; an {/etc/resolv.conf}, where DNS or
+    SEARCH is set and with NET=user. A read-only tree that has no such file goes without.
 " {
     BIND bind = "", "words": r#"
-        Files and directories of the host that appear inside, each {SRC}[`:`{DST}][`:ro`]. {DST} is the
-        path inside, from {/} on, and the same as {SRC} if not given. What is missing of it is made in
-        the tree, an empty directory or file to mount on, and stays there; a READ_ONLY root must have
-        it. `:ro` lets it only be read. With a directory, what is mounted below it comes along.
+        Mounts files and directories of the host inside, each {SRC}[`:`{DST}][`:ro`]. {DST} is an absolute
+        path inside, by default {SRC}. If {DST} is missing, an empty directory or file is made in the
+        tree and stays there; in a READ_ONLY root it must exist. With `:ro` it is read-only. What is
+        mounted below a directory appears too. Device nodes in it cannot be opened. A {SRC} that contains
+        the subhost's directory needs `:ro`.
 
             BIND="/srv/www:ro /srv/data/web:/var/lib/web"
     "#;
     TMPFS tmpfs = "", "words": r#"
-        Temporary file systems that everybody inside may write to, each {DST}[`:`{SIZE}]. A missing
-        {DST} is made, as with BIND.
+        Mounts a tmpfs with mode 1777 for each word, {DST}[`:`{SIZE}]. Without {SIZE} it holds at most half
+        of the host's memory. A missing {DST} is made, as with BIND.
 
             TMPFS="/tmp:64M /var/tmp"
     "#;
     RAM_SIZE ram_size = "50M", "size": "
-        Of the tmpfs on {/run}. `none` leaves {/run} as it is in the tree.
+        Bounds the tmpfs on {/run}. `none` leaves {/run} as it is in the tree.
+
+            RAM_SIZE=200M
     ";
 }
 
-"NETWORK", "
-    A change of a key of this section takes hold when the network is next made, but for DNS and SEARCH,
-    which are read at each boot.
-" {
-    NET net = "private", "": "
-        `private` is a network namespace of its own, named NAME; `host` is none, the host's network;
-        `user` is one of its own with a helper that carries what goes out, for ordinary users (see
-        `subhost`(7), Without root); `netns:`{NAME} joins an existing named one, another subhost's or
-        one made with `ip-netns`(8), which a stop leaves alone. The helper is `pasta`(1) if
-        {/usr/bin/pasta} is there, else `slirp4netns`(1). The inside reaches what the user reaches, but
-        for the host's own loopback; nobody reaches the inside. Where DNS is not set, it asks 10.0.2.3,
-        which the helper hands to the host's name server. It needs {/dev/net/tun} and a default route of
-        the host's. With all but `private` BRIDGES, GATEWAY and ROUTES must be unset, and there are no
-        addresses to set; with `host` and `netns` the inside cannot change interfaces or routes, and
-        PRENET and POSTNET are not run.
+"NETWORK", Net, "" {
+    NET net = "private", "private, host, user or netns:NAME": "
+        Selects the network.
+        = `private`
+        A network namespace of its own, which `ip-netns`(8) knows as NAME.
+        = `host`
+        The network of the host.
+        = `user`
+        A network namespace of its own, whose traffic a helper carries. It is for ordinary users (see
+        `subhost`(7), Without root); root cannot use it. The helper is `pasta`(1) if {/usr/bin/pasta}
+        exists, else `slirp4netns`(1) in {/usr/bin}. Processes inside reach what the user reaches, except
+        the loopback addresses of the host. Nobody reaches the inside. Without DNS, the name server is
+        10.0.2.3: the helper forwards queries to the host's name server. The host needs {/dev/net/tun}
+        and a default route.
+        = `netns:`{NAME}
+        An existing named network namespace, of another subhost or made by `ip-netns`(8). A stop leaves
+        it as it is.
+
+        Only `private` allows BRIDGES, ADDR{i}, MTU{i}, GATEWAY and ROUTES. With `host` and `netns:`,
+        processes inside cannot change interfaces and routes unless CAPS adds NET_ADMIN, and PRENET and
+        POSTNET do not run.
+
+            NET=host
+            NET=netns:vpn
     ";
     BRIDGES bridges = "", "words": r#"
-        One word a cable, each [{bridge}][`=`[{mac}]]. Word {i}, counted from 0, is LINK{i} on the host
-        and eth{i} inside; {mac} is the inner end's address. Without one it is derived from the host,
-        NAME and {i}, kept in the file {assigned}, and the same from then on. The bridge must exist
-        ('`ip link add br0 type bridge`'). A bare `=` is a cable to no bridge: its host end is up, the
-        rest is left to the administrator.
+        Makes one cable, a veth pair, for each word: [{bridge}][`=`[{mac}]]. Words are counted from 0. The
+        host end of word {i} is LINK{i}, and belongs to the bridge. The inner end is eth{i}, and has the
+        address {mac}. The bridge must exist ('`ip link add br0 type bridge`'). Without a bridge, as with
+        a bare `=`, the host end is up and belongs to no bridge. Without {mac}, the tools derive an
+        address from the host, NAME and {i}, and keep it in the file {assigned}.
 
             BRIDGES="br0 br1=02:00:00:00:00:01 ="
     "#;
     LINK link = "", "name; NAME": "
-        What the names of the host ends begin with. With the number behind it, it must fit the 15 bytes
-        of an interface's name.
+        Sets what the names of the host ends begin with. A name has at most 15 bytes, with the number of
+        the cable behind it.
 
             LINK=build
     ";
-    ADDR[i], "words; unset": r#"
-        Addresses of `eth0`, `eth1`, ..., IPv4 and IPv6, with the length of the network's prefix.
+    ADDR[i], "words": r#"
+        Sets the addresses of eth{i}, IPv4 and IPv6, each with the length of the prefix. BRIDGES must have
+        a word {i}.
 
             ADDR0="192.0.2.10/24 2001:db8::10/64"
     "#;
     MTU[i], "number; the kernel's": "
-        Bytes, from 68 to 65535, for both ends of the cable.
+        Sets the MTU of both ends of cable {i} in bytes, from 68 to 65535. BRIDGES must have a word {i}.
 
             MTU1=1400
     ";
     GATEWAY gateway = "", "words": r#"
-        The default gateway, at most one for IPv4 and one for IPv6, each in the network of one of the
-        addresses.
+        Sets the default gateways, at most one for IPv4 and one for IPv6. Each must be in the network of
+        one of the ADDR{i}.
 
             GATEWAY="192.0.2.1 2001:db8::1"
     "#;
     ROUTES routes = "", "words": r#"
-        Further routes, each {NET}`=`{GATEWAY}.
+        Adds routes, each {NETWORK}`/`{PREFIX}`=`{GATEWAY}.
 
-            ROUTES="198.51.100.0/24=192.0.2.7 2001:db8:2::/48=2001:db8::7"
+            ROUTES="198.51.100.0/24=192.0.2.7 10.0.0.0/8=192.0.2.8"
     "#;
-    DNS dns = "", "words": r#"
-        Addresses of name servers, for a {resolv.conf} that covers the tree's own while the subhost
-        runs, and can only be read. Without DNS and SEARCH the tree's own is in use.
+    DNS dns = "", "words", Start: r#"
+        Lists the addresses of the name servers in a read-only {/etc/resolv.conf}, which covers the tree's
+        own while the subhost runs. Without DNS and SEARCH, the tree's own is used, except with NET=user.
 
             DNS="192.0.2.53 2001:db8::53"
     "#;
-    SEARCH search = "", "words": r#"
-        Domains to search, for the same file.
+    SEARCH search = "", "words", Start: r#"
+        Lists the search domains in the same file.
 
             SEARCH="example.org example.net"
     "#;
 }
 
-"PROCESSES", "
-    These are read at each boot.
-" {
+"PROCESSES", Start, "" {
     HOSTNAME hostname = "", "name; NAME": r#"
-        The host name inside: letters, digits, `.`, `-` and `_`, at most 64.
+        Sets the host name inside. It begins with a letter or digit, consists of letters, digits, `.`, `-`
+        and `_`, and has at most 64 bytes.
 
             HOSTNAME="$NAME.example.org"
     "#;
     RUN run = "", "command line": r#"
-        What our PID 1 runs when the subhost is {started}. A name without a `/` is looked for inside, in
-        {/usr/local/sbin} to {/bin}. It must stay in the foreground: when it ends, everything else
-        inside is killed, and the subhost hibernates. Unset: PID 1 holds the subhost until it is
-        stopped. `subhost-enter`(8) never runs it.
+        Names the command that PID 1 runs when `subhost-start`(8) starts the subhost. A name without a
+        `/` is looked for inside in ENV_PATH, by default {/usr/local/sbin}, {/usr/local/bin}, {/usr/sbin},
+        {/usr/bin}, {/sbin} and {/bin}. The command must stay in the foreground: when it ends, the kernel kills all other
+        processes inside, and the subhost hibernates. Without RUN and INIT, PID 1 waits until the subhost
+        is stopped. `subhost-enter`(8) runs neither.
 
             RUN="/usr/sbin/nginx -g 'daemon off;'"
     "#;
     INIT init = "", "command line": "
-        What is PID 1 instead of ours: the tree's own init, by its path inside. It excludes RUN, and
-        finds `container=subhost` in its environment.
+        Names the tree's own init, by an absolute path inside. It is PID 1 in the place of
+        `subhost-init`(8), and runs as root. Its environment has `container=subhost`, PATH, `TERM=linux`,
+        and what ENV_{VAR} and ENV_FILE set. It excludes RUN.
 
             INIT=/sbin/init
     ";
-    STOP stop = "", "signal, or command line; TERM, or what INIT wants": r#"
-        How RUN or INIT is asked to end: a signal (`TERM`, `SIGINT`, `RTMIN+3`, `15`), or a command that
-        is run inside as root, by its path there. A command must see to it that RUN or INIT ends; where
-        its status is not 0, TERM is sent after all. What systemd, sysvinit and busybox want to hear is
-        known.
+    STOP stop = "", "signal or command line; depends on the program, see above": r#"
+        Sets how `subhost-stop`(8) asks RUN or INIT to end. A signal is a name or number: `TERM`,
+        `SIGINT`, `RTMIN+3`, `15`. A command is named by an absolute path, runs inside as root, and must
+        make RUN or INIT end. If it fails, RUN gets its default signal, and INIT gets TERM.
+
+        The default is RTMIN+3 for a program called systemd, USR2 for busybox, the command
+        '`/sbin/telinit 0`' for an INIT called init (sysvinit), and TERM for any other.
 
             STOP=QUIT
             STOP="/usr/bin/mysqladmin shutdown"
     "#;
     STOP_TIMEOUT stop_timeout = "", "duration; 30s, with INIT 90s": "
-        What is left after this long is killed. When RUN has ended at its request, what else runs inside
-        gets TERM, HUP 100 ms later, and is killed after 10 seconds if that is sooner.
+        Bounds the time of a stop. When RUN has ended, PID 1 sends TERM to all other processes inside, and
+        100 ms later HUP. When the time is over, the kernel kills what is left.
 
             STOP_TIMEOUT=2m
     ";
     RUN_AS run_as = "root", "user": "
-        The user inside that RUN is run as: a name or a number, by the tree's own {/etc/passwd}, with
-        :{GROUP} behind it or without. Without it the user's groups are all those that {/etc/group}
-        gives; with it, that one alone. An INIT is always run as root.
+        Sets the user that RUN runs as, {USER}[`:`{GROUP}], by the tree's {/etc/passwd} and {/etc/group}. Both
+        are names or numbers. With {GROUP} that is the only group; without it, the user has all groups
+        of both files. INIT always runs as root.
 
             RUN_AS=www-data
     ";
-    APPARMOR apparmor = "", "profile": "";
-    SELINUX selinux = "", "label": "
-        What runs inside, RUN, INIT and what is entered, is confined by this AppArmor profile, which is
-        loaded on the host, or SELinux label, beside what confines every subhost. Our PID 1 is not. A
-        host that has no such module, or none of that name, is refused before anything is made. A
-        profile wants `flags=(attach_disconnected)`.
+    APPARMOR apparmor = "", "profile": "
+        Confines RUN, INIT and entered commands by an AppArmor profile (`apparmor`(7)), in addition to what
+        confines every subhost. It does not confine `subhost-init`(8). The host must have loaded the
+        profile, or the start is refused. The profile needs `flags=(attach_disconnected)`.
 
             APPARMOR=subhost-web
+    ";
+    SELINUX selinux = "", "label": "
+        Confines the same processes by an SELinux label (`selinux`(8)). The host's policy must know the
+        label, or the start is refused.
+
             SELINUX=system_u:system_r:container_t:s0:c1,c2
     ";
     LOG_MAX log_max = "10M", "size": "
-        How large {/var/log/subhost/NAME.log} may become, at least 64K. When it is full, the lines of
-        its last half are kept. What RUN writes comes there through a pipe to PID 1: RUN has no
+        Bounds the log {/var/log/subhost/NAME.log}, at least 64K. The log has the output of RUN or the console
+        of INIT. When it is full, the lines of its last half are kept. RUN writes to a pipe, and has no
         descriptor of the file.
+
+            LOG_MAX=50M
     ";
     RUN_DIR run_dir = "/", "path inside": "
-        The directory that RUN starts in; it must exist.
+        Sets the working directory of RUN. It must exist.
+
+            RUN_DIR=/srv/www
     ";
-    ENV_{VAR}, "text; unset": "
-        Gives {VAR} to RUN, to INIT and to what is entered. Beside these RUN finds HOME, USER, LOGNAME,
-        SHELL and PATH, which follow from the user it runs as, and nothing of the host's environment.
+    ENV_{VAR}, "text": "
+        Sets {VAR} in the environment of RUN, INIT and entered commands. RUN and entered commands also have
+        HOME, USER, LOGNAME and SHELL of their user, and a PATH, unless ENV_{VAR} sets them. Nothing of
+        the host's environment is passed on, except TERM to a command that is entered from a terminal.
 
             ENV_LANG=C.UTF-8
             ENV_TZ=Europe/Stockholm
     ";
     ENV_FILE env_file = "", "words": r#"
-        Files of the host with further variables for the same, which are to be seen nowhere else: passwords and
-        the like. They are lines of `KEY=`{word} in the grammar of {config}, and as hard to write as that; a
-        variable that a shell lives by, such as LANG, cannot stand there and is set by ENV_{VAR}. Of several
-        files the later one wins, and ENV_{VAR} over all. A file with a `-` before its path need not be there.
+        Names files of the host with further variables, such as passwords, for the same processes. A file
+        consists of lines {KEY}`=`{word} in the grammar and with the permissions of {config}. A key that a
+        shell depends on, such as LANG, cannot be set there; ENV_{VAR} can set it. Of several files the
+        later wins, and ENV_{VAR} wins over all. A file with a `-` before its path may be missing. {VAR}
+        in ENV_{VAR} cannot be FILE.
 
-        They are read at each boot, and by no command that does not boot; who comes in later has what was read
-        then, which is kept where only root can read it. Hooks, `subhost-config`(8), `subhost-info`(8) and
-        messages have the paths alone. There can be no ENV_{VAR} whose {VAR} is FILE.
+        Only a start reads the files. Entered commands get what the last start read, which is kept where
+        only root can read it. Hooks, `subhost-config`(8), `subhost-info`(8) and messages show the paths
+        alone.
 
             ENV_FILE="/etc/secrets/db -local.env"
     "#;
-    AUTOSTART autostart = "no", "no, yes, or words": r#"
-        Words are the sets it belongs to: `subhost-start --auto=`{SET} starts those that name {SET},
-        and `subhost-start --auto` all whose AUTOSTART is not `no`, whatever they name. `yes` is for
-        those that belong to no set in particular.
+    AUTOSTART autostart = "no", "no, yes or words", Auto: r#"
+        Makes '`subhost-start --auto`' start the subhost. Words are names of sets: with `--auto=`{SET} it
+        starts the subhosts that name {SET}, and without {SET} all whose AUTOSTART is not `no`. `yes` is
+        for a subhost that belongs to no set.
 
             AUTOSTART="web nightly"
     "#;
 }
 
-"CONFINEMENT", "
-    What those inside may do. These are read at each boot, and who comes in later has what was booted
-    with. What is weaker than the defaults, `subhost-info` {NAME} and `subhost-config --check` {NAME}
-    say.
+"CONFINEMENT", Start, "
+    These keys set what processes inside may do. An entered command has the rights of the last start.
+    `subhost-info` {NAME} and `subhost-config --check` {NAME} list what is weaker than the defaults.
 " {
     CAPS caps = "", "words": r#"
-        Capabilities (`capabilities`(7)) more or less than the usual ones, in the order of the words:
-        `+`{CAP}, `-`{CAP}, `all` and `none`, with or without `CAP_`. Usual are AUDIT_WRITE, CHOWN,
-        DAC_OVERRIDE, FOWNER, FSETID, IPC_LOCK, KILL, LEASE, NET_BIND_SERVICE, NET_BROADCAST, SETFCAP,
-        SETGID, SETPCAP, SETUID and SYS_CHROOT; with NET=private also NET_ADMIN and NET_RAW, with
-        `NET=netns:` NET_RAW, with INIT also SYS_BOOT. The bounding set is the same: nothing that is
-        executed inside gives others.
+        Adds capabilities (`capabilities`(7)) to the usual ones, or removes them, word by word: `+`{CAP},
+        `-`{CAP}, `all` and `none`. {CAP} is a name with or without `CAP_`. The bounding set is the same, so
+        that no program can gain others.
+
+        The usual ones are AUDIT_WRITE, CHOWN, DAC_OVERRIDE, FOWNER, FSETID, IPC_LOCK, KILL, LEASE,
+        NET_BIND_SERVICE, NET_BROADCAST, SETFCAP, SETGID, SETPCAP, SETUID and SYS_CHROOT; with NET=private
+        and NET=user also NET_ADMIN and NET_RAW; with `NET=netns:` also NET_RAW; with INIT also SYS_BOOT.
 
             CAPS="-SYS_CHROOT -NET_RAW"
             CAPS="none +NET_BIND_SERVICE +SETUID +SETGID"
     "#;
-    USERNS userns = "no", "": "
-        `yes` gives the subhost a user namespace (`user_namespaces`(7)) and 65536 user and group ids of
-        the host that no other subhost has. Root inside is then nobody outside: what gets out of its
-        namespaces may do nothing there. `auto` does so where the kernel and the file systems can, and
-        goes on without where not; `subhost-info` shows which. It takes hold when root and network are
-        next made.
+    USERNS userns = "no", "yes, no or auto", Both: "
+        Gives the subhost a user namespace (`user_namespaces`(7)) and 65536 user and group ids of the host
+        that no other subhost has. Root inside then has no rights outside. `auto` does so where the kernel
+        and the file systems can; `subhost-info`(8) shows whether they could.
 
-        The files on disk keep the ids that they have inside, 0 to 65535: nothing is chowned, and a tree
-        can be used with and without. They are mapped where the tree is mounted: in {live} they belong
-        to the ids of the range, and the host's root, who has none of these, can make no files there: it
-        can in UPPER. A file with an id above 65535 belongs to nobody inside. BIND is mapped in the same
-        way, so that what root inside makes there belongs to root of the host; what cannot be mapped is
-        said, and belongs to nobody inside. What the host mounts below UPPER while the subhost is up
-        belongs to nobody inside either.
+        Files keep their ids on disk, 0 to 65535. They are mapped where the tree is mounted: in {live} they
+        belong to ids of the range. The host's root cannot make files there, but can in UPPER. A file with
+        an id above 65535 belongs to nobody inside. BIND is mapped in the same way: what root inside makes
+        there belongs to root of the host. A BIND that cannot be mapped belongs to nobody inside, and the
+        start warns. So does, without a warning, what the host mounts below UPPER while the subhost is up.
 
-        The range is taken from the lines for `subhost` in {/etc/subuid} and {/etc/subgid} if both have
-        such, else from the ids from 1879048192 on, and kept in {assigned} (IDS) and
-        {/var/lib/subhost/ids}. A subhost that comes from another host with a range that is taken here
-        gets another one.
+        The range is from the lines for `subhost` in {/etc/subuid} and {/etc/subgid} if both files have them,
+        else from 1879048192 on. It is kept in {assigned} (IDS) and {/var/lib/subhost/ids}. If another
+        subhost of this host has the range already, the subhost gets a new one.
 
-        The file systems of UPPER, LOWER and IMAGE must be able to map ids: ext4, xfs, btrfs, squashfs,
-        erofs, and since Linux 6.3 tmpfs can, an overlay and a network file system cannot. With `yes`
-        one that cannot is refused by its name. With NET=host or `NET=netns:` the network is not the
-        subhost's own, and root inside may change nothing in it.
+        The file systems of UPPER, LOWER and IMAGE must support mapped ids: ext4, xfs, btrfs, squashfs,
+        erofs, and since Linux 6.3 tmpfs do; overlay and network file systems do not. With `yes`, the
+        error names the one that does not. With NET=host and `NET=netns:`, root inside cannot change the
+        network.
+
+            USERNS=yes
     ";
     NO_NEW_PRIVS no_new_privs = "no", "yes/no": "
-        Nothing that is executed gives more rights than its caller has: setuid programs, sudo among
-        them, and file capabilities do not work.
+        Keeps programs from gaining privileges when they are executed: setuid programs such as sudo, and
+        file capabilities, have no effect.
+
+            NO_NEW_PRIVS=yes
     ";
-    SECCOMP seccomp = "default", "": "
-        Which system calls are let through.
+    SECCOMP seccomp = "default", "default, strict, off or path": "
+        Selects the filter of system calls (`seccomp`(2)).
         = `default`
-        What services need. Refused are those that only hosts make: mounts, new namespaces, modules,
-        kexec, swap, clocks, quotas, BPF, perf, io_uring, userfaultfd, keyrings, execution domains,
-        handles of files, input put into terminals, attributes of files (`chattr`(1); with
-        LINUX_IMMUTABLE they are let through). Sockets are of the families UNIX, INET, INET6, NETLINK
-        and PACKET. What a capability is for is let through to those who keep it by CAPS, but for kexec,
-        io_uring and keyrings. Programs of 32 bits and of x32 cannot be run.
+        Allows what services need. It refuses mounts, new namespaces, modules, kexec, swap, clocks,
+        quotas, BPF, perf, io_uring, userfaultfd, keyrings, execution domains, `open_by_handle_at`(2),
+        input put into terminals, and attributes of files (`chattr`(1)) without LINUX_IMMUTABLE. Sockets
+        are of the families UNIX, INET, INET6, NETLINK and PACKET. The calls of a capability that CAPS
+        adds are allowed, except kexec, io_uring and keyrings. Programs of 32 bits and of x32 cannot run.
         = `strict`
-        The same without ptrace and its like, packet sockets, line disciplines, memory placed by hand
-        and other unusual things. Debuggers do not work.
+        Refuses also ptrace and similar calls, packet sockets, line disciplines, memory policies and other
+        rare calls. Debuggers do not work.
         = `off`
-        All.
+        Allows all.
         = {path}
-        What a file says, in the form of the OCI runtime specification ({linux.seccomp}; Docker's and
-        Podman's own files will do). The path has a `/` in it; the file must be as hard to write as
-        {config}. Names that this architecture has not are skipped; of several rules that hold the
-        strictest counts; `SCMP_ACT_NOTIFY`, `SCMP_ACT_TRACE` and flags are not supported. The calls of
-        32-bit programs and of x32 stay closed. It must allow what coming in takes: capset, setresuid,
-        close_range, execve. Our own PID 1 has the default filter.
+        Reads the filter from a file in the form of the OCI runtime specification ({linux.seccomp}), such
+        as Docker's and Podman's own. The path has a `/` in it. The file needs the permissions of
+        {config}. Names that this architecture lacks are skipped. Of several rules that match, the
+        strictest counts. `SCMP_ACT_NOTIFY`, `SCMP_ACT_TRACE` and flags are not supported. Calls of 32-bit
+        programs and of x32 are refused. The file must allow capset, setresuid, close_range and execve.
+        `subhost-init`(8) has the default filter.
+
+            SECCOMP=strict
     ";
     MASK mask = "", "words": r#"
-        Paths inside that are covered by nothing: a file can be read and written, and is empty; a
-        directory is empty. They are so beside the usual ones, which are below {/proc} acpi, asound,
-        interrupts, kallsyms, kcore, key\-users, keys, kmsg, kpagecgroup, kpagecount, kpageflags,
-        latency_stats, pagetypeinfo, sched_debug, scsi, slabinfo, timer_list, timer_stats, vmallocinfo
-        and vmcore, below {/sys} firmware and devices/virtual/powercap. `-`{PATH} takes one of these
-        away, or one of those below {/proc} that can only be read: bus, driver, fs, irq, sys and
-        sysrq\-trigger; `none` all of both. {/proc/sys/net} can be written by those who keep NET_ADMIN.
-        No link may be on the way to a path; what is not there needs no cover.
+        Covers paths inside. A covered directory is empty. A covered file is {/dev/null}. `-`{PATH} uncovers
+        one of the default paths, and `none` all of them. No symbolic link may be on the way to a path. A path that
+        does not exist is ignored.
+
+        Covered by default are below {/proc} acpi, asound, interrupts, kallsyms, kcore, key\-users, keys, kmsg,
+        kpagecgroup, kpagecount, kpageflags, latency_stats, pagetypeinfo, sched_debug, scsi, slabinfo,
+        timer_list, timer_stats, vmallocinfo and vmcore, and below {/sys} firmware and
+        devices/virtual/powercap. Read-only are below {/proc} bus, driver, fs, irq, sys and
+        sysrq\-trigger; `-`{PATH} and `none` make these writable. {/proc/sys/net} is writable with the
+        capability NET_ADMIN.
 
             MASK="/usr/share/secret -/proc/interrupts"
     "#;
     DEVICES devices = "", "words": r#"
-        Devices of the host that those inside have, beside the usual ones without hardware, at most
-        1000, each {/dev/PATH}[`:`{ACCESS}]. {ACCESS} is made of `r`, `w` and `m` (read, write, make
-        nodes of it), and is `rw` if not given. The node inside has the same name and permissions and
-        belongs to root.
+        Gives the subhost devices of the host beside the usual ones, at most 1000, each
+        {/dev/PATH}[`:`{ACCESS}]. {ACCESS} is made of `r` (read), `w` (write) and `m` (make nodes); the default
+        is `rw`. The node inside has the same name, belongs to root, and has the permissions of the host's
+        node as far as {ACCESS} allows.
 
             DEVICES="/dev/net/tun /dev/fuse"
     "#;
 }
 
-"LIMITS", "
-    What a subhost may use of the host. Each is kept by a cgroup, made when it is booted: in the v2
-    hierarchy wherever that is mounted, and on hybrid hosts in those v1 hierarchies whose controllers
-    are needed. A limit whose controller the host does not have is refused. A change in the config takes
-    hold at the next boot; `subhost-limit`(8) changes what runs. `max` lifts a bound. Whatever is set,
-    the cgroup says which devices can be opened: the usual ones of {/dev} and those of DEVICES.
+"LIMITS", Limit, "
+    Each limit is kept by a cgroup (`cgroups`(7)), which a start makes: in the v2 hierarchy where the host
+    has its controller there, else in the v1 hierarchy of the controller. A limit whose controller the
+    host lacks is refused. CPUS, MEMORY, MEMORY_SWAP, PIDS and the rates of IO can be `max`, which is no
+    bound. What `subhost-limit`(8) changes lasts until the subhost ends. The cgroup also refuses to open
+    devices other than the usual ones of {/dev} and those of DEVICES.
 " {
-    CGROUP cgroup = "auto", "": "
-        Where the cgroup is made. `auto` is {subhost/NAME} below the root of the hierarchy; but where
-        the tools are called in a cgroup that systemd has given to its user (`Delegate=yes`),
-        {subhost.NAME} below that one. `inherit` is {subhost.NAME} below the cgroup that the tools are
-        called in, in each hierarchy: what a batch scheduler gave to its job holds for the subhost as
-        well. A path is {subhost.NAME} below that cgroup, which must exist in each hierarchy that is
-        needed. In the v2 hierarchy a cgroup that has processes in it itself cannot share out
-        controllers: where others than the tool that boots are in the caller's, limits that are set are
-        refused, and PIDS's usual one is left out.
+    CGROUP cgroup = "auto", "auto, inherit or path", Start: "
+        Selects where the cgroup is made.
+        = `auto`
+        Makes {subhost/NAME} below the root of the hierarchy; or {subhost.NAME} below the nearest cgroup that
+        systemd has delegated (`Delegate=yes`), where the tools run in one.
+        = `inherit`
+        Makes {subhost.NAME} below the cgroup that the tools run in, in each hierarchy. The limits of a
+        batch scheduler's job then bound the subhost too.
+        = {path}
+        Makes {subhost.NAME} below this cgroup, which must exist in each hierarchy that is needed.
+
+        A v2 cgroup that has processes in it cannot give controllers to those below. Where processes other
+        than the tool are in the caller's cgroup, limits are refused, and the default of PIDS is not set.
 
             CGROUP=/batch/nightly
     ";
     CPUS cpus = "", "number": "
-        CPU time, as a number of CPUs of which three decimals count.
+        Bounds the CPU time, as a number of CPUs from 0.01 on, with up to three decimals.
 
             CPUS=1.5
     ";
-    CPU_WEIGHT cpu_weight = "", "1 to 10000; unset, which is as 100": "
-        Share of CPU time where there is not enough for all.
+    CPU_WEIGHT cpu_weight = "", "1 to 10000; unset, as 100": "
+        Sets the share of CPU time where there is not enough for all.
+
+            CPU_WEIGHT=50
     ";
-    CPUSET cpuset = "", "list": "
-        The CPUs that it may use.
+    CPUSET cpuset = "", "list; all": "
+        Lists the CPUs that processes inside may use.
 
             CPUSET=0-3,5
     ";
-    MEMORY memory = "", "size, from 1M on": "
-        Memory of its processes, with what the kernel holds for them: page cache, tmpfs, sockets. When
-        it is used up and nothing can be given back, the kernel ends a process inside.
+    MEMORY memory = "", "size": "
+        Bounds the memory of the processes inside and of the kernel for them (page cache, tmpfs, sockets),
+        at least 1M. When it is used up and the kernel can reclaim none, it kills a process inside.
+
+            MEMORY=512M
     ";
     MEMORY_SWAP memory_swap = "", "size; 0 where MEMORY is set": "
-        Swap that may be used beyond MEMORY. Without it a memory bomb would fill the host's swap, which
-        makes everybody slow, before it is ended.
+        Bounds the swap beyond MEMORY, which must be set. The default keeps a process that fills its memory
+        from filling the host's swap as well. With `MEMORY=max` the default is `max`.
+
+            MEMORY_SWAP=256M
     ";
     PIDS pids = "", "number; 8192 where the host has the controller": "
-        Processes and threads. With `PIDS=max` a fork bomb inside is bounded by what the host itself can
-        bear.
+        Bounds the number of processes and threads, up to 4194304. With `PIDS=max` only the host bounds a
+        fork bomb inside.
+
+            PIDS=500
     ";
-    IO_WEIGHT io_weight = "", "1 to 10000; unset, which is as 100": "
-        Share of disk time where there is not enough for all; needs an I/O scheduler (BFQ) or a cost
-        model (io.cost) that knows weights.
+    IO_WEIGHT io_weight = "", "1 to 10000; unset, as 100": "
+        Sets the share of disk time where there is not enough for all. It needs an I/O scheduler (BFQ) or a
+        cost model (io.cost) that has weights.
+
+            IO_WEIGHT=50
     ";
     IO io = "", "words": r#"
-        {DEVICE}: with `rbps=`{N}, `wbps=`{N}, `riops=`{N} and `wiops=`{N} behind it, separated by
-        commas: bytes and operations that may be read and written in a second. {DEVICE} is a block
-        device, a directory or file on it, or `root` for what the root's writable layer or image lies
-        on. In v1 hierarchies only what is read, and what is written past the page cache, is counted.
+        Bounds what is read and written in a second. Each word is {DEVICE}`:` and, separated by commas,
+        `rbps=`{N} and `wbps=`{N} (bytes), `riops=`{N} and `wiops=`{N} (operations). {DEVICE} is a block device,
+        or a directory or file on it, by an absolute path; or `root`, for the device of IMAGE or UPPER. A
+        v1 hierarchy counts reads, and only those writes that bypass the page cache.
 
             IO="root:rbps=50M,wbps=20M /dev/sdb:riops=200"
     "#;
-    DISK disk = "", "size, from 1M on; half of the host's memory": "
-        What may be written to a root with `VOLATILE=yes`, which is held in memory, and counts for
-        MEMORY as well. Without VOLATILE it is refused: an image is bounded by its own size, and a
-        directory by what its file system has; give a subhost that must not fill that an IMAGE, or a
-        LOWER with one.
+    DISK disk = "", "size; half of the host's memory", Mount: "
+        Bounds what can be written to a root with `VOLATILE=yes`, at least 1M. It is in memory, and counts
+        for MEMORY too. Without VOLATILE it is refused: an IMAGE is bounded by its own size, and a
+        directory is not bounded.
+
+            DISK=2G
     ";
 }
 
-"HOOKS", "" {
-    PREMOUNT premount = "", "": "";
+"HOOKS", Mount, "" {
+    PREMOUNT premount = "", "command line": r#"
+        Runs before the root is mounted.
+
+            PREMOUNT="/usr/local/sbin/snapshot --keep 7"
+    "#;
     POSTMOUNT postmount = "", "command line": "
-        Run before the root is mounted, and after it was.
+        Runs after the root was mounted.
+
+            POSTMOUNT=hooks/fill
     ";
-    PRENET prenet = "", "": "";
-    POSTNET postnet = "", "command line": "
-        Run before the network is made, and after it was; not where it is not the subhost's own
-        (`NET=host`, `NET=netns:`).
+    PRENET prenet = "", "command line", Net: "
+        Runs before the network is made; not with NET=host and `NET=netns:`.
+
+            PRENET=hooks/bridge
     ";
-    PRESTOP prestop = "", "": "";
+    POSTNET postnet = "", "command line", Net: "
+        Runs after the network was made; not with NET=host and `NET=netns:`.
+
+            POSTNET=hooks/forward
+    ";
+    PRESTOP prestop = "", "command line": "
+        Runs when `subhost-stop`(8) begins, before the processes end, and for a hibernating subhost too. It
+        does not run with `--keep`, nor when `-u` takes down root or network alone. `subhost-enter`(8) runs
+        it before it takes down what it brought up; the processes have ended by then.
+
+            PRESTOP=hooks/drain
+    ";
     POSTSTOP poststop = "", "command line": "
-        Run by `subhost-stop`(8), before the processes are ended and after everything is down; also for
-        a subhost that hibernates, but not with `--keep`, nor when `-u` takes one half down.
-        `subhost-enter`(8) runs both, one after the other's work, when it takes down what it brought up;
-        the processes have ended by then.
+        Runs in the same cases as PRESTOP, after root and network are down.
+
+            POSTSTOP=hooks/report
     ";
-    HOOK_TIMEOUT hook_timeout = "30s", "duration": "
-        A hook that runs longer is killed, with what it started, and has failed.
+    HOOK_TIMEOUT hook_timeout = "30s", "duration", Either: "
+        Bounds the time of a hook. When it is over, the hook and its process group are killed, and the hook
+        has failed.
+
+            HOOK_TIMEOUT=5m
     ";
-    X_{VAR}, "text; unset": "
-        Yours: the tools ignore it, and hooks find it in their environment.
+    X_{VAR}, "text", Either: "
+        Passes a setting of your own to the hooks. The tools ignore it.
+
+            X_OWNER=web-team
     ";
 }
 }
