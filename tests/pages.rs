@@ -84,31 +84,49 @@ fn manual_page(mut command: clap::Command) -> Vec<u8> {
     let description = command.get_long_about().unwrap().to_string();
     let (_, description) = description.split_once("\n\n").expect("a description");
     let after = command.get_after_help().unwrap().to_string();
-    let man = clap_mangen::Man::new(command)
-        .section("8")
-        .source(format!("subhost {}", env!("CARGO_PKG_VERSION")))
-        .manual("Subhosts");
+    let man = clap_mangen::Man::new(command);
     let mut page = b".\\\" Made of lib/cli: BLESS=1 cargo test --test pages\n".to_vec();
-    man.render_title(&mut page).unwrap();
+    let title = literal(&name.to_uppercase());
+    let source = format!("subhost {}", env!("CARGO_PKG_VERSION"));
+    page.extend(format!(".TH {title} 8 \"\" \"{source}\" \"Subhosts\"\n").bytes());
     let synopsis = usage.strip_prefix("Usage: ").unwrap();
     let synopsis = literal(synopsis)
+        .replace("]...", "...]")
         .replace('<', "\\fI")
         .replace('>', "\\fR")
         .replace("[OPTIONS]", "[\\fIOPTION\\fR...]");
     page.extend(format!(".SH NAME\n{} \\- {about}\n", literal(&name)).bytes());
     page.extend(format!(".SH SYNOPSIS\n\\fB{}\n", synopsis.replacen(' ', "\\fR ", 1)).bytes());
     page.extend(format!(".SH DESCRIPTION\n{}", paragraphs(description)).bytes());
-    man.render_options_section(&mut page).unwrap();
+    let mut options = Vec::new();
+    man.render_options_section(&mut options).unwrap();
+    let options = String::from_utf8(options).unwrap();
+    let options = [
+        ("\\fI<", "\\fI"),
+        (">\\fR", "\\fR"),
+        ("\n<\\fI", "\n\\fI"),
+        ("\\fR>\n", "\\fR\n"),
+    ]
+    .iter()
+    .fold(options, |text, (from, to)| text.replace(from, to));
+    page.extend(options.bytes());
     let sections = sections(&after);
-    for (heading, lines) in sections.iter().filter(|(heading, _)| heading != "Examples") {
-        page.extend(format!(".SH \"{}\"\n{}", heading.to_uppercase(), table(lines)).bytes());
-    }
+    let section = |page: &mut Vec<u8>, of: fn(&str) -> bool| {
+        for (heading, lines) in sections.iter().filter(|(heading, _)| of(heading)) {
+            let heading = heading.to_uppercase();
+            page.extend(format!(".SH \"{heading}\"\n{}", table(lines)).bytes());
+        }
+    };
+    section(&mut page, |heading| {
+        !["Examples", "Notes"].contains(&heading)
+    });
     if !files(&name).is_empty() {
         page.extend_from_slice(b".SH FILES\n");
     }
     for (file, what) in files(&name) {
         page.extend(format!(".TP\n.I {}\n{}\n", literal(file), literal(what)).bytes());
     }
+    section(&mut page, |heading| heading == "Notes");
     let examples = sections.iter().find(|(heading, _)| heading == "Examples");
     page.extend_from_slice(b".SH EXAMPLES\n.EX\n");
     for line in &examples.expect("examples").1 {

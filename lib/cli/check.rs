@@ -18,7 +18,7 @@ const TOLD: usize = 8;
 ///
 /// Without --repair it changes nothing and loads no kernel module. With --repair it locks the subhost
 /// of each leftover, looks again, and removes what it can remove without force. It only prints what a
-/// command is working on, what a process uses, and what the tools did not make.
+/// command is working on, what a process uses, and what the commands did not make.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-check",
@@ -31,7 +31,7 @@ const TOLD: usize = 8;
   subhost-check --json | jq -r '.left[] | select(.level == \"left\").object'
 
 Notes:
-  A note is not a fault, as a set of mounts that a script made exactly as the tools would. --repair
+  A note is not a fault, as a set of mounts that a script made exactly as the commands would. --repair
   removes that as well. Without --wait, subhost-check does not wait for a subhost that another command
   has locked.
 
