@@ -50,7 +50,7 @@ Columns:
   address    its first address
   memory     the memory that it uses; with -o in bytes
   type       the type of its root
-  last       how its last run ended; with -o exit:N or signal:N
+  last       how its last run ended; with -o exit:N, signal:N or ended
   changed    yes if its settings differ from what is up
   cpu        CPU time, in seconds
   processes  how many processes it has

@@ -14,14 +14,15 @@ use clap::Parser;
 /// PID 1 keeps the subhost running until a stop. subhost-start returns when the subhost is up.
 ///
 /// A subhost that runs is left as it is. A hibernating one boots on the root and the network that are
-/// there. If a step fails, subhost-start undoes what it did in this run.
+/// there. If a step fails, subhost-start undoes what it did in this run. When RUN, INIT or the shell of
+/// -i ends, the subhost hibernates.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-start",
     version,
     after_help = "Examples:
   subhost-start web db      start two
-  subhost-start -i web      boot web with a shell; it ends with the shell
+  subhost-start -i web      boot web with a shell; when the shell ends, it hibernates
   subhost-start --auto      start all whose AUTOSTART is not no
   subhost-start --auto=dmz  start all whose AUTOSTART names dmz
 
@@ -33,7 +34,7 @@ Exit status:
   5   invalid config or state
   6   timed out
   75  busy: another command has locked the subhost
-With -f and -i the exit status is that of RUN or the shell, as subhost-enter gives it."
+With -f and -i the exit status is that of RUN or the shell, and 125 to 127 as with subhost-enter."
 )]
 pub struct StartTool {
     /// Stay in the foreground until RUN or INIT ends
