@@ -102,11 +102,11 @@ install:
 	install -m 644 contrib/completions/zsh/* $(SHARE)/zsh/site-functions/
 	install -m 644 contrib/completions/fish/* $(SHARE)/fish/vendor_completions.d/
 	install -d $(SHARE)/doc/subhost
-	cp -R README.md CHANGELOG.md docs subhosts.example contrib $(SHARE)/doc/subhost/
+	cp -R README.md SECURITY.md CHANGELOG.md docs subhosts.example contrib $(SHARE)/doc/subhost/
 
 uninstall:
 	for tool in subhost subhost-init $(TOOLS); do rm -f $(SBIN)/$$tool; done
-	rm -f $(SHARE)/man/man5/subhost.config.5 $(SHARE)/man/man7/subhost.7 $(SHARE)/man/man8/subhost-*.8
+	rm -f $(SHARE)/man/man5/subhost.config.5 $(SHARE)/man/man7/subhost.7 $(SHARE)/man/man7/subhost-*.7 $(SHARE)/man/man8/subhost-*.8
 	rm -f $(SHARE)/bash-completion/completions/subhost-* $(SHARE)/zsh/site-functions/_subhost-* $(SHARE)/fish/vendor_completions.d/subhost-*.fish
 	rm -rf $(SHARE)/doc/subhost
 

@@ -200,8 +200,14 @@ fn one_program_is_all_tools() {
             &by("subhost --help").ok().text(),
             &["start", "stop", "enter"],
         );
-        by("subhost").fails(2, &["usage: subhost TOOL"]);
-        by("subhost nosuch").fails(2, &["usage: subhost TOOL"]);
+        by("subhost").fails(2, &["usage: subhost COMMAND"]);
+        by("subhost strat").fails(2, &["subhost: no command 'strat'; did you mean 'start'?"]);
+        by("subhost nosuch").fails(2, &["subhost: no command 'nosuch' ('subhost help'"]);
+        by("subhost help nosuch").fails(2, &["subhost: no command 'nosuch'"]);
+        assert_eq!(
+            by("subhost help start").ok().text(),
+            by("subhost start --help").ok().text()
+        );
         has(&by("subhost start --help").ok().text(), &["Start subhosts"]);
     });
 }

@@ -1,8 +1,8 @@
-//! The README's commands are run as they are written there.
+//! The commands of the README and of subhost-cookbook(7) are run as they are written there.
 
 mod common;
 
-use common::{Sandbox, has, need, sandbox, tools_dir};
+use common::{Sandbox, has, need, recipe, recipes, sandbox, tools_dir};
 use std::fs;
 use std::path::Path;
 
@@ -90,21 +90,99 @@ fn a_first_one_and_a_real_one() {
         assert!(!Path::new("/etc/changed").exists());
         s.same(&before);
 
-        // The next block goes on where the first has ended.
-        let real = block("debootstrap");
-        has(&real, &["ip link add br0", "subhost-start web"]);
-        run(s, &as_root(&real), "");
-        let ip = s.host("ip -n web address show eth0; ip -n web route");
-        has(
-            &ip,
-            &["192.0.2.10/24", "2001:db8::10/64", "default via 192.0.2.1"],
-        );
-        assert_eq!(s.json("ip -j link show web0")[0]["master"], "br0");
-        let inside = |command: &str| run(s, &format!("subhost-enter web -- {command}"), "");
-        assert_eq!(inside("cat /etc/resolv.conf"), "nameserver 192.0.2.53\n");
-        has(&inside("ps"), &["sleep 1000"]);
-        assert_eq!(run(s, "subhost-config web AUTOSTART", ""), "yes\n");
-        run(s, "subhost-stop --sync web; ip link delete br0", "");
+        // What the README shows of the table is what it is.
+        let heading = out.lines().find(|line| line.starts_with("NAME ")).unwrap();
+        let words = |line: &str| {
+            line.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let readme = fs::read_to_string(root().join("README.md")).unwrap();
+        let shown = readme
+            .lines()
+            .find(|line| line.starts_with("NAME "))
+            .unwrap();
+        assert_eq!(words(shown), words(heading));
+    });
+}
+
+/// Lines of a config.
+fn is_config(block: &str) -> bool {
+    block.lines().filter(|line| !line.is_empty()).all(|line| {
+        let key = line.split('=').next().unwrap_or_default();
+        line.contains('=')
+            && key
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || "_0".contains(c))
+    })
+}
+
+/// All tasks of subhost-cookbook(7), one after the other on one host.
+#[test]
+fn the_cookbook() {
+    if !need(&["ip", "install", "mkfs.ext4"]) {
+        return;
+    }
+    sandbox(|s| {
+        host(s);
+        s.host("mount -t tmpfs -o mode=755 tmpfs /srv; echo www-data:x:33:33::/var:/bin/sh >>tree/etc/passwd");
+        let before = s.world();
+        for (task, block) in recipes() {
+            match task.as_str() {
+                // A line of cron's, and what tests/rootless.rs does.
+                "Run a job from cron" | "Work without root" => continue,
+                "Look at what a user's subhost mounted" => continue,
+                _ if is_config(&block) => {
+                    fs::create_dir_all("/opt/subhost/scratch/root").unwrap();
+                    fs::write("/opt/subhost/scratch/config", &block).unwrap();
+                    run(s, "subhost-config -q --check scratch", "");
+                    fs::remove_dir_all("/opt/subhost/scratch").unwrap();
+                    continue;
+                }
+                _ => {}
+            }
+            // What finds faults has a status that says so.
+            let finds = [
+                "Find out why a subhost is broken or invalid",
+                "Look for leftovers",
+            ];
+            let script = match finds.contains(&task.as_str()) {
+                false => block,
+                true => {
+                    let lines = block.lines().map(|line| format!("{line} || [ $? != 2 ]\n"));
+                    lines.collect()
+                }
+            };
+            println!("{task}:\n{script}");
+            let out = run(s, &script, "");
+            match task.as_str() {
+                "Give a subhost an address on a bridge" => {
+                    has(&out, &["192.0.2.10/24", "2001:db8::10/64"]);
+                }
+                "Run a service" => {
+                    has(&out, &["running"]);
+                    assert_eq!(s.json("ip -j link show web0")[0]["master"], "br0");
+                    has(&s.host("ip -n web route"), &["default via 192.0.2.1"]);
+                    let inside =
+                        |command: &str| run(s, &format!("subhost-enter web -- {command}"), "");
+                    assert_eq!(inside("cat /etc/resolv.conf"), "nameserver 192.0.2.53\n");
+                    has(&inside("ps"), &["sleep 1000"]);
+                    assert_eq!(run(s, "subhost-config web AUTOSTART", ""), "yes\n");
+                }
+                "Open a shell, or run a command inside" if script.contains("tr a-c") => {
+                    has(&out, &["uid=33(www-data)", "ABC"])
+                }
+                "Keep writes in memory" => {
+                    assert!(!Path::new("/opt/subhost/web/root/etc/forgotten").exists());
+                }
+                "Keep a root in an image" => {
+                    has(&run(s, "subhost-enter disk -- ls /", ""), &["kept"]);
+                }
+                "Limit what a subhost uses" => has(&out, &["MEMORY=512M", "CPUS=1.5"]),
+                _ => {}
+            }
+        }
+        run(s, "subhost-stop --all --sync; ip link delete br0", "");
         s.same_now(&before);
     });
 }
@@ -115,78 +193,80 @@ fn they_compose() {
         host(s);
         run(
             s,
-            "install -d -m 700 /opt/subhost; mkdir -m 755 -p /opt/subhost/w/root
+            "install -d -m 700 /opt/subhost; mkdir -m 755 -p /opt/subhost/web/root
             debootstrap /opt/subhost/layers/base
-            echo 'LOWER=$SUBHOST/layers/base' >/opt/subhost/w/config",
+            echo 'LOWER=$SUBHOST/layers/base' >/opt/subhost/web/config",
             "",
         );
         let before = s.world();
-        let state = || run(s, "subhost-list -o state w", "");
+        let state = || run(s, "subhost-list -o state web", "");
 
-        // `subhost-mount w && subhost-net w && subhost-enter w`, as it stands in the text.
-        let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-        let line = "subhost-mount w && subhost-net w && subhost-enter w";
-        has(&fs::read_to_string(text).unwrap(), &[&format!("`{line}`")]);
+        let line = recipe("Keep root and network without processes");
         for _ in 0..2 {
             let out = run(
                 s,
-                line,
+                &line,
                 "sleep 500 & readlink /proc/$PPID/exe; echo $PPID\n",
             );
             assert!(out.ends_with("1\n"), "its parent is PID 1: {out}");
             assert_eq!(state(), "hibernating\n");
             assert!(!s.runs("sleep 500"));
         }
-        run(s, "subhost-stop --sync w", "");
+        run(s, "subhost-stop --sync web", "");
         s.same_now(&before);
 
-        let script = block("tr a-c A-C");
-        has(
-            &script,
-            &[
-                "x=$(subhost-start w)",
-                "subhost-mount -n w | sh",
-                "while read",
-            ],
-        );
+        let script = recipe("Use subhosts in scripts");
+        has(&script, &["x=$(subhost-start web)", "while read"]);
         let out = run(s, &format!("{script}\necho \"<$x>\""), "");
-        assert_eq!(out, "ABCw is running\n<>\n");
-        run(s, "subhost-stop --sync w", "");
-        s.same_now(&before);
+        assert_eq!(out, "web is running\n<>\n");
+        s.same(&before);
 
         // Each of its lines by itself as well: nothing is up now.
-        for line in script
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-        {
+        for line in script.lines() {
             run(s, line, "");
-            run(s, "subhost-stop --sync w", "");
+            run(s, "subhost-stop --sync web", "");
             s.same_now(&before);
         }
     });
 }
 
-/// What the README says there is, is there.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What the documents say there is, is there.
 #[test]
-fn files_and_tools() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(root.join("README.md")).unwrap();
-    for part in text.split("](").skip(1) {
-        let target = part.split(')').next().unwrap();
-        if !target.contains("://") {
-            assert!(root.join(target).exists(), "no {target}");
+fn files_and_pages() {
+    let mut pages = 0;
+    for name in [
+        "README.md",
+        "SECURITY.md",
+        "docs/comparison.md",
+        "contrib/README.md",
+    ] {
+        let path = root().join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        for part in text.split("](").skip(1) {
+            let target = part.split(')').next().unwrap();
+            if !target.contains("://") {
+                let there = path.parent().unwrap().join(target);
+                assert!(there.exists(), "{name}: no {target}");
+            }
+        }
+        for part in text.split("`man subhost").skip(1) {
+            let page = format!("subhost{}.", part.split('`').next().unwrap());
+            let mut entries = fs::read_dir(root().join("man")).unwrap();
+            let begins =
+                |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&page);
+            assert!(
+                entries.any(|entry| begins(&entry.unwrap())),
+                "{name}: no page {page}"
+            );
+            pages += 1;
         }
     }
-    let rows = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `subhost-"));
-    let mut count = 0;
-    for row in rows {
-        let tool = row.split([' ', '`']).next().unwrap();
-        let page = root.join(format!("man/subhost-{tool}.8"));
-        assert!(page.exists(), "no {}", page.display());
-        count += 1;
-    }
-    assert_eq!(count, subhost::cli::commands().len());
+    assert!(pages > 5);
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.lines().count() <= 80, "it is one screen");
+    has(&readme, &["sudo make demo", "sudo make check"]);
 }

@@ -471,18 +471,11 @@ fn the_check() {
     });
 }
 
-/// The lines of the README, as they are there but for the network, which needs a way out.
+/// The commands of subhost-cookbook(7), as they are there but for the network, which needs a way out.
 #[test]
-fn the_readme() {
+fn the_cookbook() {
     user(|u| {
-        let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-        let mut blocks = readme.split("```");
-        let block = blocks
-            .find(|block| block.contains("subhost-enter mine"))
-            .unwrap();
-        let script = block
-            .trim_start_matches("sh")
-            .replace("echo NET=user >", ": >");
+        let script = common::recipe("Work without root").replace("echo NET=user >", ": >");
         let told = u.sh(&format!("set -eu; unset SUBHOST\n{script}")).ok();
         has(&told.stdout, &["uid=0"]);
         u.is_gone();

@@ -9,39 +9,42 @@ use std::time::Duration;
 /// How many processes are named for one thing.
 const TOLD: usize = 8;
 
-/// See what the host can do, and what is left
+/// Check the host, and look for leftovers
 ///
-/// Two questions: can this host do all that subhosts need (kernel, file systems, cgroups, limits:
-/// what is missing, what that costs and what helps), and is anything left that no subhost owns
-/// (processes, mounts, links, namespaces, loop devices, cgroups, state: why nobody owns it, and who
-/// holds it). Without --repair nothing is changed, and no kernel module is loaded.
+/// subhost-check looks at two things. First, the abilities of the host: kernel, file systems, cgroups,
+/// limits. For each one that is missing it prints what does not work without it and how to get it.
+/// Second, leftovers: processes, mounts, links, network namespaces, loop devices, cgroups and state
+/// that no subhost owns. For each it prints why no subhost owns it and which processes use it.
 ///
-/// --repair judges each thing again under its subhost's lock and takes away what can be taken away
-/// without force. What a command is at work on, what somebody holds and what is not ours is told
-/// only.
+/// Without --repair it changes nothing and loads no kernel module. With --repair it locks the subhost
+/// of each leftover, looks again, and removes what it can remove without force. It only prints what a
+/// command is working on, what a process uses, and what the commands did not make.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-check",
     version,
     after_help = "Examples:
-  subhost-check               what is missing, and what is left
-  subhost-check -v            all that was looked at
-  subhost-check --repair      and clear what is left
-  subhost-check -q            silent if all is well: for cron, which mails what is not
+  subhost-check               what is missing, and leftovers
+  subhost-check -v            the same, and all that is fine
+  subhost-check --repair      remove leftovers
+  subhost-check -q            for cron: silent if all is well
   subhost-check --json | jq -r '.left[] | select(.level == \"left\").object'
 
-A note is something worth knowing that need not be mended, such as a whole set of mounts that
-was made by hand just as the tools would make it; --repair takes that down as well. Without
---wait, a subhost that a command is at work on is left alone at once.
+Notes:
+  A note is not a fault, as a set of mounts that a script made exactly as the commands would. --repair
+  removes that as well. Without --wait, subhost-check does not wait for a subhost that another command
+  has locked.
 
-Status: 0 nothing essential is missing and nothing is left (or all of it was repaired),
-1 something is, 2 usage."
+Exit status:
+  0   nothing essential is missing and no leftover remains
+  1   something essential is missing, or a leftover remains
+  2   wrong usage"
 )]
 pub struct CheckTool {
-    /// Take away what is left, where that needs no force
+    /// Remove leftovers that can be removed without force
     #[arg(long)]
     pub repair: bool,
-    /// As JSON: an object with host and left
+    /// Print JSON: an object with host and left
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -15,19 +15,20 @@ use std::time::Duration;
 /// What every tool takes.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// The directory that holds the subhosts [default: $SUBHOST, else /opt/subhost]
+    /// Use the subhosts in DIR [default: $SUBHOST, else /opt/subhost; without root
+    /// ~/.local/share/subhost]
     #[arg(short = 'S', long = "subhosts", value_name = "DIR")]
     pub tree: Option<PathBuf>,
-    /// Change a setting for this run only; it is kept with what the run makes
+    /// Use VALUE for the setting KEY in this run, and in what this run makes
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Wait at most this long for another command on the same subhost [default: STOP_TIMEOUT + 5]
+    /// Wait up to SECONDS for another command on the same subhost [default: STOP_TIMEOUT + 5]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub wait: Option<Duration>,
-    /// Say what is done
+    /// Print each step to standard error
     #[arg(short, long)]
     pub verbose: bool,
-    /// Warn of nothing
+    /// Print errors only, no warnings and notices
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 }

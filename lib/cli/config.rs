@@ -12,8 +12,8 @@ use std::path::Path;
 
 /// Print or check the settings of a subhost
 ///
-/// Prints every setting of NAME, defaults included, as lines that a shell can eval; or the bare
-/// value of KEY.
+/// subhost-config prints all settings of NAME, defaults included, as lines that a shell can eval. With
+/// KEY it prints the value of KEY alone. subhost.config(5) describes the keys.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-config",
@@ -22,12 +22,16 @@ use std::path::Path;
   subhost-config web                   all settings
   subhost-config web BRIDGES           one
   eval \"$(subhost-config web)\"         into a script
-  subhost-config --check web           is it valid? what should be thought about?
+  subhost-config --check web           check it
 
-Status: 0 valid, 2 usage, 4 no such subhost, 5 invalid."
+Exit status:
+  0   valid
+  2   wrong usage
+  4   no such subhost
+  5   invalid"
 )]
 pub struct ConfigTool {
-    /// Print nothing but what is wrong, and warnings
+    /// Print no settings, only errors and warnings
     #[arg(long, conflicts_with = "key")]
     pub check: bool,
     #[command(flatten)]

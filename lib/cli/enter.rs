@@ -9,16 +9,17 @@ use std::collections::BTreeMap;
 
 /// Run a command or a shell in a subhost
 ///
-/// Joins the subhost if it is running. Else brings up what is missing of its root and network,
-/// boots it with the command as what its PID 1 runs, and when that ends, ends everything inside and
-/// takes down what this run brought up: after subhost-mount and subhost-net it hibernates.
+/// If the subhost runs, subhost-enter joins it: COMMAND runs beside the other processes inside. If not,
+/// subhost-enter mounts the root and makes the network where they are missing, and boots the subhost
+/// with COMMAND in the place of RUN. When COMMAND ends, it ends all processes inside and removes what
+/// it made in this run. A root that subhost-mount mounted and a network that subhost-net made stay: the
+/// subhost hibernates.
 ///
-/// If standard input, output or error is a terminal, the inside gets a terminal of the subhost's
-/// own in its place. Those of the three that are none are handed on untouched; others are closed.
+/// Where standard input, output or error is a terminal, COMMAND gets a terminal of the subhost instead.
+/// A pipe or a file is passed on as it is. No other descriptor is passed on.
 ///
-/// A boot ends with the subhost-enter that made it, however that ends. What joined is a process of
-/// the subhost: if subhost-enter is killed by KILL, it runs on without a terminal, until it ends or
-/// the subhost is stopped.
+/// If KILL ends a subhost-enter that booted the subhost, all processes inside end too. If KILL ends one
+/// that joined, COMMAND goes on without a terminal.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-enter",
@@ -26,29 +27,34 @@ use std::collections::BTreeMap;
     after_help = "Examples:
   subhost-enter web                         a login shell
   subhost-enter web -- ps ax                a command
-  subhost-enter -j -u www-data web -- id    only if it is running, as a user of its own
+  subhost-enter -j -u www-data web -- id    only if it runs, as another user
   tar c . | subhost-enter -w /srv web -- tar x
 
-Status: that of the command; 128+N if signal N ended it; 125 our own failure and usage, 126 the
-command cannot be run, 127 it was not found; 3 not running (with -j)."
+Exit status:
+  N      the exit status of COMMAND
+  128+N  signal N ended COMMAND
+  3      the subhost does not run (with -j)
+  125    subhost-enter failed, or wrong usage
+  126    COMMAND cannot be run
+  127    COMMAND was not found"
 )]
 pub struct EnterTool {
-    /// Only if it is running (status 3 else)
+    /// Only join: if the subhost does not run, end with status 3
     #[arg(short, long)]
     pub join: bool,
-    /// User inside: name or number, with :GROUP or without
+    /// Run COMMAND as this user inside, a name or a number; USER:GROUP sets the group as well
     #[arg(short, long, value_name = "USER", default_value = "root")]
     pub user: String,
-    /// Working directory inside [default: the user's home]
+    /// Run COMMAND in this directory inside [default: the user's home]
     #[arg(short, long = "workdir", value_name = "DIR")]
     pub workdir: Option<String>,
-    /// Set a variable in the command's environment
+    /// Set a variable in the environment of COMMAND
     #[arg(short, long = "env", value_name = "KEY=VALUE")]
     pub env: Vec<String>,
-    /// Give it a terminal in any case
+    /// Give COMMAND a terminal, also where none of the three is one
     #[arg(short = 't', long = "tty", conflicts_with = "no_tty")]
     pub tty: bool,
-    /// Give it no terminal of its own
+    /// Give COMMAND no terminal of the subhost: pass on the caller's
     #[arg(short = 'T', long = "no-tty")]
     pub no_tty: bool,
     #[command(flatten)]
@@ -57,7 +63,7 @@ pub struct EnterTool {
     /// Name of the subhost
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Command and arguments [default: a login shell]
+    /// Command with its arguments [default: a login shell]
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }

@@ -9,10 +9,11 @@ use crate::cgroup::Usage;
 use crate::report::{Look, Row, last, rows};
 use clap::Parser;
 
-/// Tell all about subhosts
+/// Show all about subhosts
 ///
-/// State, PID 1, addresses, what its processes use, what went through its cables, where its root
-/// is, how its last run ended, and whether its settings changed since it was made.
+/// subhost-info prints the state of each NAME, its PID 1, its addresses, the CPU time and memory that
+/// its processes use, the bytes that its cables carried, where its root is mounted, how its last run
+/// ended, whether its settings differ from what is up, and which of them weaken its confinement.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-info",
@@ -22,11 +23,16 @@ use clap::Parser;
   subhost-info --json web | jq .memory
   subhost-info web >/dev/null || subhost-start web
 
-Status: 0 running, 3 not running, 1 failed, 2 usage, 4 no such subhost. Of several: the first
-that is not 0."
+Exit status:
+  0   running
+  1   failed
+  2   wrong usage
+  3   not running
+  4   no such subhost
+Of several it is the first status that is not 0."
 )]
 pub struct InfoTool {
-    /// As JSON
+    /// Print JSON: an object for one NAME, an array for several
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

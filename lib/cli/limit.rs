@@ -12,40 +12,50 @@ use std::path::PathBuf;
 
 /// Show and change limits of a running subhost
 ///
-/// Without KEY=VALUE: the limits that hold, what is used, and how often it came to a limit. With them:
-/// changes these limits at once, all or none, until the subhost is booted anew. The keys are those of
-/// subhost.config(5): CPUS CPU_WEIGHT CPUSET MEMORY MEMORY_SWAP PIDS IO_WEIGHT IO; an empty value lifts
-/// the limit. Freezing has all processes inside rest where they are.
+/// Without KEY=VALUE subhost-limit prints the limits of NAME, what it uses, and how often it reached a
+/// limit. With KEY=VALUE it changes these limits at once, all of them or none. They last until the next
+/// boot, which takes the limits of the config.
+///
+/// The keys are CPUS, CPU_WEIGHT, CPUSET, MEMORY, MEMORY_SWAP, PIDS, IO_WEIGHT and IO, as in
+/// subhost.config(5). An empty VALUE removes the limit.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-limit",
     version,
     after_help = "Examples:
-  subhost-limit web                        what holds, and what is used
-  subhost-limit web MEMORY=512M CPUS=1.5   change two
-  subhost-limit web CPUS=                  lift one
-  subhost-limit --freeze web               all inside rest; --thaw has them go on
+  subhost-limit web                        show limits and use
+  subhost-limit web MEMORY=512M CPUS=1.5   change two limits
+  subhost-limit web CPUS=                  remove one
+  subhost-limit --freeze web               freeze it; --thaw thaws it
 
-Less MEMORY than is used: the kernel takes back what it can, and may then end processes inside (v2),
-or refuses (v1).
+Notes:
+  If MEMORY is less than what is in use, the kernel takes back what it can. With cgroup v2 it may then
+  kill processes inside. With cgroup v1 it refuses the change.
 
-Status: 0, 1 failed, and all is as before, 2 usage, 3 not running, 4 no such subhost, 5 invalid value,
-6 timed out, 75 busy."
+Exit status:
+  0   done
+  1   failed; the limits are as before
+  2   wrong usage
+  3   not running
+  4   no such subhost
+  5   invalid value
+  6   timed out
+  75  busy: another command has locked the subhost"
 )]
 pub struct LimitTool {
-    /// Have all processes inside rest
+    /// Freeze all processes inside: they stay in memory and do not run
     #[arg(long, conflicts_with_all = ["thaw", "limits", "json"])]
     pub freeze: bool,
-    /// Have them go on
+    /// Thaw them: they run again
     #[arg(long, conflicts_with_all = ["limits", "json"])]
     pub thaw: bool,
-    /// As JSON
+    /// Print JSON
     #[arg(long, conflicts_with = "limits")]
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub common: Common,
-    /// Name of a subhost
+    /// Name of the subhost
     #[arg(value_name = "NAME")]
     pub name: String,
     /// Limits to change

@@ -30,9 +30,9 @@ const USUAL: &[&str] = &[
 
 /// List subhosts
 ///
-/// A line for each subhost of $SUBHOST: its state as the kernel has it (stopped, hibernating,
-/// running, frozen, broken; invalid if its config cannot be read), PID 1, how long it has been up, first
-/// address, resident memory, kind of root, and how its last run ended.
+/// subhost-list prints a table with a line for each subhost: its state, the pid of PID 1, how long it
+/// has been running, its first address, the memory that it uses, the type of its root, and how its
+/// last run ended. subhost(7) describes the states.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-list",
@@ -42,13 +42,29 @@ const USUAL: &[&str] = &[
   subhost-list -o name,state | while read -r name state; do ...; done
   subhost-list --json | jq -r '.[] | select(.state == \"broken\").name'
 
-Columns: name state pid uptime address memory type last changed cpu processes root. With -o they
-are bare: seconds, bytes, - for nothing, no heading.
+Columns:
+  name       the name
+  state      stopped, hibernating, running, frozen, broken or invalid
+  pid        the pid of PID 1 on the host
+  uptime     how long it has been running; with -o in seconds
+  address    its first address
+  memory     the memory that it uses; with -o in bytes
+  type       the type of its root
+  last       how its last run ended; with -o exit:N, signal:N or ended
+  changed    yes if its settings differ from what is up
+  cpu        CPU time, in seconds
+  processes  how many processes it has
+  root       where its root is mounted
+The first eight are the usual ones. A - stands for nothing.
 
-Status: 0, 1 failed, 2 usage, 4 no such subhost."
+Exit status:
+  0   done
+  1   failed
+  2   wrong usage
+  4   no such subhost"
 )]
 pub struct ListTool {
-    /// These columns only, bare, separated by commas
+    /// Print these columns only, separated by commas, without a heading
     #[arg(
         short = 'o',
         long,
@@ -57,7 +73,7 @@ pub struct ListTool {
         conflicts_with = "json"
     )]
     pub output: Vec<String>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -28,12 +28,12 @@ pub use net::NetTool;
 pub use start::StartTool;
 pub use stop::StopTool;
 
-use crate::base::error::{Exit, Result};
+use crate::base::error::{Exit, Result, shown};
 use crate::base::message::{Level, program, set_program};
 use clap::{CommandFactory, Parser};
 pub use common::Common;
 use messages::{print, report};
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io::Write;
 
 /// A tool: its command line, and what it does.
@@ -68,6 +68,32 @@ const TOOLS: [(&str, Main); 10] = [
     ("stop", with::<StopTool>),
 ];
 
+/// The help of plain `subhost`: it fits a terminal of 24 lines and 80 columns.
+const USAGE: &str = "\
+usage: subhost COMMAND [OPTION...] [NAME...]
+
+A subhost is a system tree that runs on this host like a machine of its own.
+
+Daily work:
+  start    mount the root, make the network, boot in the background
+  enter    run a shell or a command inside; boot for as long as that runs
+  stop     end the processes, remove network and root
+  list     print a table of all subhosts
+  info     show all about a subhost; status 0 if it runs
+Settings and limits:
+  config   print or check the settings
+  limit    show or change limits while it runs; freeze, thaw
+Single steps:
+  mount    mount or unmount the root
+  net      make or remove the network namespace and its cables
+This host:
+  check    show what this host lacks and what is left over; repair
+
+'subhost help COMMAND' shows the options, 'man subhost-COMMAND' is the page,
+'man subhost' the overview. 'subhost-start web' does the same as
+'subhost start web'.
+";
+
 /// All tools in one program: by the name that it is called by, or by its first argument. Gives the
 /// status.
 pub fn any() -> u8 {
@@ -89,21 +115,44 @@ pub fn any() -> u8 {
         let _ = rustix::thread::set_name(&name);
         return main(args);
     }
-    let names: Vec<&str> = TOOLS.iter().map(|(name, _)| *name).collect();
-    let usage = format!(
-        "usage: subhost TOOL [ARGUMENT...]\n\nTools: {}\n\n`subhost TOOL --help` tells more, and subhost(7) of all of them. Each is also a program of\nits own, as subhost-start.\n",
-        names.join(" ")
-    );
     match first.as_deref() {
-        Some("-h" | "--help" | "help") => print(&usage).map_or(1, |()| 0),
+        Some("help") if args.len() > 2 => {
+            let verb = args.remove(2);
+            match verb.to_str().and_then(named) {
+                Some(main) => main(vec![
+                    format!("subhost-{}", verb.display()).into(),
+                    "--help".into(),
+                ]),
+                None => no_command(&verb),
+            }
+        }
+        Some("-h" | "--help" | "help") => print(USAGE).map_or(1, |()| 0),
         Some("-V" | "--version") => {
             print(concat!("subhost ", env!("CARGO_PKG_VERSION"), "\n")).map_or(1, |()| 0)
         }
+        _ if args.len() > 1 => no_command(&args[1]),
         _ => {
-            let _ = std::io::stderr().write_all(usage.as_bytes());
+            let _ = std::io::stderr().write_all(USAGE.as_bytes());
             Exit::Usage as u8
         }
     }
+}
+
+/// Reports a command that does not exist; gives the status.
+fn no_command(word: &OsStr) -> u8 {
+    let word = word.to_string_lossy();
+    let near = TOOLS
+        .iter()
+        .map(|(name, _)| (strsim::osa_distance(&word, name), name))
+        .filter(|(distance, _)| *distance <= 2 && *distance < word.chars().count())
+        .min();
+    let remedy = match near {
+        Some((_, name)) => format!("; did you mean '{name}'?"),
+        None => " ('subhost help' lists them)".to_owned(),
+    };
+    let line = format!("subhost: no command '{}'{remedy}\n", shown(&*word));
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    Exit::Usage as u8
 }
 
 /// The main of every tool. Gives the status.
@@ -166,6 +215,18 @@ mod tests {
     fn definitions_hold_together() {
         for command in super::commands() {
             command.debug_assert();
+        }
+    }
+
+    #[test]
+    fn usage_fits_a_terminal_and_names_every_command() {
+        assert!(super::USAGE.lines().count() <= 24);
+        for line in super::USAGE.lines() {
+            assert!(line.len() <= 80, "{line}");
+        }
+        for (name, _) in super::TOOLS {
+            let begins = |line: &str| line.starts_with(&format!("  {name} "));
+            assert!(super::USAGE.lines().any(begins), "{name}");
         }
     }
 }

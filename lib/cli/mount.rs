@@ -5,30 +5,38 @@ use crate::base::error::Result;
 use crate::plan::Part;
 use clap::Parser;
 
-/// Mount the root of subhosts
+/// Mount or unmount the root of subhosts
 ///
-/// Mounts the root file system of each NAME on its live directory: an overlay of its root over
-/// LOWER, a recursive bind of its root, or either from an image file. What is mounted already is
-/// left. If a step fails, what this run did is undone.
+/// subhost-mount mounts the root file system of each NAME on the directory live of the subhost. With
+/// LOWER the root is an overlay: the directory root is the upper, LOWER names the layers below it.
+/// Without LOWER it is a recursive bind mount of root. With IMAGE the directory root is in the image.
+///
+/// It leaves alone what is mounted already. If a step fails, it undoes what it did in this run.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-mount",
     version,
     after_help = "Examples:
-  subhost-mount web               mount it
-  subhost-mount -n web            show the commands that would
-  subhost-mount -n web | sh -x    let a shell do it
+  subhost-mount web               mount the root of web
+  subhost-mount -n web            print the commands
+  subhost-mount -n web | sh -x    let a shell run them
   subhost-mount -u web            unmount it
   subhost-mount --set READ_ONLY=yes web
 
-Status: 0 done or already so, 1 failed, 2 usage, 4 no such subhost, 5 invalid config or state,
-6 timed out, 75 busy or running."
+Exit status:
+  0   done, or nothing to do
+  1   failed
+  2   wrong usage
+  4   no such subhost
+  5   invalid config or state
+  6   timed out
+  75  busy: another command has locked the subhost, or it runs"
 )]
 pub struct MountTool {
-    /// Unmount instead
+    /// Unmount the root; refused while the subhost runs
     #[arg(short, long)]
     pub unmount: bool,
-    /// Print the shell commands that would be run, and do nothing
+    /// Print shell commands that do the same, and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     #[command(flatten)]

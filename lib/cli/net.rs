@@ -5,29 +5,38 @@ use crate::base::error::Result;
 use crate::plan::Part;
 use clap::Parser;
 
-/// Make the network of subhosts
+/// Make or remove the network of subhosts
 ///
-/// Makes the named network namespace of each NAME, as `ip netns` knows it, and its cables: veth
-/// pairs from NAME0, NAME1, ... on the host's bridges to eth0, eth1, ... inside, with addresses and
-/// routes. What is there already is left. If a step fails, what this run did is undone.
+/// subhost-net makes the network namespace of each NAME and its cables. `ip netns` lists the namespace
+/// under NAME. A cable is a veth pair: the host end NAME0, NAME1, ... is a port of a bridge of the host,
+/// the inner end is eth0, eth1, ... in the namespace. subhost-net also sets the addresses and routes of
+/// the config.
+///
+/// It leaves alone what is there already. If a step fails, it undoes what it did in this run.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-net",
     version,
     after_help = "Examples:
-  subhost-net web               make it
-  subhost-net -n web            show the commands that would
-  subhost-net -u web            take it down
-  ip netns exec web ip address  look at it
+  subhost-net web               make the network of web
+  subhost-net -n web            print the commands
+  subhost-net -u web            remove it
+  ip netns exec web ip address  show its addresses
 
-Status: 0 done or already so, 1 failed, 2 usage, 4 no such subhost, 5 invalid config or state,
-6 timed out, 75 busy or running."
+Exit status:
+  0   done, or nothing to do
+  1   failed
+  2   wrong usage
+  4   no such subhost
+  5   invalid config or state
+  6   timed out
+  75  busy: another command has locked the subhost, or it runs"
 )]
 pub struct NetTool {
-    /// Take it down instead
+    /// Remove the network; refused while the subhost runs
     #[arg(short, long)]
     pub undo: bool,
-    /// Print the shell commands that would be run, and do nothing
+    /// Print shell commands that do the same, and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     #[command(flatten)]

@@ -9,34 +9,44 @@ use clap::Parser;
 
 /// Start subhosts
 ///
-/// Brings up root and network of each NAME and boots it in the background: RUN under a PID 1 of
-/// ours, or the tree's own INIT, or nothing but a PID 1 that holds until stop. Returns when it is
-/// up. Its output goes to /var/log/subhost/NAME.log.
+/// subhost-start mounts the root of each NAME, makes its network and boots it in the background. With
+/// RUN, PID 1 is subhost-init, which runs RUN. With INIT, PID 1 is the init of the tree. With neither,
+/// PID 1 keeps the subhost running until a stop. subhost-start returns when the subhost is up.
+///
+/// A subhost that runs is left as it is. A hibernating one boots on the root and the network that are
+/// there. If a step fails, subhost-start undoes what it did in this run. When RUN, INIT or the shell of
+/// -i ends, the subhost hibernates.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-start",
     version,
     after_help = "Examples:
   subhost-start web db      start two
-  subhost-start -i web      be its init with a shell, as long as you stay
-  subhost-start --auto      all whose AUTOSTART is not no
-  subhost-start --auto=dmz  all whose AUTOSTART names dmz
+  subhost-start -i web      boot web with a shell; when the shell ends, it hibernates
+  subhost-start --auto      start all whose AUTOSTART is not no
+  subhost-start --auto=dmz  start all whose AUTOSTART names dmz
 
-Status: 0 done or already so, 1 failed, 2 usage, 4 no such subhost, 5 invalid config or state,
-6 timed out, 75 busy. With -f and -i: the command's, 128+N if signal N ended it, 125 to 127 as
-subhost-enter."
+Exit status:
+  0   done, or nothing to do
+  1   failed
+  2   wrong usage
+  4   no such subhost
+  5   invalid config or state
+  6   timed out
+  75  busy: another command has locked the subhost
+With -f and -i the exit status is that of RUN or the shell, and 125 to 127 as with subhost-enter."
 )]
 pub struct StartTool {
-    /// Stay in the foreground until it ends
+    /// Stay in the foreground until RUN or INIT ends
     #[arg(short, long, conflicts_with_all = ["auto", "all"])]
     pub foreground: bool,
-    /// Stay in the foreground with a shell instead of RUN
+    /// Stay in the foreground, with a shell in the place of RUN
     #[arg(short, long, conflicts_with_all = ["foreground", "auto", "all"])]
     pub interactive: bool,
-    /// All whose AUTOSTART is not no, or names SET
+    /// Start all whose AUTOSTART names SET; without SET, all whose AUTOSTART is not no
     #[arg(long, value_name = "SET", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub auto: Option<String>,
-    /// All that have a config
+    /// Start all that have a config
     #[arg(long, conflicts_with = "auto")]
     pub all: bool,
     #[command(flatten)]

@@ -10,9 +10,11 @@ use clap::Parser;
 
 /// Stop subhosts
 ///
-/// Ends the processes of each NAME (STOP, then KILL after STOP_TIMEOUT), then takes down its root
-/// and its network. Works with the config missing, broken or changed. Stopping what is not
-/// running is fine: what is left of it goes.
+/// subhost-stop ends the processes of each NAME, unmounts its root and removes its network. It sends
+/// the signal or runs the command of STOP first, and sends KILL to what is left after STOP_TIMEOUT.
+///
+/// It needs no config: it stops a subhost whose config is missing, invalid or changed. It also removes
+/// what an interrupted command left of a subhost. If nothing is up, there is nothing to do.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-stop",
@@ -20,32 +22,38 @@ use clap::Parser;
     after_help = "Examples:
   subhost-stop web          stop it
   subhost-stop --keep web   end its processes only: it hibernates
-  subhost-stop --all        all that are up
-  subhost-stop -n web       show the commands that would
+  subhost-stop --all        stop all that are up
+  subhost-stop -n web       print the commands
 
-Status: 0 done or already so, 1 something is left (the message says what, and who holds it),
-2 usage, 4 no such subhost, 5 invalid state, 6 timed out, 75 busy."
+Exit status:
+  0   done, or nothing to do
+  1   something is left; the message names it and the processes that use it
+  2   wrong usage
+  4   no such subhost
+  5   invalid state
+  6   timed out
+  75  busy: another command has locked the subhost"
 )]
 pub struct StopTool {
-    /// End processes only; root and network stay up
+    /// End the processes only: the subhost hibernates
     #[arg(short = 'K', long)]
     pub keep: bool,
-    /// KILL at once
+    /// Send KILL at once
     #[arg(short, long)]
     pub kill: bool,
-    /// Also end processes of the host that hold its tree, in whatever mount namespace, or its network
+    /// Also kill processes of the host that use its root, in any mount namespace, or its network
     #[arg(long, conflicts_with = "keep")]
     pub kill_holders: bool,
-    /// Detach mounts that stay busy, and say who holds them
+    /// Detach mounts that stay busy, and name the processes that use them
     #[arg(short = 'l', long = "lazy", conflicts_with = "keep")]
     pub lazy: bool,
-    /// Wait until the kernel has done with everything, and say who keeps it from that
+    /// Wait until the kernel has released everything, and name the processes that prevent it
     #[arg(long, conflicts_with = "keep")]
     pub sync: bool,
-    /// All that are up
+    /// Stop all that are up
     #[arg(long)]
     pub all: bool,
-    /// Print the shell commands that would be run, and do nothing
+    /// Print shell commands that do the same, and change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     #[command(flatten)]

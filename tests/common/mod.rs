@@ -84,6 +84,41 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// The examples of subhost-cookbook(7) in their order, each with the heading of its task.
+pub fn recipes() -> Vec<(String, String)> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/subhost-cookbook.7");
+    let text = std::fs::read_to_string(page).unwrap();
+    let text = ["-", "&", "e", "(aq", "(ga", "(ti", "(ha"]
+        .iter()
+        .zip(["-", "", "\\", "'", "`", "~", "^"])
+        .fold(text, |text, (roff, plain)| {
+            text.replace(&format!("\\{roff}"), plain)
+        });
+    let mut recipes = Vec::new();
+    for task in text.split("\n.SS ").skip(1) {
+        let (heading, body) = task.split_once('\n').unwrap();
+        for part in body.split(".EX\n").skip(1) {
+            let (block, _) = part.split_once(".EE\n").unwrap();
+            recipes.push((heading.to_owned(), block.to_owned()));
+        }
+    }
+    recipes
+}
+
+/// The examples of one task there.
+pub fn recipe(task: &str) -> String {
+    let recipes = recipes().into_iter();
+    let found: Vec<String> = recipes
+        .filter(|(heading, _)| heading == task)
+        .map(|(_, block)| block)
+        .collect();
+    assert!(
+        !found.is_empty(),
+        "subhost-cookbook(7) has no task '{task}'"
+    );
+    found.concat()
+}
+
 /// `text` as one word of a shell, whatever is in it.
 pub fn quote(text: impl AsRef<str>) -> String {
     format!("'{}'", text.as_ref().replace('\'', r"'\''"))

@@ -1,14 +1,14 @@
-complete -c subhost-stop -s S -l subhosts -d 'The directory that holds the subhosts [default: $SUBHOST, else /opt/subhost]' -r -F
-complete -c subhost-stop -l set -d 'Change a setting for this run only; it is kept with what the run makes' -r
-complete -c subhost-stop -l wait -d 'Wait at most this long for another command on the same subhost [default: STOP_TIMEOUT + 5]' -r
-complete -c subhost-stop -s K -l keep -d 'End processes only; root and network stay up'
-complete -c subhost-stop -s k -l kill -d 'KILL at once'
-complete -c subhost-stop -l kill-holders -d 'Also end processes of the host that hold its tree, in whatever mount namespace, or its network'
-complete -c subhost-stop -s l -l lazy -d 'Detach mounts that stay busy, and say who holds them'
-complete -c subhost-stop -l sync -d 'Wait until the kernel has done with everything, and say who keeps it from that'
-complete -c subhost-stop -l all -d 'All that are up'
-complete -c subhost-stop -s n -l dry-run -d 'Print the shell commands that would be run, and do nothing'
-complete -c subhost-stop -s v -l verbose -d 'Say what is done'
-complete -c subhost-stop -s q -l quiet -d 'Warn of nothing'
+complete -c subhost-stop -s S -l subhosts -d 'Use the subhosts in DIR [default: $SUBHOST, else /opt/subhost; without root ~/.local/share/subhost]' -r -F
+complete -c subhost-stop -l set -d 'Use VALUE for the setting KEY in this run, and in what this run makes' -r
+complete -c subhost-stop -l wait -d 'Wait up to SECONDS for another command on the same subhost [default: STOP_TIMEOUT + 5]' -r
+complete -c subhost-stop -s K -l keep -d 'End the processes only: the subhost hibernates'
+complete -c subhost-stop -s k -l kill -d 'Send KILL at once'
+complete -c subhost-stop -l kill-holders -d 'Also kill processes of the host that use its root, in any mount namespace, or its network'
+complete -c subhost-stop -s l -l lazy -d 'Detach mounts that stay busy, and name the processes that use them'
+complete -c subhost-stop -l sync -d 'Wait until the kernel has released everything, and name the processes that prevent it'
+complete -c subhost-stop -l all -d 'Stop all that are up'
+complete -c subhost-stop -s n -l dry-run -d 'Print shell commands that do the same, and change nothing'
+complete -c subhost-stop -s v -l verbose -d 'Print each step to standard error'
+complete -c subhost-stop -s q -l quiet -d 'Print errors only, no warnings and notices'
 complete -c subhost-stop -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c subhost-stop -s V -l version -d 'Print version'
