@@ -1,18 +1,14 @@
-//! Subhosts: system trees run on a Linux host as if they were machines, without a virtual machine.
+//! Runs system trees on a Linux host like machines of their own, without a virtual machine.
 //!
-//! The tools `subhost-mount`, `subhost-net`, `subhost-enter`, `subhost-start`, `subhost-stop`,
-//! `subhost-list`, `subhost-info`, `subhost-limit`, `subhost-config` and `subhost-check` parse their
-//! command lines and call this library. No daemon stands behind it: the kernel holds the state.
+//! The tools, `subhost-start` and others, parse command lines and call this library. No daemon stands behind it: the kernel
+//! holds the state. `ARCHITECTURE.md` in the source says how the library works.
 //!
-//! # For programs
+//! A [`Subhost`] is one by name, with the verbs. A [`Command`] runs inside one. Everything fails by [`Error`], whose [`Exit`] is
+//! the exit status that a tool would have. The library prints nothing: a program that wants to hear of what happens listens to
+//! [`events`]. `examples/` has three programs. The modules behind these types are hidden, and change without notice.
 //!
-//! What stands on this page is for programs; the rooms behind it are hidden and change as they like. A
-//! [`Subhost`] is one by name, with the verbs; a [`Command`] is run inside one. All fail by [`Error`], whose
-//! [`Exit`] is what a tool would end with. Nothing is printed: [`events`] are for who wants to hear of them.
-//! `examples/` has three programs.
-//!
-//! To change anything takes root. [`tools_in`] says where `subhost-init` is, if it lies neither beside the
-//! program nor in `/usr/local/sbin`.
+//! To change anything takes root. The library looks for `subhost-init` beside the program and in `/usr/local/sbin`;
+//! [`tools_in`] names another directory.
 //!
 //! ## Commands inside
 //!
@@ -30,13 +26,12 @@
 //! # assert_eq!(users(Path::new("/nonexistent"), "web").unwrap_err().exit, Exit::NoSubhost);
 //! ```
 //!
-//! Any thread may run commands, many at once: a thread made for that joins the subhost, and nothing of the
-//! calling one is changed. While one is on its way in, the memory of the process cannot be looked into
-//! (`PR_SET_DUMPABLE`). To start and stop is for programs that have one thread.
+//! Any thread may run commands, several at once: a new thread joins the subhost, and nothing of the calling one changes. While a
+//! thread joins, other processes cannot read the memory of this one (`PR_SET_DUMPABLE`). Only programs with one thread can
+//! start and stop subhosts.
 //!
-//! A program that enters subhosts whose settings leave them CAP_SYS_PTRACE, have a filter of their own or a
-//! label calls [`out_of_reach`] first thing, or what runs inside could get hold of its program
-//! (CVE-2019-5736): to enter them is an error else.
+//! Some settings let processes inside open the program that enters them (CVE-2019-5736): CAPS with SYS_PTRACE, SECCOMP with a
+//! file, a label. A program that enters such a subhost calls [`out_of_reach`] first; otherwise that is an error.
 //!
 //! ## Up and down
 //!
@@ -76,40 +71,8 @@
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! # The flow
-//!
-//! One way, no loops:
-//!
-//! ```text
-//! config file -envfile-> pairs with lines -envy-> Raw -checks-> Config -root::steps, net::steps-> Plan
-//! Plan -> lock -> check everything (sources, bridges, nothing foreign in the way)
-//!      -> freeze the plan on disk -> act step by step
-//!   up:   present and ours: skip; fails: undo what this run did, return the first error
-//!   down: the frozen plan backwards, never stop at an error, collect, already gone is success
-//! ```
-//!
-//! Everything up to the plan is pure: it reads files, and changes nothing. What is up is what its
-//! frozen plan says, whatever became of the config since.
-//!
-//! From the ground up; a room uses only what stands above it in this table (`tests/layers.rs`):
-//!
-//! | room | what lives there |
-//! |---|---|
-//! | `base` | errors, events, names, paths, the grammar of configs |
-//! | `sys` | the only `unsafe`: system calls that nix and rustix lack |
-//! | `kernel`, `confine` | one object of the kernel a file; capabilities, filters, masks |
-//! | `config` | settings and their meaning |
-//! | `plan` | steps, the frozen plan, the law of doing and undoing |
-//! | `state` | the only reader and writer of /run/subhost and /var/lib/subhost |
-//! | `root`, `net`, `cgroup` | steps and the kernel: mounts; namespaces, cables, addresses, routes; cgroups |
-//! | `login`, `init`, `boot` | a process as a login has it; PID 1; the booting tool's half |
-//! | `enter`, `rootless` | joining; the world of an ordinary user, in which he is root |
-//! | `subhost` | the verbs, made of all these, under the subhost's lock; commands inside |
-//! | `report`, `check` | what is there; what the host can do, and what nobody owns |
-//! | `cli` | command lines, messages, statuses |
 
-// The rooms. Those that a program of ours, a test or a fuzzer reaches into are public and hidden.
+// Those that our programs, tests and fuzzers use are public and hidden.
 #[doc(hidden)]
 pub mod base;
 #[doc(hidden)]

@@ -200,3 +200,41 @@ fn an_upward_import_is_found() {
     assert_eq!(found("attic.rs", "").len(), 1);
     assert_eq!(found("base/words.rs", "use crate::attic::f;").len(), 1);
 }
+
+/// What ARCHITECTURE.md and CONTRIBUTING.md name is there, and the table of floors is the one above.
+#[test]
+fn the_documents_name_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for file in ["ARCHITECTURE.md", "CONTRIBUTING.md", "RELEASING.md"] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        // Code has odd places between its quotes.
+        for word in text.split('`').skip(1).step_by(2) {
+            let is_path = word.contains('/') && (word.ends_with(".rs") || word.ends_with(".md"));
+            let is_name = word.chars().any(|c| c.is_ascii_uppercase()) && word.contains('/');
+            if is_path && !is_name {
+                let there = [root.join(word), root.join("lib").join(word)];
+                assert!(there.iter().any(|path| path.exists()), "{file}: no {word}");
+            }
+        }
+    }
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| "));
+    let mut floors: Vec<Vec<String>> = Vec::new();
+    for row in rows {
+        let mut cells = row.split(" | ");
+        let Ok(floor) = cells.next().unwrap().parse::<usize>() else {
+            continue;
+        };
+        floors.resize(floor, Vec::new());
+        let rooms = cells.next().unwrap().split(", ");
+        floors[floor - 1].extend(rooms.map(|room| room.trim_matches('`').to_owned()));
+    }
+    let is_there = |room: &&&str| root.join("lib").join(room).is_dir();
+    let there = FLOORS.iter().map(|rooms| rooms.iter().filter(is_there));
+    let there: Vec<Vec<&str>> = there.map(|rooms| rooms.copied().collect()).collect();
+    let there: Vec<_> = there
+        .into_iter()
+        .filter(|rooms| !rooms.is_empty())
+        .collect();
+    assert_eq!(floors, there);
+}
