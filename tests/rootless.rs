@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{Run, Sandbox, User, eventually, first_subid, has, lacks, need, sandbox, user};
+use common::{
+    Run, Sandbox, User, assert_has, assert_lacks, eventually, first_subid, need, sandbox, user,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -23,7 +25,7 @@ fn one_command_boots_and_leaves_nothing() {
             "w",
             "id -u; id -g; hostname; ps -o pid,args; echo ok >/dev/null",
         );
-        has(&seen, &["0\n0\nw\n", "subhost-init"]);
+        assert_has(&seen, &["0\n0\nw\n", "subhost-init"]);
         u.is_gone();
         u.enter("w", "exit 7").fails(7, &[]);
         u.enter("w", "kill -TERM $$").fails(143, &[]);
@@ -45,10 +47,10 @@ fn a_whole_life() {
         u.tool("subhost-start w").silent();
         assert_eq!(u.state("w"), "running");
         let info = u.tool("subhost-info w").ok().stdout;
-        has(&info, &["running", "overlay"]);
+        assert_has(&info, &["running", "overlay"]);
         let inside = u.tool("subhost-enter -j -u web w -- sh -c");
         let seen = inside.arg("id -un; ps -o args; pwd").ok().stdout;
-        has(&seen, &["web\n", "sleep 1000", "/home/web"]);
+        assert_has(&seen, &["web\n", "sleep 1000", "/home/web"]);
         assert_eq!(u.inside("w", "ip -o link | wc -l"), "1");
         // What is mounted is in the user's world alone.
         assert!(!dir.join("live/bin").exists());
@@ -105,8 +107,8 @@ fn files_and_their_owners() {
             "w",
             "ls -d /home; ls /srv /house; ls -ldn /srv /opt; exit 0",
         );
-        has(&seen, &["web", " 1000 ", " 2000 ", " 65534 "]);
-        lacks(&seen, &["/home\n"]);
+        assert_has(&seen, &["web", " 1000 ", " 2000 ", " 65534 "]);
+        assert_lacks(&seen, &["/home\n"]);
         assert!(u.subhost.join("layers/base/home/web").exists());
         let root = dir.join("root");
         assert_eq!(u.owner(&root.join("root/mine")), (u.uid, u.gid()));
@@ -126,13 +128,13 @@ fn files_and_their_owners() {
 fn the_subordinate_ids_are_used() {
     sandbox(|s| {
         let u = s.user("ann", 1500);
-        let before = s.world();
+        let before = s.snapshot();
         let dir = u.overlay("w", "");
         u.inside("w", "touch /x; chown web:extra /x");
         let first = first_subid(1500) - 1;
         let owner = u.owner(&dir.join("root/x"));
         assert_eq!(owner, (first + 1000, first + 2000));
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -274,7 +276,7 @@ fn many_at_once() {
 fn two_users_do_not_meet() {
     sandbox(|s| {
         let (ann, bob) = (s.user("ann", 1500), s.user("bob", 1600));
-        let before = s.world();
+        let before = s.snapshot();
         ann.overlay("w", "RUN='sleep 1003'\n");
         bob.overlay("w", "");
         ann.tool("subhost-start w").silent();
@@ -294,7 +296,7 @@ fn two_users_do_not_meet() {
         ann.tool("subhost-stop w").silent();
         ann.is_gone();
         bob.is_gone();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -327,7 +329,7 @@ fn what_needs_root_is_refused_by_name() {
 fn a_user_without_ids() {
     sandbox(|s| {
         let u = s.user("ann", 1500);
-        let before = s.world();
+        let before = s.snapshot();
         u.overlay("w", "");
         s.host(": >/etc/subgid");
         u.tool("subhost-list")
@@ -344,7 +346,7 @@ fn a_user_without_ids() {
         u.tool("subhost-list").fails(1, &["newuidmap"]);
         s.host("umount /usr/bin/newuidmap");
         u.is_gone();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -353,7 +355,7 @@ fn a_user_without_ids() {
 fn trust() {
     sandbox(|s| {
         let (u, bob) = (s.user("ann", 1500), s.user("bob", 1600));
-        let before = s.world();
+        let before = s.snapshot();
         let dir = u.overlay("w", "");
         let config = dir.join("config");
         fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
@@ -382,7 +384,7 @@ fn trust() {
         u.tool("subhost-mount open")
             .fails(5, &["other users of the host can reach"]);
         u.is_gone();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -394,7 +396,7 @@ fn a_runtime_directory_of_somebody_elses() {
         let u = s.user("eve", 1777);
         u.overlay("w", "");
         s.host("rm -r /run/user/1777; rm -rf /tmp/subhost-1777");
-        let before = s.world();
+        let before = s.snapshot();
         u.tool("subhost-start w").silent();
         let meta = fs::metadata("/tmp/subhost-1777").unwrap();
         assert_eq!((meta.uid(), meta.mode() & 0o7777), (1777, 0o700));
@@ -413,7 +415,7 @@ fn a_runtime_directory_of_somebody_elses() {
         let run = u.tool("subhost-list").env("XDG_RUNTIME_DIR", "/run");
         run.ok();
         eventually("it is gone", || !Path::new("/tmp/subhost-1777").exists());
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -447,14 +449,14 @@ fn the_check() {
         let u = s.user("ann", 1500);
         s.overlay("root", "");
         s.tool("subhost-start root").silent();
-        let before = s.world();
+        let before = s.snapshot();
         u.overlay("w", "");
         let told = u.tool("subhost-check").run();
-        has(&told.stdout, &["loop devices", "left: nothing"]);
-        lacks(&told.stdout, &["nothing can be booted", "user namespaces"]);
+        assert_has(&told.stdout, &["loop devices", "left: nothing"]);
+        assert_lacks(&told.stdout, &["nothing can be booted", "user namespaces"]);
         u.tool("subhost-start w").silent();
         let told = u.tool("subhost-check --repair").run();
-        has(&told.stdout, &["left: nothing"]);
+        assert_has(&told.stdout, &["left: nothing"]);
         assert_eq!(
             (u.state("w"), s.state("root")),
             ("running".into(), "running".into())
@@ -466,8 +468,8 @@ fn the_check() {
         ))
         .ok();
         u.is_gone();
-        has(&u.tool("subhost-check").run().stdout, &["left: nothing"]);
-        s.same(&before);
+        assert_has(&u.tool("subhost-check").run().stdout, &["left: nothing"]);
+        s.assert_same(&before);
     });
 }
 
@@ -484,7 +486,7 @@ fn the_readme() {
             .trim_start_matches("sh")
             .replace("echo NET=user >", ": >");
         let told = u.sh(&format!("set -eu; unset SUBHOST\n{script}")).ok();
-        has(&told.stdout, &["uid=0"]);
+        assert_has(&told.stdout, &["uid=0"]);
         u.is_gone();
     });
 }
@@ -512,10 +514,10 @@ fn with_network(uid: u32, test: impl FnOnce(&Sandbox, &User) + Send + 'static) {
         eventually("the servers listen", || {
             s.host("ss -Hltn | grep -c :8080 || :") == "2"
         });
-        let before = s.world();
+        let before = s.snapshot();
         test(s, &u);
         u.is_gone();
-        s.same(&before);
+        s.assert_same(&before);
         for server in &mut servers {
             server.kill();
         }
