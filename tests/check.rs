@@ -39,7 +39,7 @@ fn left(s: &Sandbox, kind: &str) -> Value {
     of[0].clone()
 }
 
-/// `--repair` clears all, says so, and the world is as before; a second one finds nothing.
+/// Asserts that `--repair` removes all and says so, that the host is as before, and that a second one finds nothing.
 #[track_caller]
 fn repairs(s: &Sandbox, before: &Snapshot) {
     let (code, all) = look(s, "--repair");

@@ -89,7 +89,7 @@ impl subhost::boot::Parts for Nothing {
     }
 }
 
-/// PID 1's world is data: what no config made boots as well, with nothing in it but what the spec says.
+/// PID 1 works from a spec, which is data: a spec that no config made boots too, and has nothing else inside.
 #[test]
 fn a_spec_that_no_config_made_boots() {
     use subhost::init::spec::{Bind, Main, Mount, NOEXEC, Op, Own, Process, SAFE, Spec, Way};
@@ -245,12 +245,11 @@ fn what_is_not_there_says_so() {
     });
 }
 
-/// Runs `test` with `w` running, and the world is as before when it has been stopped.
+/// Runs `test` with `w` running, then stops `w`, and asserts that the host is as before.
 fn running(config: &'static str, test: impl FnOnce(&Sandbox, &Subhost) + Send + 'static) {
     sandbox(move |s| {
         s.overlay("w", config);
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         test(s, &named(s, "w"));
         s.stop("w", &before);
     });
@@ -433,8 +432,7 @@ fn no_device_of_the_hosts_comes_along() {
 fn eight_threads_at_once_and_none_is_changed() {
     running("", |s, w| {
         s.overlay("v", "");
-        let before = s.snapshot();
-        s.tool("subhost-start v").silent();
+        let before = s.start("v");
         let v = named(s, "v");
         let ours = state_of_this_thread();
         std::thread::scope(|scope| {

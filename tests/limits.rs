@@ -45,7 +45,7 @@ fn procs(dir: &Path) -> Vec<i32> {
     text.lines().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// While `work` goes on, something trivial on the host takes no longer than this.
+/// Asserts that a trivial command on the host takes less than five seconds while `work` runs.
 fn stays_responsive(s: &Sandbox, work: impl FnOnce()) {
     let base = s.base.clone();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
@@ -76,8 +76,7 @@ fn stays_responsive(s: &Sandbox, work: impl FnOnce()) {
 fn every_subhost_has_a_cgroup() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let dir = top("").join("subhost/w");
         assert_eq!(procs(&dir), [s.pid("w")]);
         // It sees it as the root.
@@ -103,8 +102,7 @@ fn every_subhost_has_a_cgroup() {
 fn what_ends_by_itself_leaves_its_cgroup_to_the_next() {
     sandbox(|s| {
         let w = s.overlay("w", "RUN=\"/bin/sleep 0.2\"\nPIDS=50\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("it has ended", || s.state("w") == "hibernating");
         s.tool("subhost-check -q").ok();
         w.config("RUN=\"/bin/sleep 1000\"\nPIDS=60\n");
@@ -118,8 +116,7 @@ fn what_ends_by_itself_leaves_its_cgroup_to_the_next() {
 fn an_init_has_a_part_of_it() {
     sandbox(|s| {
         s.overlay("w", "INIT=/sbin/init\nPIDS=100\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let dir = top("").join("subhost/w");
         assert!(procs(&dir.join("init")).contains(&s.pid("w")));
         assert!(procs(&dir).is_empty(), "its limits lie above it");
@@ -145,8 +142,7 @@ fn limits_are_set() {
             "w",
             "CPUS=1.5\nCPU_WEIGHT=50\nCPUSET=0\nMEMORY=64M\nPIDS=100\n",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let of = |controller, v2, v1| value("subhost/w", controller, v2, v1);
         let quota = of("cpu", "cpu.max", "cpu.cfs_quota_us");
         assert_eq!(quota.split(' ').next(), Some("150000"));
@@ -186,8 +182,7 @@ fn limits_are_set() {
 fn cpu_time_is_bounded() {
     sandbox(|s| {
         s.overlay("w", "CPUS=0.2\nRUN=\"/bin/yes\"\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let used = || -> f64 { s.column("w", "cpu").parse().unwrap() };
         let (first, begin) = (used(), Instant::now());
         std::thread::sleep(Duration::from_secs(3));
@@ -203,8 +198,7 @@ fn cpu_time_is_bounded() {
 fn a_memory_bomb_ends_inside() {
     sandbox(|s| {
         s.overlay("w", "MEMORY=32M\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         stays_responsive(s, || {
             s.enter("w", "exec tail /dev/zero").fails(137, &[]);
             assert_eq!(s.state("w"), "running");
@@ -220,8 +214,7 @@ fn a_memory_bomb_ends_inside() {
 fn a_fork_bomb_ends_inside() {
     sandbox(|s| {
         s.overlay("w", "PIDS=200\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         stays_responsive(s, || {
             let bomb = "b() { b | b & }; b 2>/dev/null; sleep 1000";
             let inside = s.enter("w", bomb).start();
@@ -251,8 +244,7 @@ fn rates_of_a_disk() {
         // What it may open is bounded as well.
         let line = format!("IO=\"{device}:rbps=1M,wiops=50\"\nDEVICES={device}:r\n");
         let w = s.overlay("w", &line);
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         if is_unified() {
             let max = value("subhost/w", "io", "io.max", "");
             assert_eq!(
@@ -321,8 +313,7 @@ fn without_cgroups_only_limits_are_refused() {
                 "findmnt -nro TARGET -t cgroup,cgroup2 | while read -r at; do umount -l $at; done",
             );
         }
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(s.inside("w", "echo in"), "in");
         s.stop("w", &before);
         w.config("PIDS=50\n");
@@ -341,8 +332,7 @@ fn cgroups_that_cannot_be_written() {
                 mount -o remount,bind,ro $at
              done",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(s.inside("w", "echo in"), "in");
         s.stop("w", &before);
         w.config("PIDS=50\n");
@@ -446,8 +436,7 @@ fn below_a_named_one() {
             .fails(1, &["CGROUP", "/job", "mkdir"]);
         s.assert_same(&before);
         make_job(s);
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(procs(&top("").join("job/subhost.w")), [s.pid("w")]);
         assert_eq!(value("job/subhost.w", "pids", "pids.max", "pids.max"), "70");
         s.stop("w", &before);
@@ -508,7 +497,7 @@ fn refusals() {
             let key = line.split('=').next().unwrap();
             s.tool("subhost-config --check w").fails(5, &[key, why]);
         }
-        // What the kernel refuses is told with its key and leaves nothing.
+        // What the kernel refuses is reported with its key, and nothing is left.
         let before = s.snapshot();
         w.config("CPUSET=4000\n");
         s.tool("subhost-start w").fails(1, &["CPUSET", "4000"]);
@@ -604,8 +593,7 @@ fn limits_and_use_are_shown() {
 fn hits_are_counted() {
     sandbox(|s| {
         let w = s.overlay("w", "MEMORY=32M\nPIDS=20\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let info = || s.tool("subhost-info w").ok().stdout;
         assert_lacks(&info(), &["Limit hits"]);
         s.enter("w", "exec tail /dev/zero").fails(137, &[]);
@@ -702,8 +690,7 @@ fn frozen_without_v2() {
         }
         s.overlay("w", "");
         s.host("umount /sys/fs/cgroup/unified; umount /sys/fs/cgroup/unified");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(procs(&top("freezer").join("subhost/w")), [s.pid("w")]);
         s.tool("subhost-limit --freeze w").silent();
         assert_eq!(s.state("w"), "frozen");
@@ -738,8 +725,7 @@ fn devices_are_bounded_whatever_nodes_there_are() {
             s.host("losetup -f --show two"),
         );
         s.overlay("w", &format!("DEVICES={one}:r\n"));
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let group = top("").join("subhost/w");
         let paths = ["/dev/zero", &one, &two, "/dev/mem", "/dev/kmsg"];
         assert_eq!(opens(s, &group, &paths), [true, true, false, false, false]);
@@ -761,8 +747,7 @@ fn devices_are_bounded_whatever_nodes_there_are() {
         // By v1 where there is no v2.
         if !is_unified() {
             s.host("umount /sys/fs/cgroup/unified; umount /sys/fs/cgroup/unified");
-            let before = s.snapshot();
-            s.tool("subhost-start w").silent();
+            let before = s.start("w");
             let group = top("devices").join("subhost/w");
             assert_eq!(opens(s, &group, &paths), [true, true, false, false, false]);
             s.inside("w", ": <>/dev/null");

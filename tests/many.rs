@@ -34,8 +34,7 @@ fn and_where_mounts_are_private() {
 fn kept_for_many(s: &Sandbox) {
     let others = many(s, "");
     s.overlay("w", "BIND=/etc:/mnt:ro\nTMPFS=/tmp\n");
-    let before = s.snapshot();
-    s.tool("subhost-start w").silent();
+    let before = s.start("w");
     assert!(!kept(s), "one subhost needs none");
     s.tool("subhost-stop --sync w").silent();
 
@@ -151,7 +150,7 @@ fn all_are_done_side_by_side() {
         // Already so is a success, but for those that cannot be.
         s.tool("subhost-stop -q --all --sync").ok();
         s.assert_same(&before);
-        // Whoever is told to end ends those that do its work, each after what it is at.
+        // SIGTERM also ends the helpers of `--all`, each after the subhost at hand.
         s.host(
             "printf '#!/bin/sh\nsleep 0.4\n' >hook; chmod 755 hook
              echo PRENET=$PWD/hook >opt/defaults",
@@ -212,8 +211,7 @@ fn host_ends_on_bridges_have_no_addresses() {
     sandbox(|s| {
         s.bridge("br0");
         s.overlay("w", "BRIDGES='br0 ='\nADDR0=192.0.2.10/24\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         // The inner end makes itself one when the pair is up.
         eventually("the pair is up", || {
             s.inside("w", "cat /proc/net/if_inet6").contains("eth1")

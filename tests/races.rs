@@ -1,5 +1,5 @@
 //! Many commands at once, and any of them killed at any moment: each ends with a status of the table,
-//! there is one PID 1 at most, and one stop leaves the world as it was.
+//! there is one PID 1 at most, and one stop leaves the host as it was.
 
 mod common;
 
@@ -349,8 +349,7 @@ fn enters_leave_nothing_in_pid_1() {
     sandbox(|s| {
         s.overlay("w", "");
         s.overlay("bad", "NO_SUCH_KEY=1\n");
-        let start = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let start = s.start("w");
         let pid = s.pid("w");
         let mut pty = s.pty("subhost-enter w -- true");
         assert_eq!(pty.wait(), 0);
@@ -421,8 +420,7 @@ fn a_start_after_a_stop_that_was_killed_goes_on() {
             "root/sbin/slow",
             "trap 'sleep 0.3; exit 0' TERM; while :; do sleep 0.05; done",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("it listens", || s.runs("/sbin/slow"));
         std::thread::sleep(Duration::from_millis(100));
         let first = s.pid("w");

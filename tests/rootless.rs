@@ -52,7 +52,7 @@ fn a_whole_life() {
         let seen = inside.arg("id -un; ps -o args; pwd").ok().stdout;
         assert_has(&seen, &["web\n", "sleep 1000", "/home/web"]);
         assert_eq!(u.inside("w", "ip -o link | wc -l"), "1");
-        // What is mounted is in the user's world alone.
+        // The mounts are in the user's mount namespace alone.
         assert!(!dir.join("live/bin").exists());
         u.tool("subhost-mount -u w").fails(75, &["running"]);
         u.tool("subhost-stop --keep w").silent();
@@ -237,7 +237,7 @@ fn a_killed_holder() {
     });
 }
 
-/// A tool that is killed in the middle leaves no world behind.
+/// A tool that is killed in the middle leaves no process that holds namespaces.
 #[test]
 fn a_killed_tool() {
     user(|u| {
@@ -324,7 +324,7 @@ fn what_needs_root_is_refused_by_name() {
     });
 }
 
-/// Who is not set up is told what is missing.
+/// A user without subordinate ids gets a message that names what is missing.
 #[test]
 fn a_user_without_ids() {
     sandbox(|s| {
@@ -411,7 +411,7 @@ fn a_runtime_directory_of_somebody_elses() {
             u.tool("subhost-start w").fails(1, &["/tmp/subhost-1777"]);
             s.host("rm -rf /tmp/subhost-1777");
         }
-        // One that is not ours, as `su` hands it on, is not used.
+        // A runtime directory of another user, as `su` leaves it in the environment, is not used.
         let run = u.tool("subhost-list").env("XDG_RUNTIME_DIR", "/run");
         run.ok();
         eventually("it is gone", || !Path::new("/tmp/subhost-1777").exists());
@@ -442,7 +442,7 @@ fn where_things_are_by_default() {
     });
 }
 
-/// What is somebody else's is not told to be left.
+/// The check reports nothing of other users.
 #[test]
 fn the_check() {
     sandbox(|s| {
@@ -461,7 +461,7 @@ fn the_check() {
             (u.state("w"), s.state("root")),
             ("running".into(), "running".into())
         );
-        // With all state removed by hand nobody needs the world any more, and mounts go with it.
+        // With all state removed by hand, the user namespace ends, and the mounts with it.
         let pid = u.tool("subhost-list -o pid w").ok().text();
         u.sh(&format!(
             "kill -9 {pid}; rm -r /run/user/1500/subhost/run/w"

@@ -28,8 +28,7 @@ fn owner(path: impl AsRef<Path>) -> (u32, u32) {
 /// the files of the root lie on the host while it is up.
 #[track_caller]
 fn files(s: &Sandbox, subhost: &Subhost, disk: &str) {
-    let before = s.snapshot();
-    s.tool("subhost-start w").silent();
+    let before = s.start("w");
     let base = base(subhost);
     let told = s.inside(
         "w",
@@ -110,8 +109,7 @@ fn the_network_is_its_own() {
             "w",
             "USERNS=yes\nBRIDGES=br0\nADDR0=192.0.2.10/24\nGATEWAY=192.0.2.1\n",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         s.inside("w", "ping -c 1 -W 5 192.0.2.1");
         // Root inside has CAP_NET_ADMIN where it counts.
         s.inside(
@@ -296,8 +294,7 @@ fn privileges_of_files_are_those_of_the_inside() {
     sandbox(|s| {
         let w = s.bare("w", "USERNS=yes\nLOWER=/\n");
         w.mkdir("root");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let told = s.inside(
             "w",
             "cp /usr/bin/id /srv/id; chmod 4755 /srv/id
@@ -347,8 +344,7 @@ fn an_init_manages_its_cgroup() {
             "root/sbin/tiny",
             "mkdir /sys/fs/cgroup/mine && echo made\ntrap 'exit 0' TERM\nwhile :; do sleep 1000 & wait; done",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         if !s.inside("w", "ls /sys/fs/cgroup").is_empty() {
             let mine = || s.inside("w", "stat -c %u /sys/fs/cgroup/mine || :");
             eventually("it made a cgroup", || mine() == "0");

@@ -36,7 +36,7 @@ fn plans_of_0_1_0_are_read_and_taken_down() {
             &s.tool("subhost-list").ok().stdout,
             &["hibernating", "192.0.2.10"],
         );
-        // It is up as its settings want it, and goes on.
+        // It is up as its settings want it, and keeps running.
         let out = s.tool("subhost-start w").ok();
         assert_eq!(out.stderr, "", "nothing changed");
         assert_eq!(s.inside("w", "hostname"), "w");
@@ -51,8 +51,7 @@ fn records_of_0_1_0_are_read() {
     sandbox(|s| {
         s.bridge("br0");
         s.overlay("w", CONFIG);
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         as_of_0_1_0(s);
         assert_eq!(s.inside("w", "hostname"), "w");
         s.tool("subhost-stop --keep w").silent();

@@ -14,8 +14,7 @@ pub fn started(config: &str, test: impl FnOnce(&Sandbox, &Subhost) + Send + 'sta
     let config = config.to_owned();
     sandbox(move |s| {
         let w = s.overlay("w", &config);
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         test(s, &w);
         s.stop("w", &before);
     });

@@ -345,6 +345,14 @@ impl Sandbox {
             .arg(script)
     }
 
+    /// Takes a snapshot, then runs `subhost-start NAME`. Returns the snapshot, for [`Sandbox::stop`].
+    #[track_caller]
+    pub fn start(&self, name: &str) -> Snapshot {
+        let before = self.snapshot();
+        self.tool(&format!("subhost-start {name}")).silent();
+        before
+    }
+
     /// Runs `subhost-stop --sync NAME` and asserts that the host is as it was `before`.
     #[track_caller]
     pub fn stop(&self, name: &str, before: &Snapshot) -> Output {

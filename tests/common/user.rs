@@ -212,14 +212,14 @@ impl User {
         }
     }
 
-    /// The pid in the record of his world, if it has one.
+    /// Returns the pid of the process that holds the user's namespaces, if there is one.
     pub fn holder(&self) -> Option<i32> {
         let record = fs::read_to_string(self.runtime.join("subhost/world")).ok()?;
         let record: serde_json::Value = serde_json::from_str(&record).ok()?;
         record["holder"]["pid"].as_i64().map(|pid| pid as i32)
     }
 
-    /// His world has ended and left nothing.
+    /// Waits until the user's namespaces have ended and left nothing.
     pub fn is_gone(&self) {
         eventually("the user's world is gone", || {
             !self.runtime.join("subhost").exists()

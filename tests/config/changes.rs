@@ -35,8 +35,7 @@ fn run_is_read_anew_at_each_boot() {
 fn an_invalid_config_of_a_running_one_hides_nothing() {
     sandbox(|s| {
         let w = s.overlay("w", "");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         w.config("NO_SUCH=1\n");
         assert_eq!(s.state("w"), "running");
         fs::remove_file(w.path("config")).unwrap();

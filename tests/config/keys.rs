@@ -67,8 +67,7 @@ fn an_empty_value_is_that_of_a_key_that_is_not_set() {
             "w",
             "LIVE=\nREAD_ONLY=\nHOOK_TIMEOUT=\nRUN_AS=\nAUTOSTART=\nSTOP_TIMEOUT=\nNET=\n",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(s.tool("subhost-config w LIVE").ok().text(), "live");
         s.stop("w", &before);
     });

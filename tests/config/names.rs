@@ -154,8 +154,7 @@ fn images_of_strange_names() {
                 .status()
                 .unwrap();
             w.config(&format!("IMAGE={}\n", quote(&name)));
-            let before = s.snapshot();
-            s.tool("subhost-start w").silent();
+            let before = s.start("w");
             s.tool("subhost-start w").silent();
             assert_eq!(s.inside("w", "hostname"), "w");
             s.tool("subhost-stop --sync w").silent();

@@ -20,8 +20,7 @@ fn root_inside_cannot_reach_the_hosts_root() {
         std::fs::write(s.base.join("outside"), "host's").unwrap();
         let outside = s.base.join("outside");
         let outside = outside.display();
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let attack = |script: &str| {
             let out = s.enter("w", script).run();
             assert_lacks(&out.stdout, &["host's"]);

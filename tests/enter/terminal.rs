@@ -125,8 +125,7 @@ fn the_terminal_is_restored_whatever_happens() {
 fn the_terminal_is_restored_when_the_subhost_is_stopped() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let mut pty = s.pty("subhost-enter w");
         pty.line("echo ready-$((40+2)); exec sleep 1000");
         pty.expect("ready-42");

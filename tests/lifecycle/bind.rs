@@ -22,8 +22,7 @@ fn binds_and_tmpfs_are_inside_only() {
                 quote(bind)
             ),
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let out = s.inside(
             "w",
             "cat /mnt/file /srv/file /etc/os-release; echo new >/mnt/new",

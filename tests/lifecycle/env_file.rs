@@ -83,8 +83,7 @@ fn an_init_of_the_trees_own_has_what_env_files_hold() {
     sandbox(|s| {
         let w = s.with_init("w", "ENV_FILE=env.d/first\n", "::sysinit:/bin/sh -c 'tr \"\\000\" \"\\n\" </proc/1/environ >/root/environ; touch /root/done'\n");
         env_files(&w);
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("init begins", || w.exists("root/root/done"));
         assert_has(
             &w.read("root/root/environ"),

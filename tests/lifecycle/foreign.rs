@@ -35,8 +35,7 @@ fn a_foreign_namespace_is_left_alone() {
             &["/run/netns/w"],
             "ip netns delete w",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         s.stop("w", &before);
     });
 }
@@ -51,8 +50,7 @@ fn a_foreign_link_is_left_alone() {
         net("ip link add w0 type bridge");
         net("ip link add w0 type veth peer name other");
         net("ip link add w0 type veth peer name other; ip link set w0 alias mine");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         s.stop("w", &before);
     });
 }
@@ -92,8 +90,7 @@ fn another_trees_subhost_of_the_same_name_is_not_ours() {
         s.overlay("w", "");
         s.host("mkdir -p other/w/root; chmod 700 other; echo LOWER=$PWD/opt/layers/base >other/w/config");
         let other = format!("-S {}/other w", s.base.display());
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let here = s.subhost.to_str().unwrap();
         s.tool(&format!("subhost-start {other}")).fails(5, &[here]);
         s.tool(&format!("subhost-enter {other} -- true"))

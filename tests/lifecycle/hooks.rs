@@ -30,8 +30,7 @@ fn hooks_run_in_order_and_know_the_config() {
             "w",
             &format!("{lines}X_MINE='my own'\nHOSTNAME=w.example.org\n"),
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         s.stop("w", &before);
         let seen = fs::read_to_string(s.subhost.join("seen")).unwrap();
         let subhost = s.subhost.display();
@@ -62,8 +61,7 @@ fn hooks_see_what_their_phase_has() {
                       echo $live $net >>$SUBHOST/seen";
         let lines = hooks(s, &format!("PATH={}\n{script}", HOST_PATH));
         s.overlay("w", &lines);
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         s.stop("w", &before);
         let seen = fs::read_to_string(s.subhost.join("seen")).unwrap();
         let seen: Vec<&str> = seen.lines().collect();
@@ -96,8 +94,7 @@ fn a_hook_that_fails_never_stops_the_way_down() {
             "w",
             "PRESTOP=\"$SUBHOST/hook\"\nPOSTSTOP=\"$SUBHOST/hook\"\n",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let out = s.tool("subhost-stop --sync w").run();
         assert_has(&out.stderr.to_uppercase(), &["PRESTOP", "POSTSTOP"]);
         s.assert_same_now(&before);
@@ -141,8 +138,7 @@ fn a_hook_after_a_stop_has_all_processors() {
             "hook",
             "grep Cpus_allowed: /proc/self/status >$SUBHOST/cpus",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         s.stop("w", &before);
         let all = s.host("grep Cpus_allowed: /proc/self/status");
         assert_eq!(s.host("cat opt/cpus"), all);

@@ -17,8 +17,7 @@ fn a_subhost_that_was_moved_while_it_was_up_is_found() {
             s.of_kind("w", kind, config);
             s.tool("subhost-start w").silent();
             s.tool("subhost-stop --sync w").silent();
-            let before = s.snapshot();
-            s.tool("subhost-start w").silent();
+            let before = s.start("w");
             if !lasting {
                 // Before Linux 6.8 mounts have no unique id.
                 s.host("sed -i 's/\"unique\":[0-9]*/\"unique\":0/' /run/subhost/w/root.plan");
@@ -85,8 +84,7 @@ fn a_namespace_that_replaced_ours_is_left_alone() {
 fn ours_is_known_from_another_mount_namespace() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let list = s
             .sh("unshare -m --propagation slave subhost-list -o state w")
             .ok();
@@ -154,8 +152,7 @@ fn what_is_under_a_busy_root_stays() {
         let w = s.image("w", "ext4", "");
         s.tool("subhost-start w").silent();
         s.tool("subhost-stop --sync w").silent();
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let mut holder = s.sh("exec sleep 1000").cwd(&w.path("live")).start();
         s.tool("subhost-stop w").fails(1, &["live", "sleep"]);
         assert_eq!(s.state("w"), "hibernating");
@@ -231,8 +228,7 @@ fn a_copy_in_another_mount_namespace_is_named() {
             };
             s.tool("subhost-start w").silent();
             s.tool("subhost-stop --sync w").silent();
-            let before = s.snapshot();
-            s.tool("subhost-start w").silent();
+            let before = s.start("w");
             let hold = "exec unshare -m --propagation private sleep 1000";
             let copying = |pid: i32| {
                 fs::read_to_string(format!("/proc/{pid}/comm"))

@@ -56,8 +56,7 @@ fn traffic_is_counted_as_the_subhost_sees_it() {
         s.bridge("br0");
         s.host("ip addr add 192.0.2.1/24 dev br0");
         s.overlay("w", "BRIDGES=br0\nADDR0=192.0.2.10/24\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("it reaches the host", || {
             s.enter("w", "ping -c 1 -W 1 192.0.2.1").run().code == 0
         });

@@ -31,8 +31,7 @@ fn an_init_of_the_trees_own_boots_and_stops_cleanly() {
         let w = s.with_init("w", "BRIDGES=\"=\"\nADDR0=192.0.2.10/24\n", "::sysinit:/bin/sh -c 'tr \"\\000\" \"\\n\" </proc/1/environ >/root/environ; ip addr >/root/addr'\n\
              ::respawn:/bin/sleep 1000\n\
              ::shutdown:/bin/touch /root/shut-down\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(s.state("w"), "running");
         eventually("init runs its services", || s.runs("/bin/sleep 1000"));
         assert_eq!(s.inside("w", "cat /proc/1/comm; echo $HOME"), "init\n/root");
@@ -52,8 +51,7 @@ fn an_init_of_the_trees_own_boots_and_stops_cleanly() {
 fn an_init_that_powers_off_leaves_a_hibernating_subhost() {
     sandbox(|s| {
         s.with_init("w", "", "::respawn:/bin/sleep 1000\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("init runs its services", || s.runs("/bin/sleep 1000"));
         s.enter("w", "poweroff").run();
         eventually("it has powered off", || s.state("w") == "hibernating");
@@ -90,8 +88,7 @@ fn an_init_with_a_name_that_is_no_text_is_still_seen() {
             "root/sbin/strange",
             "trap 'exit 0' TERM; printf '\\377) R (' >/proc/1/comm; : >/ready; while :; do sleep 0.1; done",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("it has its name", || w.exists("root/ready"));
         assert_eq!(s.state("w"), "running");
         let pid = s.pid("w");

@@ -13,8 +13,7 @@ fn what_run_prints_is_in_the_log() {
             "w",
             "RUN=\"/bin/sh -c 'echo to-out; echo to-err >&2; exec sleep 1000'\"\n",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("the log has both", || {
             log().contains("to-out") && log().contains("to-err")
         });
@@ -50,8 +49,7 @@ fn a_flood_from_run_keeps_to_log_max() {
     sandbox(|s| {
         let config = format!("RUN=\"/bin/sh -c '{FLOOD}'\"\nLOG_MAX=64K\n").replace('$', "\\$");
         s.overlay("w", &config);
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         stays_small(s);
         s.stop("w", &before);
         // The log has whole lines in their order.
@@ -68,8 +66,7 @@ fn a_flood_on_an_inits_console_keeps_to_log_max() {
     sandbox(|s| {
         let config = format!("INIT=\"/bin/sh -c '{FLOOD}'\"\nSTOP=KILL\nLOG_MAX=64K\n");
         s.overlay("w", &config.replace('$', "\\$"));
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         stays_small(s);
         s.stop("w", &before);
     });
@@ -84,8 +81,7 @@ fn run_has_no_descriptor_of_the_log() {
             "RUN=\"/bin/sh -c 'echo first; chmod 777 /proc/self/fd/1; chown 7 /proc/self/fd/2; \
              for i in 1 2; do : >/proc/self/fd/\\$i; done; ls -l /proc/self/fd/; sleep 1000'\"\n",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("it has said what it has open", || log().contains("2 -> "));
         assert_has(&log(), &["first", "1 -> pipe:", "2 -> pipe:"]);
         assert_lacks(&log(), &[LOG]);

@@ -44,8 +44,7 @@ fn run_has_the_user_the_directory_and_the_environment_it_was_given() {
             "root/svc",
             "id; pwd; echo \"<$LANG> <$TWO> <$HOME> <$SUBHOST>\"; echo done; exec sleep 1000",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("the log is written", || log().contains("done"));
         assert_has(
             &log(),

@@ -13,8 +13,7 @@ fn stopped_with(s: &Sandbox, config: &str, stopper: &str) -> String {
     let w = s.overlay("w", &format!("RUN=/svc\n{config}"));
     w.script("root/svc", SERVICE);
     w.script("root/stopper", stopper);
-    let before = s.snapshot();
-    s.tool("subhost-start w").silent();
+    let before = s.start("w");
     eventually("the service runs", || w.exists("root/root/ready"));
     s.stop("w", &before);
     w.read("root/root/got").trim().to_owned()
@@ -44,8 +43,7 @@ fn what_ignores_stop_is_killed_when_its_time_is_over() {
             "root/svc",
             "trap '' TERM HUP; echo x >/root/ready; while :; do sleep 0.05; done",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("the service runs", || w.exists("root/root/ready"));
         let start = Instant::now();
         s.tool("subhost-stop --sync w").ok();
@@ -62,8 +60,7 @@ fn what_run_leaves_behind_is_asked_too() {
         let w = s.overlay("w", "RUN=/svc\n");
         w.script("root/svc", "setsid /daemon & sleep 1000");
         w.script("root/daemon", SERVICE);
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("the daemon runs", || w.exists("root/root/ready"));
         s.stop("w", &before);
         // The service is sent SIGTERM and SIGHUP together.
@@ -79,8 +76,7 @@ fn without_grace_stop_is_quick() {
             "root/svc",
             "trap '' TERM HUP; echo x >/root/ready; while :; do sleep 0.05; done",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("the service runs", || w.exists("root/root/ready"));
         s.tool("subhost-stop -k --sync w").limit(10).ok();
         s.assert_same_now(&before);
@@ -165,8 +161,7 @@ fn stop_never_ends_its_own_caller() {
 fn a_stop_with_a_full_run_still_stops() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         s.host("mount -o remount,size=512k /run; cat /dev/zero >/run/full 2>/dev/null || true");
         assert_eq!(s.inside("w", "hostname"), "w");
         s.tool("subhost-stop --sync w").ok();
@@ -204,8 +199,7 @@ fn a_stop_command_shares_the_time_and_the_rest_is_asked() {
 fn a_stopped_enter_keeps_nobody_from_stopping() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let enter = s.tool("subhost-enter w -- sleep 1000").start();
         eventually("it sleeps", || s.runs("sleep 1000"));
         s.host(&format!("kill -STOP {}", enter.pid()));

@@ -126,8 +126,7 @@ fn an_address_is_what_ip_makes_of_it() {
 fn an_ipv6_address_can_be_used_at_once() {
     sandbox(|s| {
         s.cabled("w", "ADDR0=2001:db8::10/64\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_lacks(
             &s.host("ip -n w -6 addr show dev eth0 scope global"),
             &["tentative"],

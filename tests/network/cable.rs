@@ -78,8 +78,7 @@ fn two_cables_and_a_name_for_their_host_ends() {
         s.bridge("br0");
         s.bridge("br1");
         s.overlay("w", "BRIDGES='br0 br1'\nLINK=uplink\nMTU1=1400\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(link(s, "", "uplink0")["master"], "br0");
         assert_eq!(link(s, "", "uplink1")["master"], "br1");
         assert_eq!(link(s, "w", "eth0")["mtu"], 1500);

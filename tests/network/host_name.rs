@@ -10,8 +10,7 @@ fn resolv_conf_hosts_and_host_name_are_given_and_the_tree_is_left_alone() {
             "ADDR0='192.0.2.10/24'\nDNS='192.0.2.53 2001:db8::53'\nSEARCH=example.org\n\
              HOSTNAME=web.example.org\n",
         );
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let resolv = s.inside("w", "cat /etc/resolv.conf");
         assert_has(
             &resolv,

@@ -38,8 +38,7 @@ fn the_first_namespace_of_a_host_can_be_ours() {
 fn the_network_of_a_running_one_is_not_taken_down() {
     sandbox(|s| {
         s.cabled("w", "");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         s.tool("subhost-net -u w").fails(75, &["w", "subhost-stop"]);
         assert!(is_up(&link(s, "", "w0")));
         s.stop("w", &before);
@@ -66,8 +65,7 @@ fn a_named_namespace_is_joined_and_left_alone() {
     sandbox(|s| {
         s.host("ip netns add other; ip -n other link add br7 type bridge");
         s.overlay("w", "NET=netns:other\n");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(netns_names(s), ["other"]);
         assert_has(&s.inside("w", "ip link"), &["br7"]);
         s.stop("w", &before);
@@ -95,8 +93,7 @@ fn the_namespace_of_another_subhost_can_be_joined() {
 fn the_inside_has_a_sysfs_of_its_own_network() {
     sandbox(|s| {
         s.cabled("w", "");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let names = s.inside("w", "ls /sys/class/net");
         assert_has(&names, &["eth0", "lo"]);
         assert_lacks(&names, &["br0", "w0"]);
@@ -118,8 +115,7 @@ fn ip_netns_on_a_host_with_private_mounts_does_no_harm() {
     sandbox(|s| {
         s.host("umount /run/netns 2>/dev/null || :; mount --make-private /run; ip netns list");
         s.overlay("w", "");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         s.stop("w", &before);
         s.tool("subhost-start w").silent();
         s.host("ip netns add ext");

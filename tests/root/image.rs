@@ -171,8 +171,7 @@ fn an_image_may_be_called_by_a_link_and_be_deleted_while_it_is_up() {
     sandbox(|s| {
         let w = s.image("w", "ext4", "IMAGE=link.img\n");
         s.host("ln -s w.img opt/w/link.img");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         std::fs::rename(w.path("w.img"), w.path("old.img")).unwrap();
         s.stop("w", &before);
     });

@@ -41,8 +41,7 @@ fn what_the_host_mounts_is_left_alone() {
         w.mkdir("root/data");
         s.host("mount -t tmpfs data opt/w/root/data; mkdir -p opt/w/root/data/deep");
         s.host("mount -t tmpfs deep opt/w/root/data/deep; echo x >opt/w/root/data/deep/file");
-        let before = s.snapshot();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(s.inside("w", "cat /data/deep/file"), "x");
         s.enter("w", "umount /data/deep").run(); // Whether it may is another matter.
         assert!(
