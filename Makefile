@@ -39,8 +39,10 @@ setup-check:
 check: setup-check
 	mkdir -p target
 	rm -f target/times
-	$(ENV) SUBHOST_TIMES=$$PWD/target/times SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 $(CARGO) test --locked --no-fail-fast; \
-		status=$$?; sh contrib/slowest.sh target/times; exit $$status
+	status=0; \
+	$(ENV) SUBHOST_TIMES=$$PWD/target/times SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 \
+		$(CARGO) test --locked --no-fail-fast || status=$$?; \
+	sh contrib/slowest.sh target/times; exit $$status
 
 # The same in full: every fault and crash that check samples, races and random kills for minutes.
 soak: setup-check check-before

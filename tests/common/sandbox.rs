@@ -271,7 +271,7 @@ impl Sandbox {
 
     /// Takes a snapshot at once.
     pub fn snapshot_now(&self) -> Snapshot {
-        Snapshot::snapshot(&self.base)
+        Snapshot::take(&self.base)
     }
 
     /// Asserts that the host is as it was `before`, at once: `subhost-stop --sync` promises that.

@@ -83,7 +83,7 @@ fn host_has(device: &str) -> bool {
 
 impl Snapshot {
     /// Takes a snapshot of the host of the test at `base`.
-    pub fn snapshot(base: &Path) -> Self {
+    pub fn take(base: &Path) -> Self {
         Self(BTreeMap::from([
             ("mount", mounts().into_iter().map(|m| m.text).collect()),
             ("netns", names(Path::new("/run/netns"))),

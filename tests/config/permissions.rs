@@ -63,7 +63,7 @@ fn an_upper_that_others_can_reach_is_refused() {
         set_mode(&open, 0o755);
         for name in ["up", "work"] {
             fs::create_dir(open.join(name)).unwrap();
-            set_mode(&open.join(name), 0o755);
+            set_mode(open.join(name), 0o755);
         }
         s.overlay(
             "w",
