@@ -35,9 +35,14 @@ setup:
 setup-check:
 	sh contrib/setup.sh check
 
-# All tests, as root: they work in namespaces of their own. No skip counts as a success.
+# All tests, as root: they work in namespaces of their own. No skip counts as a success. In the end the ten slowest.
 check: setup-check
-	$(ENV) SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 $(CARGO) test --locked --no-fail-fast
+	mkdir -p target
+	rm -f target/times
+	status=0; \
+	$(ENV) SUBHOST_TIMES=$$PWD/target/times SUBHOST_MUST_RUN=1 RUST_BACKTRACE=0 \
+		$(CARGO) test --locked --no-fail-fast || status=$$?; \
+	sh contrib/slowest.sh target/times; exit $$status
 
 # The same in full: every fault and crash that check samples, races and random kills for minutes.
 soak: setup-check check-before

@@ -1,5 +1,4 @@
-//! Who may: an ordinary user is told early, and those in the group subhost get through sudo and doas
-//! what contrib's examples give them and nothing else.
+//! Permissions: what the examples of `contrib` for sudo and doas give to the group `subhost`, and nothing else.
 
 mod common;
 
@@ -54,17 +53,17 @@ fn the_group_subhost_by_sudo() {
         s.overlay("db", "");
         host(s);
         let sudo = |user: &str, line: &str| by(s, user, &format!("sudo -n {line}"));
-        let before = s.world();
+        let before = s.snapshot();
         sudo("alice", "subhost-start web db").ok();
-        has(
+        assert_has(
             &sudo("alice", "subhost-list").ok().stdout,
             &["web", "running"],
         );
-        has(
+        assert_has(
             &sudo("alice", "subhost-list -o name,state web").ok().stdout,
             &["web"],
         );
-        has(&sudo("alice", "subhost-info web").ok().stdout, &["running"]);
+        assert_has(&sudo("alice", "subhost-info web").ok().stdout, &["running"]);
         let id = sudo("alice", "subhost-enter -u 33 web -- id -u")
             .ok()
             .stdout;
@@ -93,7 +92,7 @@ fn the_group_subhost_by_sudo() {
             // sudo knows nobody's password here: refused, or asked for one.
             let out = sudo("alice", line).env("SUBHOST", "/tmp").run();
             refused(line, &out);
-            has(&out.stderr, &["sudo:"]);
+            assert_has(&out.stderr, &["sudo:"]);
         }
         // Words that only look like the pattern.
         for args in [
@@ -113,7 +112,7 @@ fn the_group_subhost_by_sudo() {
         }
         sudo("alice", "subhost-stop web db").ok();
         s.host("rm -r /run/sudo"); // Its own.
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -124,9 +123,9 @@ fn the_group_subhost_by_doas() {
         s.overlay("db", "");
         host(s);
         let doas = |user: &str, line: &str| by(s, user, &format!("doas -n {line}"));
-        let before = s.world();
+        let before = s.snapshot();
         doas("alice", "/usr/local/sbin/subhost-start web").ok();
-        has(
+        assert_has(
             &doas("alice", "/usr/local/sbin/subhost-list").ok().stdout,
             &["running"],
         );
@@ -135,13 +134,13 @@ fn the_group_subhost_by_doas() {
             "/usr/local/sbin/subhost-start --set BIND=/:/host web",
             "/usr/local/sbin/subhost-list -S /tmp",
         ] {
-            has(
+            assert_has(
                 &doas("alice", line).fails(1, &["doas:"]).stderr,
                 &["not permitted"],
             );
         }
         doas("bob", "/usr/local/sbin/subhost-stop web").fails(1, &["doas:"]);
         doas("alice", "/usr/local/sbin/subhost-stop web").ok();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }

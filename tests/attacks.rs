@@ -1,6 +1,5 @@
-//! Attacks by root inside: each of the programs in `tests/attacks/` tries one escape or one harm and must
-//! fail, in a subhost of the defaults. Where nothing confines it, it must succeed, or its failure would
-//! say nothing: all but the few that say why not, and what the machine has not.
+//! Attacks by root inside: each program in `tests/attacks/` tries one escape or one harm, and must fail in a subhost
+//! of the defaults. Without a subhost it must succeed, or its failure would prove nothing. A few say why they cannot.
 
 mod common;
 
@@ -262,7 +261,7 @@ fn attacks_by_an_entered_command_fail() {
     each_way(|s, way| {
         let (_w, host) = subhost(s, way);
         s.tool("subhost-start w").silent();
-        let before = s.world();
+        let before = s.snapshot();
         let output = host.run(s, "subhost-enter w -- /attacks all $ATTACKS").ok();
         let all = attacks();
         let names: Vec<&str> = each(&all);
@@ -272,7 +271,7 @@ fn attacks_by_an_entered_command_fail() {
             &outcomes(&output.stdout),
             &names,
         );
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 

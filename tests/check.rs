@@ -1,9 +1,12 @@
-//! subhost-check: each kind of thing that can be left is made, found, told with its holder, repaired
-//! where that needs no force; and what only looks like it is left alone.
+//! `subhost-check`: each kind of leftover is made, found, reported with its holder, and repaired where that needs no
+//! force. What only looks like one stays.
 
 mod common;
 
-use common::{Background, Sandbox, World, eventually, has, lacks, quote, sandbox, sandbox_private};
+use common::{
+    Background, Sandbox, Snapshot, assert_has, assert_lacks, eventually, quote, sandbox,
+    sandbox_private,
+};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -32,28 +35,28 @@ fn left(s: &Sandbox, kind: &str) -> Value {
     assert!(code == 1 && of.len() == 1, "{code}, {kind}: {all:#?}");
     assert_eq!(of[0]["level"], "left");
     let text = s.tool("subhost-check").fails(1, &[]).stdout;
-    has(&text, &[kind, of[0]["object"].as_str().unwrap()]);
+    assert_has(&text, &[kind, of[0]["object"].as_str().unwrap()]);
     of[0].clone()
 }
 
-/// `--repair` clears all, says so, and the world is as before; a second one finds nothing.
+/// Asserts that `--repair` removes all and says so, that the host is as before, and that a second one finds nothing.
 #[track_caller]
-fn repairs(s: &Sandbox, before: &World) {
+fn repairs(s: &Sandbox, before: &Snapshot) {
     let (code, all) = look(s, "--repair");
     assert_eq!(code, 0, "{all:#?}");
     for item in &all {
         assert_eq!(item["outcome"], "repaired", "{item:#}");
     }
-    s.same(before);
+    s.assert_same(before);
     clean(s);
 }
 
 /// `--repair` leaves everything as it is.
 #[track_caller]
 fn does_not_touch(s: &Sandbox) {
-    let before = s.world();
+    let before = s.snapshot();
     s.tool("subhost-check --repair").run();
-    s.same(&before);
+    s.assert_same(&before);
 }
 
 #[track_caller]
@@ -83,20 +86,20 @@ fn end(mut run: Background) {
 #[test]
 fn a_clean_host_is_clean() {
     sandbox(|s| {
-        let before = s.world();
+        let before = s.snapshot();
         clean(s);
         s.tool("subhost-check -q").silent();
         let out = s.tool("subhost-check").ok();
-        has(&out.stdout, &["host: ", "left: nothing"]);
+        assert_has(&out.stdout, &["host: ", "left: nothing"]);
         assert_eq!(out.stderr, "");
         let all = s.tool("subhost-check -v").ok().stdout;
-        has(
+        assert_has(
             &all,
             &["kernel", "overlay", "veth", "loop devices", "subhost-init"],
         );
-        s.same_now(&before);
+        s.assert_same_now(&before);
         s.tool("subhost-check --repair").ok();
-        s.same_now(&before);
+        s.assert_same_now(&before);
         s.tool("subhost-check --nosuch").fails(2, &["nosuch"]);
         s.tool_s("subhost-check -q").silent();
     });
@@ -107,13 +110,13 @@ fn without_subhosts_there_is_nothing_to_find() {
     sandbox(|s| {
         fs::remove_dir(&s.subhost).unwrap();
         let out = s.tool("subhost-check").ok();
-        has(&out.stdout, &["there is no", "left: nothing"]);
+        assert_has(&out.stdout, &["there is no", "left: nothing"]);
         fs::write(&s.subhost, "").unwrap();
         s.tool("subhost-check").fails(1, &[]);
         fs::remove_file(&s.subhost).unwrap();
         s.host("mkdir -m 777 opt");
         let out = s.tool("subhost-check").fails(1, &[]);
-        has(&out.stdout, &["missing", "chmod go-w"]);
+        assert_has(&out.stdout, &["missing", "chmod go-w"]);
     });
 }
 
@@ -125,11 +128,11 @@ fn what_the_host_lacks_is_told_with_its_price() {
             "grep -v '\\<erofs$' /proc/filesystems >known; mount --bind known /proc/filesystems",
         );
         let out = s.tool("subhost-check").run();
-        has(
+        assert_has(
             &out.stdout,
             &["missing  erofs", "no images", "CONFIG_EROFS_FS"],
         );
-        has(&out.stdout, &["note     room for logs"]);
+        assert_has(&out.stdout, &["note     room for logs"]);
         assert_eq!(out.code, 0, "rbinds and overlays work: {out}");
         s.host("umount /proc/filesystems; mkdir elsewhere; cp $PWD/known elsewhere");
         let tool = Path::new(common::tools_dir()).join("subhost-check");
@@ -142,7 +145,7 @@ fn what_the_host_lacks_is_told_with_its_price() {
             .any(|dir| Path::new(dir).join("subhost-init").exists())
         {
             assert_eq!(out.code, 1, "{out}");
-            has(
+            assert_has(
                 &out.stdout,
                 &["missing  subhost-init", "nothing can be booted"],
             );
@@ -161,19 +164,19 @@ fn what_is_up_is_not_left() {
         let sys = s.rbind("sys", "INIT='/bin/busybox init'\n");
         // Without one it tries shells on terminals that are not there, again and again.
         sys.write("root/etc/inittab", "::once:/bin/sleep 1000\n");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-mount hib vol").silent();
         s.tool("subhost-net hib").silent();
         s.tool("subhost-start on img sys").silent();
         eventually("its init has run it", || s.runs("sleep 1000"));
-        let up = s.world();
+        let up = s.snapshot();
         clean(s);
         s.tool("subhost-check -q --repair").silent();
-        s.same(&up);
+        s.assert_same(&up);
         s.tool("subhost-stop --keep on img sys").silent();
         clean(s);
         s.tool("subhost-stop --sync --all").silent();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -208,7 +211,7 @@ fn what_is_not_ours_is_left_alone() {
 fn rests_of_killed_commands_in_run() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.host("mkdir -p /run/subhost/w; : >/run/subhost/w/lock; : >/run/subhost/w/root.new");
         let item = left(s, "state");
         assert_eq!(
@@ -222,7 +225,7 @@ fn rests_of_killed_commands_in_run() {
         s.host("cp -a /run/subhost/w was");
         s.tool("subhost-stop --sync w").silent();
         s.host("mkdir -p /run/subhost/w; cp was/init /run/subhost/w");
-        has(
+        assert_has(
             left(s, "state")["why"].as_str().unwrap(),
             &["PID 1", "ended"],
         );
@@ -231,14 +234,14 @@ fn rests_of_killed_commands_in_run() {
             "mkdir -p /run/subhost/w; cp was/init /run/subhost/w
              sed 's/\"boot\":\"[^\"]*\"/\"boot\": \"earlier\"/' was/root.plan >/run/subhost/w/root.plan",
         );
-        has(left(s, "state")["why"].as_str().unwrap(), &["earlier boot"]);
+        assert_has(left(s, "state")["why"].as_str().unwrap(), &["earlier boot"]);
         repairs(s, &before);
 
         // Beside what is up, only the unfinished file goes.
         s.tool("subhost-mount w").silent();
-        let up = s.world();
+        let up = s.snapshot();
         s.host(": >/run/subhost/w/net.new");
-        has(left(s, "state")["object"].as_str().unwrap(), &["net.new"]);
+        assert_has(left(s, "state")["object"].as_str().unwrap(), &["net.new"]);
         repairs(s, &up);
         s.stop("w", &before);
 
@@ -253,7 +256,7 @@ fn rests_of_killed_commands_in_run() {
 fn damaged_state_is_told_and_nothing_of_it_touched() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.world();
+        let before = s.snapshot();
         for (file, damage) in [("root.plan", "{"), ("root.plan", "\\377"), ("init", "{")] {
             s.tool("subhost-start w").silent();
             let path = format!("/run/subhost/w/{file}");
@@ -264,7 +267,7 @@ fn damaged_state_is_told_and_nothing_of_it_touched() {
                 (&all[0]["kind"], &all[0]["repairable"]),
                 (&"state".into(), &false.into())
             );
-            has(&all[0].to_string(), &["remove the file"]);
+            assert_has(&all[0].to_string(), &["remove the file"]);
             does_not_touch(s);
             s.host(&format!("cp was {path}; rm was"));
             s.stop("w", &before);
@@ -277,9 +280,9 @@ fn claims_of_what_is_not_up() {
     sandbox(|s| {
         s.overlay("w", "");
         s.overlay("up", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.host("mkdir -p /run/subhost/.in-use");
-        has(left(s, "claim")["object"].as_str().unwrap(), &[".in-use"]);
+        assert_has(left(s, "claim")["object"].as_str().unwrap(), &[".in-use"]);
         repairs(s, &before);
         s.host("mkdir -p /run/subhost/.in-use; ln -s w /run/subhost/.in-use/0:1:2");
         assert_eq!(left(s, "claim")["subhost"], "w");
@@ -289,7 +292,7 @@ fn claims_of_what_is_not_up() {
         let (code, _) = look(s, "--repair");
         assert_eq!(code, 0);
         s.tool("subhost-mount up").silent();
-        let up = s.world();
+        let up = s.snapshot();
         s.host("ln -s w /run/subhost/.in-use/0:1:2");
         left(s, "claim");
         repairs(s, &up);
@@ -301,12 +304,12 @@ fn claims_of_what_is_not_up() {
 fn half_built_is_stopped_but_not_under_a_commands_hands() {
     sandbox(|s| {
         s.overlay("w", "BRIDGES='='\n");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-mount w").silent();
         s.tool("subhost-net w").silent();
         s.host("umount opt/w/live");
         let item = left(s, "half-built");
-        has(item["why"].as_str().unwrap(), &["missing", "live"]);
+        assert_has(item["why"].as_str().unwrap(), &["missing", "live"]);
         repairs(s, &before);
 
         s.tool("subhost-mount w").silent();
@@ -317,7 +320,7 @@ fn half_built_is_stopped_but_not_under_a_commands_hands() {
         });
         clean(s);
         does_not_touch(s);
-        has(
+        assert_has(
             &s.tool("subhost-check -v").ok().stderr,
             &["w: at work", "sleep"],
         );
@@ -331,7 +334,7 @@ fn half_built_is_stopped_but_not_under_a_commands_hands() {
 fn a_command_at_work_is_waited_for_if_asked() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-mount w").silent();
         s.host("umount opt/w/live");
         // Between the looks and the repair somebody takes it.
@@ -347,7 +350,7 @@ fn a_command_at_work_is_waited_for_if_asked() {
         }
         taker.wait();
         s.tool("subhost-check --repair -q").silent();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -358,7 +361,7 @@ fn unrecorded_sets_are_noted_and_stopped() {
         s.overlay("w", "BRIDGES=br0\n");
         s.rbind("r", "");
         s.image("i", "ext4", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.sh("for n in w r i; do subhost-mount -n $n | sh; done; subhost-net -n w | sh")
             .ok();
         let (code, all) = look(s, "");
@@ -394,18 +397,18 @@ fn what_runs_is_not_taken_down_for_want_of_a_record() {
         let w = s.overlay("w", "NET=host\n");
         let sys = s.overlay("sys", "INIT='/bin/busybox init'\nBRIDGES=br0\n");
         sys.write("root/etc/inittab", "::once:/bin/sleep 1000\n");
-        let before = s.world();
+        let before = s.snapshot();
         // A network that a person makes for a subhost that runs with the host's.
         s.tool("subhost-start w").silent();
         w.config("BRIDGES=br0\n");
         s.sh("subhost-net -n w | sh").ok();
-        let up = s.world();
+        let up = s.snapshot();
         clean(s);
         s.tool("subhost-check --repair").ok();
-        s.same(&up);
+        s.assert_same(&up);
         assert_eq!(s.state("w"), "running");
         s.tool("subhost-stop --sync w").silent();
-        s.same(&before);
+        s.assert_same(&before);
 
         // An init of the tree's own, whose record is lost.
         s.tool("subhost-start sys").silent();
@@ -442,17 +445,19 @@ fn layers_that_are_files_and_what_is_strange_in_run() {
         s.host("mkfs.erofs opt/layers/one.erofs opt/layers/base >/dev/null 2>&1");
         let l = s.bare("l", "LOWER=$SUBHOST/layers/one.erofs\n");
         l.mkdir("root");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-mount l").silent();
         clean(s);
         s.host("rm /run/subhost/l/root.plan /run/subhost/l/lock; rm -r /run/subhost/.in-use");
         let (_, all) = look(s, "--repair");
         assert!(!all.is_empty());
         clean(s);
-        eventually("the loop device is gone", || s.world().loops().is_empty());
-        s.same(&before);
+        eventually("the loop device is gone", || {
+            s.snapshot().loops().is_empty()
+        });
+        s.assert_same(&before);
         s.host("mkdir -p /run/subhost/l/lower0 /run/subhost/l/mine");
-        has(
+        assert_has(
             left(s, "state")["why"].as_str().unwrap(),
             &["mine is not ours"],
         );
@@ -467,7 +472,7 @@ fn mounts_that_no_plan_and_no_settings_account_for() {
     sandbox(|s| {
         let w = s.overlay("w", "");
         let i = s.image("i", "ext4", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-mount w i").silent();
         s.host("rm -r /run/subhost");
         fs::remove_file(w.path("config")).unwrap();
@@ -482,7 +487,7 @@ fn mounts_that_no_plan_and_no_settings_account_for() {
                 .iter()
                 .find(|m| m["object"].as_str().unwrap().contains(part));
             let found = found.unwrap_or_else(|| panic!("no {part}: {all:#?}"));
-            has(found["remedy"].as_str().unwrap(), &["umount", part]);
+            assert_has(found["remedy"].as_str().unwrap(), &["umount", part]);
             if part == "w/live" {
                 holder(found, sits.pid(), "sleep");
             }
@@ -494,7 +499,7 @@ fn mounts_that_no_plan_and_no_settings_account_for() {
         w.config("");
         i.config("");
         clean(s);
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -508,7 +513,7 @@ fn copies_in_other_mount_namespaces_name_their_process() {
             "cp -L \"$(command -v sleep)\" {}",
             quote(odd.to_str().unwrap())
         ));
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-mount w i").silent();
         let script = format!(
             "exec unshare -m --propagation private {} 1000",
@@ -528,19 +533,21 @@ fn copies_in_other_mount_namespaces_name_their_process() {
         assert_eq!((all.len(), copies.len()), (3, 3), "{all:#?}");
         for item in &copies {
             holder(item, held.pid(), "sl\\u{1b}[1m");
-            has(item["object"].as_str().unwrap(), &[inode]);
+            assert_has(item["object"].as_str().unwrap(), &[inode]);
         }
         let out = s.tool("subhost-check --repair").fails(1, &[]).stdout;
-        has(
+        assert_has(
             &out,
             &["copy", "nsenter", &format!("pid {}", held.pid()), inode],
         );
-        lacks(&out, &["\u{1b}"]);
+        assert_lacks(&out, &["\u{1b}"]);
         assert!(held.runs());
         end(held);
-        eventually("the loop device is gone", || s.world().loops().is_empty());
+        eventually("the loop device is gone", || {
+            s.snapshot().loops().is_empty()
+        });
         clean(s);
-        s.same(&before);
+        s.assert_same(&before);
     };
     sandbox(copies);
     sandbox_private(copies);
@@ -552,7 +559,7 @@ fn loop_devices_that_serve_no_mount() {
         let w = s.image("w", "ext4", "");
         s.overlay("l", "");
         s.host("truncate -s 1M opt/layers/one.img; cp opt/layers/one.img user.img");
-        let before = s.world();
+        let before = s.snapshot();
         let image = w.path("w.img");
         let image = image.display();
         s.host(&format!("losetup -f {image}"));
@@ -565,10 +572,10 @@ fn loop_devices_that_serve_no_mount() {
 
         // A layer's file, and what is the user's own.
         s.host("losetup -f opt/layers/one.img; losetup -f user.img");
-        has(left(s, "loop")["object"].as_str().unwrap(), &["one.img"]);
+        assert_has(left(s, "loop")["object"].as_str().unwrap(), &["one.img"]);
         let (code, _) = look(s, "--repair");
         assert_eq!(code, 0);
-        assert_eq!(s.world().loops().len(), 1, "user.img");
+        assert_eq!(s.snapshot().loops().len(), 1, "user.img");
         s.host("losetup -d $(losetup -nO NAME -j user.img)");
 
         // Somebody has it open.
@@ -586,8 +593,10 @@ fn loop_devices_that_serve_no_mount() {
         assert_eq!(mount["subhost"], "w");
         does_not_touch(s);
         s.host("umount m; rmdir m");
-        eventually("the loop device is gone", || s.world().loops().is_empty());
-        s.same(&before);
+        eventually("the loop device is gone", || {
+            s.snapshot().loops().is_empty()
+        });
+        s.assert_same(&before);
 
         // Its subhost is up.
         s.tool("subhost-mount w").silent();
@@ -605,7 +614,7 @@ fn files_of_namespaces_that_never_were() {
     sandbox(|s| {
         s.overlay("w", "");
         s.host("mkdir -p /run/netns");
-        let before = s.world();
+        let before = s.snapshot();
         s.host("mkdir -p /run/netns; : >/run/netns/w");
         let item = left(s, "netns");
         assert_eq!(
@@ -630,7 +639,7 @@ fn links_that_no_plan_has_and_who_holds_their_peers() {
     sandbox(|s| {
         s.bridge("br0");
         s.overlay("w", "BRIDGES=br0\n");
-        let before = s.world();
+        let before = s.snapshot();
         let held = background(s, "exec unshare -n sleep 1000", "sleep");
         eventually("it has its namespace", || {
             fs::read_link(format!("/proc/{}/ns/net", held.pid())).unwrap()
@@ -649,17 +658,17 @@ fn links_that_no_plan_has_and_who_holds_their_peers() {
 
         // A running subhost accounts for its own link, and not for that one.
         s.tool("subhost-start w").silent();
-        has(left(s, "link")["object"].as_str().unwrap(), &["gone7"]);
+        assert_has(left(s, "link")["object"].as_str().unwrap(), &["gone7"]);
         let (code, _) = look(s, "--repair");
         assert_eq!(code, 0);
-        lacks(&s.host("ip -o link"), &["gone7"]);
+        assert_lacks(&s.host("ip -o link"), &["gone7"]);
         assert_eq!(s.state("w"), "running");
         s.tool("subhost-stop --sync w").silent();
         end(held);
 
         // Held by a name.
         s.host("ip netns add other; ip link add w0 type veth peer name eth0 netns other; ip link set w0 alias subhost:w:0");
-        has(
+        assert_has(
             left(s, "link")["why"].as_str().unwrap(),
             &["/run/netns/other"],
         );
@@ -667,7 +676,7 @@ fn links_that_no_plan_has_and_who_holds_their_peers() {
         assert_eq!(code, 0);
         s.host("ip netns delete other");
         clean(s);
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -676,7 +685,7 @@ fn a_namespace_with_our_cables_and_no_plan() {
     sandbox(|s| {
         s.bridge("br0");
         let w = s.overlay("w", "BRIDGES=br0\n");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-net w").silent();
         s.host("rm -r /run/subhost");
         w.config("NET=host\n");
@@ -687,11 +696,11 @@ fn a_namespace_with_our_cables_and_no_plan() {
             .map(|item| item["kind"].as_str().unwrap())
             .collect();
         assert_eq!(kinds, ["link", "netns"], "{all:#?}");
-        has(all[1]["remedy"].as_str().unwrap(), &["ip netns delete w"]);
+        assert_has(all[1]["remedy"].as_str().unwrap(), &["ip netns delete w"]);
         s.host("ip netns delete w");
         w.config("BRIDGES=br0\n");
         eventually("the kernel has taken the cable", || look(s, "").0 == 0);
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -705,12 +714,12 @@ fn cgroups_of_what_does_not_run() {
             return common::skip("no cgroup v2");
         }
         let v2 = v2.lines().next().unwrap();
-        let before = s.world();
+        let before = s.snapshot();
         s.host(&format!("mkdir -p {v2}/slice/subhost.w/deep/er"));
         assert_eq!(left(s, "cgroup")["subhost"], "w");
         s.tool("subhost-check --repair -q").silent();
         s.host(&format!("rmdir {v2}/slice"));
-        s.same(&before);
+        s.assert_same(&before);
 
         s.host(&format!("mkdir {v2}/subhost.w"));
         let held = background(
@@ -739,7 +748,7 @@ fn a_pid_1_that_nobody_knows_is_ended() {
         s.bridge("br0");
         s.overlay("w", "BRIDGES=br0\n");
         s.rbind("on", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-start on w").silent();
         let (on, pid) = (s.pid("on"), s.pid("w"));
         s.host("rm -r /run/subhost/w");
@@ -760,7 +769,7 @@ fn a_pid_1_that_nobody_knows_is_ended() {
         assert_eq!(s.state("w"), "hibernating");
         s.tool("subhost-stop --sync on w").silent();
         clean(s);
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -770,7 +779,7 @@ fn a_pid_1_that_nobody_knows_is_ended() {
 fn another_run_is_another_world() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.world();
+        let before = s.snapshot();
         let script = "mount -t tmpfs mine /run; subhost-start w && rm -r /run/subhost && \
                       echo up >$SUBHOST/up; exec sleep 1000";
         let held = background(
@@ -783,7 +792,7 @@ fn another_run_is_another_world() {
         );
         assert!(s.subhost.join("up").exists());
         let inits = || {
-            let all = s.world();
+            let all = s.snapshot();
             let all = all.lines("process").iter();
             all.filter(|line| line.contains("subhost-init")).count()
         };
@@ -794,13 +803,13 @@ fn another_run_is_another_world() {
         // There it is one that nobody knows.
         let there = format!("exec nsenter -t {} -m -n subhost-check --json", held.pid());
         let out = s.sh(&there).run();
-        has(&out.stdout, &["\"process\""]);
+        assert_has(&out.stdout, &["\"process\""]);
         s.sh(&format!("{there} --repair")).run();
         assert_eq!(inits(), 0);
         end(held);
         s.host("rm opt/up");
         eventually("its mounts are gone", || look(s, "").1.is_empty());
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -810,7 +819,7 @@ fn links_of_another_run_in_our_network_are_not_ours() {
     sandbox(|s| {
         s.overlay("w", "BRIDGES='='\n");
         s.overlay("hib", "BRIDGES='='\n");
-        let before = s.world();
+        let before = s.snapshot();
         let script = "mount -t tmpfs mine /run; mkdir /run/netns; subhost-start w && \
                       subhost-net hib && echo up >$SUBHOST/up; exec sleep 1000";
         let held = background(
@@ -834,7 +843,7 @@ fn links_of_another_run_in_our_network_are_not_ours() {
         .ok();
         end(held);
         s.host("rm opt/up");
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -843,7 +852,7 @@ fn links_of_another_run_in_our_network_are_not_ours() {
 fn a_namespace_mounted_elsewhere_keeps_a_link() {
     sandbox_private(|s| {
         s.overlay("w", "BRIDGES='='\n");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-net w").silent();
         // On another file: a mount on the name itself goes when that is removed.
         s.host(": >opt/kept");
@@ -863,8 +872,8 @@ fn a_namespace_mounted_elsewhere_keeps_a_link() {
             .to_str()
             .unwrap()
             .trim_matches(|c: char| !c.is_ascii_digit());
-        has(item["object"].as_str().unwrap(), &["gone"]);
-        has(
+        assert_has(item["object"].as_str().unwrap(), &["gone"]);
+        assert_has(
             item["why"].as_str().unwrap(),
             &["opt/kept of mount namespace", inode],
         );
@@ -872,7 +881,7 @@ fn a_namespace_mounted_elsewhere_keeps_a_link() {
         end(held);
         s.host("rm opt/kept");
         clean(s);
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -881,7 +890,7 @@ fn a_namespace_mounted_elsewhere_keeps_a_link() {
 fn one_failure_does_not_stop_the_others() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-mount w").silent();
         s.host("umount opt/w/live; mount -t tmpfs mine opt/w/live");
         s.host("mkdir /run/subhost/a /run/subhost/z; : >/run/subhost/z/lock");
@@ -889,11 +898,11 @@ fn one_failure_does_not_stop_the_others() {
         assert_eq!((code, all.len()), (1, 3), "{all:#?}");
         for item in &all {
             match item["subhost"].as_str().unwrap() {
-                "w" => has(item["outcome"]["failed"].as_str().unwrap(), &["not ours"]),
+                "w" => assert_has(item["outcome"]["failed"].as_str().unwrap(), &["not ours"]),
                 _ => assert_eq!(item["outcome"], "repaired"),
             }
         }
-        has(&s.host("findmnt -no SOURCE opt/w/live"), &["mine"]);
+        assert_has(&s.host("findmnt -no SOURCE opt/w/live"), &["mine"]);
         s.tool("subhost-check -q --repair").fails(1, &[]);
         s.host("umount opt/w/live");
         repairs(s, &before);
@@ -907,7 +916,7 @@ fn kills_at_random_are_cleared() {
         s.bridge("br0");
         s.overlay("w", "BRIDGES=br0\n");
         s.image("i", "ext4", "");
-        let before = s.world();
+        let before = s.snapshot();
         let kill = |line: &str, micros: u64| {
             let mut run = s.tool(line).start();
             std::thread::sleep(std::time::Duration::from_micros(micros));
@@ -916,7 +925,7 @@ fn kills_at_random_are_cleared() {
             let out = s.tool("subhost-check -q --repair").run();
             assert_eq!(out.code, 0, "{line} killed after {micros} us: {out}");
             if s.state(line.split(' ').nth(1).unwrap()) == "stopped" {
-                s.same(&before);
+                s.assert_same(&before);
             }
             s.tool("subhost-check -q").silent();
         };
@@ -928,7 +937,7 @@ fn kills_at_random_are_cleared() {
                 s.tool(&format!("subhost-start {name}")).silent();
                 kill(&format!("subhost-stop {name}"), micros);
                 s.tool(&format!("subhost-stop --sync {name}")).silent();
-                s.same(&before);
+                s.assert_same(&before);
             }
         }
     });

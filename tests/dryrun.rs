@@ -1,15 +1,14 @@
-//! `-n` prints what a person would type: a script that makes exactly what the tool makes, and one that
-//! clears it.
+//! `-n` prints a shell script that makes exactly what the tool makes, and one that removes it.
 
 mod common;
 
-use common::{Sandbox, World, lacks, need, need_fs, sandbox, setting};
+use common::{Sandbox, Snapshot, assert_lacks, need, need_fs, sandbox, setting};
 use std::fs;
 
 /// What is up: mounts, links, and the inside of the namespace `w`.
 #[derive(PartialEq)]
 struct Made {
-    world: World,
+    world: Snapshot,
     network: Vec<String>,
 }
 
@@ -29,7 +28,7 @@ fn made(s: &Sandbox) -> Made {
         network.sort();
     }
     Made {
-        world: s.world().without_numbers(),
+        world: s.snapshot().without_numbers(),
         network,
     }
 }
@@ -66,11 +65,11 @@ fn assert_equal(tool: &Made, script: &Made, text: &str) {
 /// The script that a tool prints; printing it changes nothing.
 #[track_caller]
 fn script(s: &Sandbox, line: &str) -> String {
-    let before = s.world();
+    let before = s.snapshot();
     let out = s.tool(line).ok();
-    s.same_now(&before);
+    s.assert_same_now(&before);
     assert!(out.stdout.starts_with("set -e\n"), "{out}");
-    lacks(
+    assert_lacks(
         &out.stdout,
         &["subhost-mount", "subhost-net", "subhost-stop"],
     );
@@ -79,7 +78,7 @@ fn script(s: &Sandbox, line: &str) -> String {
 
 /// Holds tool and script against each other for the subhost `w`.
 fn compare(s: &Sandbox) {
-    let empty = s.world();
+    let empty = s.snapshot();
     let up = ["subhost-mount", "subhost-net"];
     for tool in up {
         s.tool(&format!("{tool} w")).silent();
@@ -97,7 +96,7 @@ fn compare(s: &Sandbox) {
     // The other way, by script.
     let down = script(s, "subhost-stop -n w");
     s.host(&down);
-    s.same_but_state(&empty);
+    s.assert_same_but_state(&empty);
 
     // What a script made is ours: the tools find it there, and stop takes it down.
     s.host(&scripts);
@@ -115,7 +114,7 @@ fn compare(s: &Sandbox) {
     }
     let down = script(s, "subhost-stop -n w");
     s.host(&down);
-    s.same_but_state(&empty);
+    s.assert_same_but_state(&empty);
     s.stop("w", &empty);
 }
 
@@ -225,7 +224,7 @@ fn a_layer_in_a_file() {
 fn volatile() {
     for kind in ["rbind", "overlay", "image"] {
         sandbox(move |s| {
-            of_kind(s, kind, "VOLATILE=yes\n");
+            s.of_kind("w", kind, "VOLATILE=yes\n");
             compare(s);
         });
     }
@@ -235,7 +234,7 @@ fn volatile() {
 fn read_only() {
     for kind in ["rbind", "overlay", "image"] {
         sandbox(move |s| {
-            of_kind(s, kind, "READ_ONLY=yes\n");
+            s.of_kind("w", kind, "READ_ONLY=yes\n");
             compare(s);
         });
     }
@@ -250,14 +249,6 @@ fn read_only_rbind_with_a_submount() {
         compare(s);
         assert!(s.test("touch opt/w/root/data/file"));
     });
-}
-
-fn of_kind(s: &Sandbox, kind: &str, config: &str) {
-    match kind {
-        "rbind" => s.rbind("w", config),
-        "overlay" => s.overlay("w", config),
-        _ => s.image("w", "ext4", config),
-    };
 }
 
 #[test]
@@ -291,7 +282,7 @@ fn a_script_that_fails_stops_there() {
     sandbox(|s| {
         s.bridge("br0");
         s.overlay("w", "BRIDGES='br0 br0'\n");
-        let before = s.world();
+        let before = s.snapshot();
         let text = script(s, "subhost-net -n w");
         s.host("ip link delete br0");
         assert!(!s.test(&text));
@@ -299,7 +290,7 @@ fn a_script_that_fails_stops_there() {
         s.test("ip link delete w0");
         s.test("ip netns delete w");
         s.bridge("br0");
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -307,15 +298,15 @@ fn a_script_that_fails_stops_there() {
 fn what_is_up_needs_no_step() {
     sandbox(|s| {
         s.overlay("w", "BRIDGES='='\n");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-stop -n w").ok();
         s.tool("subhost-mount w").silent();
         s.tool("subhost-net w").silent();
-        let up = s.world();
+        let up = s.snapshot();
         for tool in ["subhost-mount", "subhost-net"] {
             let text = script(s, &format!("{tool} -n w"));
             s.host(&text);
-            s.same(&up);
+            s.assert_same(&up);
         }
         s.stop("w", &before);
     });
@@ -325,14 +316,14 @@ fn what_is_up_needs_no_step() {
 fn unmounting_can_be_printed_too() {
     sandbox(|s| {
         s.overlay("w", "BRIDGES='='\n");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-mount w").silent();
         s.tool("subhost-net w").silent();
         for tool in ["subhost-mount", "subhost-net"] {
             let text = script(s, &format!("{tool} -u -n w"));
             s.host(&text);
         }
-        s.same_but_state(&before);
+        s.assert_same_but_state(&before);
         s.stop("w", &before);
     });
 }

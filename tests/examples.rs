@@ -1,9 +1,9 @@
-//! subhosts.example and contrib: set up as their README says, then loaded, planned, started, looked
-//! at, entered and stopped by `control` under each shell, from an empty environment.
+//! `subhosts.example` and `contrib`: set up as their README says, then used through `control` under each shell, from
+//! an empty environment.
 
 mod common;
 
-use common::{Run, Sandbox, World, eventually, has, need, quote, sandbox, tools_dir};
+use common::{Run, Sandbox, Snapshot, assert_has, eventually, need, quote, sandbox, tools_dir};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +82,7 @@ fn set_up(s: &Sandbox) -> String {
         .partition(|block| block.contains("./control"));
     assert_eq!(used.len(), 1, "the block that uses control");
     let script = made.concat();
-    has(
+    assert_has(
         &script,
         &["cp -r", "chmod 700 .", "debootstrap", "mkfs.ext4"],
     );
@@ -95,7 +95,7 @@ fn set_up(s: &Sandbox) -> String {
         .ok();
     assert!(out.stderr.is_empty(), "{out}");
     eventually("the image's loop device is gone", || {
-        s.world().loops().is_empty()
+        s.snapshot().loops().is_empty()
     });
     used.concat()
 }
@@ -144,7 +144,7 @@ fn settings() {
             let out = s.tool(&format!("subhost-config --check {name}")).ok();
             assert!(out.stdout.is_empty(), "{out}");
             if name == "future" {
-                has(&out.stderr, &["LOWER=/", "/etc/shadow"]);
+                assert_has(&out.stderr, &["LOWER=/", "/etc/shadow"]);
             } else {
                 assert!(out.stderr.is_empty(), "{out}");
             }
@@ -169,7 +169,7 @@ fn settings() {
             }
         }
         let all = s.tool("subhost-config web").ok().stdout;
-        has(&all, &["ENV_LANG=", "C.UTF-8", "X_SITE=", "example"]);
+        assert_has(&all, &["ENV_LANG=", "C.UTF-8", "X_SITE=", "example"]);
         assert_eq!(s.tool("subhost-config web STOP_TIMEOUT").ok().text(), "10s");
         assert_eq!(
             s.tool("subhost-config plain STOP_TIMEOUT").ok().text(),
@@ -182,14 +182,14 @@ fn settings() {
 fn plans() {
     sandbox(|s| {
         set_up(s);
-        let before = s.world();
+        let before = s.snapshot();
         for name in NAMES {
             let mount = s.tool(&format!("subhost-mount -n {name}")).ok();
             let net = s.tool(&format!("subhost-net -n {name}")).ok();
-            has(&mount.stdout, &["set -e\n", &format!("/{name}/live")]);
-            has(&net.stdout, &["set -e\n", &format!("ip netns add {name}")]);
+            assert_has(&mount.stdout, &["set -e\n", &format!("/{name}/live")]);
+            assert_has(&net.stdout, &["set -e\n", &format!("ip netns add {name}")]);
             for cable in cables(name) {
-                has(&net.stdout, &[&format!("ip link add {cable} ")]);
+                assert_has(&net.stdout, &[&format!("ip link add {cable} ")]);
             }
             for script in [mount, net] {
                 assert!(script.stderr.is_empty(), "{script}");
@@ -199,7 +199,7 @@ fn plans() {
                 }
             }
         }
-        s.same_now(&before);
+        s.assert_same_now(&before);
     });
 }
 
@@ -229,13 +229,13 @@ fn look(s: &Sandbox, name: &str) {
                 s.inside(name, "ls /mnt | wc -l"),
                 s.host("ls /usr/share/doc | wc -l")
             );
-            has(&s.inside(name, "df -m /tmp"), &[" 64 "]);
+            assert_has(&s.inside(name, "df -m /tmp"), &[" 64 "]);
         }
         "disk" => {
             assert_eq!(fstype, "ext4");
-            assert_eq!(s.world().loops().len(), 1);
+            assert_eq!(s.snapshot().loops().len(), 1);
             let mnt = dir.join("mnt").display().to_string();
-            has(
+            assert_has(
                 &s.host(&format!("findmnt -n -o OPTIONS {mnt}")),
                 &["noatime"],
             );
@@ -251,7 +251,7 @@ fn look(s: &Sandbox, name: &str) {
             assert_eq!(s.inside(name, UID_OF_HTTPD), "33");
             let out = s.enter(name, "echo no >/srv/www/index.html").run();
             assert_ne!(out.code, 0, "BIND with :ro was written: {out}");
-            has(&s.inside(name, "df -m /tmp"), &[" 64 "]);
+            assert_has(&s.inside(name, "df -m /tmp"), &[" 64 "]);
         }
         "machine" => {
             eventually("the tree's init is at work", || {
@@ -259,17 +259,17 @@ fn look(s: &Sandbox, name: &str) {
                     .is_empty()
             });
             assert_eq!(s.inside(name, "readlink /proc/1/exe"), "/bin/busybox");
-            has(
+            assert_has(
                 &s.inside(name, "tr '\\0' '\\n' </proc/1/environ"),
                 &["container=subhost"],
             );
             assert_eq!(s.inside(name, "pidof getty || echo none"), "none");
             assert_eq!(s.inside(name, "cat /disabled"), "hwclock.sh disable");
-            has(
+            assert_has(
                 &s.inside(name, "ip -4 address show eth0"),
                 &["192.0.2.20/24"],
             );
-            has(&s.inside(name, "df -m /run"), &[" 100 "]);
+            assert_has(&s.inside(name, "df -m /run"), &[" 100 "]);
         }
         other => panic!("no example {other}"),
     }
@@ -279,23 +279,23 @@ fn look_at_router(s: &Sandbox) {
     let ip = |script: &str| s.host(&format!("ip -n router {script}"));
     let eth = s.json("ip -n router -j address show eth0");
     assert_eq!(eth[0]["address"], "02:00:00:00:00:01");
-    has(
+    assert_has(
         &ip("address show eth0"),
         &["192.0.2.10/24", "2001:db8::10/64"],
     );
-    has(
+    assert_has(
         &ip("address show eth1"),
         &["198.51.100.1/24", "2001:db8:1::1/64"],
     );
-    has(&ip("link show eth1"), &["mtu 1400"]);
-    has(
+    assert_has(&ip("link show eth1"), &["mtu 1400"]);
+    assert_has(
         &ip("route"),
         &[
             "default via 192.0.2.1 dev eth0",
             "203.0.113.0/24 via 198.51.100.2 dev eth1",
         ],
     );
-    has(
+    assert_has(
         &ip("-6 route"),
         &[
             "default via 2001:db8::1 dev eth0",
@@ -323,17 +323,17 @@ fn look_at_router(s: &Sandbox) {
 }
 
 /// Start, look, enter, restart, stop.
-fn cycle(s: &Sandbox, shell_name: &str, name: &str, before: &World) {
+fn cycle(s: &Sandbox, shell_name: &str, name: &str, before: &Snapshot) {
     let control = |args: String| control(s, shell_name, &args);
     control(format!("status {name}")).fails(3, &[]);
     control(format!("start {name}")).silent();
     control(format!("start {name}")).silent();
     look(s, name);
-    has(
+    assert_has(
         &control(format!("list {name}")).ok().stdout,
         &[name, "running"],
     );
-    has(
+    assert_has(
         &control(format!("status {name}")).ok().stdout,
         &["running", name],
     );
@@ -370,7 +370,7 @@ fn cycle(s: &Sandbox, shell_name: &str, name: &str, before: &World) {
     look(s, name);
     control(format!("stop --sync {name}")).silent();
     control(format!("stop {name}")).silent();
-    s.same_now(before);
+    s.assert_same_now(before);
     control(format!("status {name}")).fails(3, &[]);
     control(format!("enter -j {name} -- true")).fails(3, &["not running"]);
 }
@@ -382,7 +382,7 @@ fn all_under(shell: &'static str) {
     sandbox(move |s| {
         set_up(s);
         s.host("ip address add 192.0.2.1/24 dev br0");
-        let before = s.world();
+        let before = s.snapshot();
         for name in NAMES {
             cycle(s, shell, name, &before);
         }
@@ -392,7 +392,7 @@ fn all_under(shell: &'static str) {
         let out = control(s, shell, "list").ok();
         assert_eq!(out.stdout.lines().count(), NAMES.len() + 1, "{out}");
         assert_eq!(control(s, shell, "status").ok().stdout, out.stdout);
-        has(
+        assert_has(
             &control(s, shell, "help").ok().stdout,
             &["usage: control start"],
         );
@@ -410,7 +410,7 @@ fn all_under(shell: &'static str) {
         }
         control(s, shell, "start nosuch").fails(4, &["nosuch"]);
         control(s, shell, "nosuch:true").fails(125, &["nosuch"]);
-        s.same_now(&before);
+        s.assert_same_now(&before);
     });
 }
 
@@ -433,16 +433,16 @@ fn all_under_busybox() {
 fn commands_of_the_readme() {
     sandbox(|s| {
         let commands = set_up(s);
-        let before = s.world();
+        let before = s.snapshot();
         let out = s
             .sh(&format!("set -eu\n{commands}"))
             .without("SUBHOST")
             .cwd(&s.subhost)
             .ok();
         let list = out.stdout.lines().find(|line| line.starts_with("future "));
-        has(list.unwrap_or_default(), &["running", "overlay"]);
-        has(&out.stdout, &["ps ax"]);
-        s.same(&before);
+        assert_has(list.unwrap_or_default(), &["running", "overlay"]);
+        assert_has(&out.stdout, &["ps ax"]);
+        s.assert_same(&before);
     });
 }
 
@@ -450,7 +450,7 @@ fn commands_of_the_readme() {
 fn restart_makes_anew_what_has_changed() {
     sandbox(|s| {
         set_up(s);
-        let before = s.world();
+        let before = s.snapshot();
         let config = s.subhost.join("router/config");
         let text = fs::read_to_string(&config).unwrap();
         let restart = || control(s, "dash", "restart router").silent();
@@ -501,7 +501,7 @@ fn restart_makes_anew_what_has_changed() {
         for name in ["plain", "router"] {
             s.tool(&format!("subhost-stop --sync {name}")).silent();
         }
-        s.same_now(&before);
+        s.assert_same_now(&before);
     });
 }
 
@@ -540,7 +540,7 @@ fn init_script() {
         set_up(s);
         s.host("mount -t tmpfs tmpfs /etc/default");
         let default = file("contrib/default/subhosts");
-        has(&default, &["#SUBHOST="]);
+        assert_has(&default, &["#SUBHOST="]);
         fs::write(
             "/etc/default/subhosts",
             format!("{default}SUBHOST={}\n", s.subhost.display()),
@@ -550,9 +550,9 @@ fn init_script() {
         let script = quote(script.to_str().unwrap());
         let dash = shell("dash");
         let init = |verb: &str| s.sh(&format!("exec env -i {dash} {script} {verb}"));
-        let before = s.world();
+        let before = s.snapshot();
 
-        has(
+        assert_has(
             &init("status").fails(3, &[]).stdout,
             &["NAME", "web", "stopped"],
         );
@@ -566,7 +566,7 @@ fn init_script() {
                 .count(),
             1
         );
-        has(&init("status").ok().stdout, &["web", "running"]);
+        assert_has(&init("status").ok().stdout, &["web", "running"]);
         let pid = s.pid("web");
         init("start").ok();
         assert_eq!(s.pid("web"), pid, "starting what runs does nothing");
@@ -582,14 +582,14 @@ fn init_script() {
         init("try-restart").ok();
         assert_eq!(s.state("web"), "stopped");
         init("nonsense").fails(2, &["Usage:"]);
-        s.same(&before);
+        s.assert_same(&before);
 
         // One that is broken keeps no other from starting, and is heard of.
         fs::write(s.subhost.join("future/config"), "NO_SUCH=1\n").unwrap();
         init("start").fails(1, &["future", "NO_SUCH"]);
         assert_eq!(s.state("web"), "running");
         init("stop").run();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -635,7 +635,7 @@ fn cron_lines() {
             s.sh(&job.replace("/opt/subhost", s.subhost.to_str().unwrap()))
                 .env("PATH", path.unwrap())
         };
-        let before = s.world();
+        let before = s.snapshot();
         job("-j web -- /usr/local/bin/nightly").fails(3, &["not running"]);
         job("subhost-info web").fails(3, &[]);
         job("control restart web").silent();
@@ -643,8 +643,8 @@ fn cron_lines() {
         job("subhost-start dns").silent();
         job("subhost-start dns").silent();
         let list = s.tool("subhost-list").ok().stdout;
-        has(&job("subhost-list").ok().stdout, &["NAME", "dns", "web"]);
-        has(&list, &["running"]);
+        assert_has(&job("subhost-list").ok().stdout, &["NAME", "dns", "web"]);
+        assert_has(&list, &["running"]);
         let nightly = || {
             let script = "#!/bin/sh\necho nightly >/root/done\n";
             let bin = s.subhost.join("web/root/usr/local/bin");
@@ -661,7 +661,7 @@ fn cron_lines() {
         for name in ["dns", "web"] {
             s.tool(&format!("subhost-stop --sync {name}")).silent();
         }
-        s.same_now(&before);
+        s.assert_same_now(&before);
     });
 }
 

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::rounds;
+use common::{rounds, timed};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -106,6 +106,7 @@ impl Case {
 
 /// Sources every case's text in every shell. The error describes the first difference.
 fn hold_law(directory: &Path, cases: &[Case]) -> Result<(), String> {
+    let _clock = timed();
     let mut driver = String::new();
     for (number, case) in cases.iter().enumerate() {
         fs::write(directory.join(format!("f{number}")), &case.text).unwrap();
@@ -382,6 +383,7 @@ fn run_everywhere<S: Strategy<Value = String>>(
     batches: usize,
     text: impl Fn() -> S + Sync,
 ) -> (usize, usize) {
+    let _clock = timed();
     let many = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         let text = &text;

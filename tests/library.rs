@@ -1,4 +1,4 @@
-//! The library by itself: a subhost up, looked at, and down from Rust, without a tool between.
+//! The library: a subhost is started, looked at, entered and stopped from Rust, without the tools.
 
 mod common;
 
@@ -13,9 +13,8 @@ use subhost::{Config, Exit, Name, StartHow, Status, Stdio, StopHow, Subhost};
 #[test]
 fn up_and_down_from_rust() {
     sandbox(|s| {
-        s.bridge("br0");
-        s.overlay("w", "BRIDGES=br0\nADDR0=192.0.2.10/24\n");
-        let before = s.world();
+        s.cabled("w", "ADDR0=192.0.2.10/24\n");
+        let before = s.snapshot();
         subhost::tools_in(tools_dir().as_ref());
         let w = Subhost::new(&s.subhost, &Name::new("w").unwrap(), &[]);
         let plan = w.plan(Part::Net).unwrap();
@@ -36,7 +35,7 @@ fn up_and_down_from_rust() {
         };
         w.stop(sync).unwrap();
         assert_eq!(w.status().unwrap(), Status::Stopped);
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -46,7 +45,7 @@ fn settings_that_are_in_no_file_make_a_subhost() {
     sandbox(|s| {
         s.bridge("br0");
         s.overlay("w", "GARBAGE");
-        let before = s.world();
+        let before = s.snapshot();
         subhost::tools_in(tools_dir().as_ref());
         let base = s.subhost.join("layers/base");
         let settings = [
@@ -60,16 +59,16 @@ fn settings_that_are_in_no_file_make_a_subhost() {
         let w = Subhost::with(config);
         w.start(StartHow::Background, None).unwrap();
         assert_eq!(s.inside("w", "hostname"), "lab");
-        has(&s.host("ip -n w -br address"), &["192.0.2.10/24"]);
+        assert_has(&s.host("ip -n w -br address"), &["192.0.2.10/24"]);
         assert!(s.subhost.join("w/assigned").exists());
         let sync = StopHow {
             sync: true,
             ..StopHow::default()
         };
         w.stop(sync).unwrap();
-        s.same(&before);
+        s.assert_same(&before);
         let error = Config::from_settings(&s.subhost, &name, [("LOWWER", "/")]).unwrap_err();
-        has(&error.to_string(), &["LOWWER", "did you mean LOWER?"]);
+        assert_has(&error.to_string(), &["LOWWER", "did you mean LOWER?"]);
     });
 }
 
@@ -90,7 +89,7 @@ impl subhost::boot::Setup for Nothing {
     }
 }
 
-/// PID 1's world is data: what no config made boots as well, with nothing in it but what the spec says.
+/// PID 1 works from a spec, which is data: a spec that no config made boots too, and has nothing else inside.
 #[test]
 fn a_spec_that_no_config_made_boots() {
     use subhost::init::spec::{Bind, Main, Mount, NOEXEC, Op, Own, Process, SAFE, Spec, Way};
@@ -101,7 +100,7 @@ fn a_spec_that_no_config_made_boots() {
             "mkdir root out; mount --bind {} root",
             tree.display()
         ));
-        let before = s.world();
+        let before = s.snapshot();
         let rights = subhost::confine::Rights {
             caps: 0,
             no_new_privs: true,
@@ -190,7 +189,7 @@ fn a_spec_that_no_config_made_boots() {
         let lines: Vec<&str> = told.lines().collect();
         assert_eq!(lines[0], "bare", "{told}");
         // Of /sys nothing was said; /dev has what Dev makes, and no terminals, as no devpts was asked for.
-        has(
+        assert_has(
             &told,
             &[
                 "null\n",
@@ -199,14 +198,14 @@ fn a_spec_that_no_config_made_boots() {
                 "\n0\nkept\n",
             ],
         );
-        lacks(&told, &["kernel\n", "console\n"]);
-        has(&told, &[&ours("ipc")]);
-        lacks(&told, &[&ours("uts")]);
+        assert_lacks(&told, &["kernel\n", "console\n"]);
+        assert_has(&told, &[&ours("ipc")]);
+        assert_lacks(&told, &[&ours("uts")]);
         state.forget();
         lock.release();
         assert!(!s.base.join("states").exists(), "nothing of it is left");
         s.host("rmdir root/out root/t 2>/dev/null || :; rm out/told out/errors");
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -215,7 +214,7 @@ fn a_spec_that_no_config_made_boots() {
 fn a_program_in_the_foreground_is_who_booted_it() {
     sandbox(|s| {
         s.overlay("w", "RUN='sleep 1000'");
-        let before = s.world();
+        let before = s.snapshot();
         subhost::tools_in(tools_dir().as_ref());
         let w = named(s, "w");
         let by_us = named(s, "w");
@@ -236,7 +235,7 @@ fn a_program_in_the_foreground_is_who_booted_it() {
         };
         w.stop(sync).unwrap();
         assert_eq!(stays.join().unwrap().unwrap(), 128 + 15);
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -250,12 +249,11 @@ fn what_is_not_there_says_so() {
     });
 }
 
-/// Runs `test` with `w` running, and the world is as before when it has been stopped.
+/// Runs `test` with `w` running, then stops `w`, and asserts that the host is as before.
 fn running(config: &'static str, test: impl FnOnce(&Sandbox, &Subhost) + Send + 'static) {
     sandbox(move |s| {
         s.overlay("w", config);
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         test(s, &named(s, "w"));
         s.stop("w", &before);
     });
@@ -366,7 +364,7 @@ fn children_are_waited_for_asked_and_ended() {
             .unwrap();
         assert_eq!(child.try_wait().unwrap(), None);
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-        has(&status, &[&format!("PPid:\t{}", std::process::id())]);
+        assert_has(&status, &[&format!("PPid:\t{}", std::process::id())]);
         child
             .stdin
             .as_mut()
@@ -438,8 +436,7 @@ fn no_device_of_the_hosts_comes_along() {
 fn eight_threads_at_once_and_none_is_changed() {
     running("", |s, w| {
         s.overlay("v", "");
-        let before = s.world();
-        s.tool("subhost-start v").silent();
+        let before = s.start("v");
         let v = named(s, "v");
         let ours = state_of_this_thread();
         std::thread::scope(|scope| {
@@ -497,7 +494,7 @@ fn in_a_user_namespace_too() {
 fn what_does_not_run_is_not_started() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.world();
+        let before = s.snapshot();
         let run = |name| named(s, name).command("true").output().unwrap_err().exit;
         assert_eq!(run("w"), Exit::NotRunning);
         assert_eq!(run("none"), Exit::NoSubhost);
@@ -520,7 +517,7 @@ fn the_examples_do_what_they_show() {
     sandbox(|s| {
         s.overlay("w", "");
         s.overlay("v", "");
-        let before = s.world();
+        let before = s.snapshot();
         let watch = format!("SUBHOST_TOOLS={} {} w", tools_dir(), example("watch"));
         let told = s.sh(&watch).ok().text();
         let (said, heard) = told.split_once("heard: ").unwrap();
@@ -528,8 +525,8 @@ fn the_examples_do_what_they_show() {
             said,
             "it is stopped\nit is running\nit says: w\nit is stopped\n"
         );
-        has(heard, &["w: making "]);
-        s.same(&before);
+        assert_has(heard, &["w: making "]);
+        s.assert_same(&before);
 
         s.sh("subhost-start w; subhost-start v").silent();
         let run = format!(
@@ -541,9 +538,9 @@ fn the_examples_do_what_they_show() {
         s.sh(&none).fails(1, &["no such program"]);
         let fleet = format!("{} 'echo $(hostname) $FLEET' w v none", example("fleet"));
         let told = s.sh(&fleet).ok().text();
-        has(&told, &["none: ", "\nv: v v\nw: w w"]);
+        assert_has(&told, &["none: ", "\nv: v v\nw: w w"]);
         s.sh("subhost-stop --sync w; subhost-stop --sync v")
             .silent();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }

@@ -1,5 +1,4 @@
-//! Cgroups: every subhost has its own, limits hold inside and leave the host responsive, and nothing
-//! of them is left.
+//! Cgroups: each subhost has its own, limits work and keep the host responsive, and nothing is left.
 
 mod common;
 
@@ -46,7 +45,7 @@ fn procs(dir: &Path) -> Vec<i32> {
     text.lines().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// While `work` goes on, something trivial on the host takes no longer than this.
+/// Asserts that a trivial command on the host takes less than five seconds while `work` runs.
 fn stays_responsive(s: &Sandbox, work: impl FnOnce()) {
     let base = s.base.clone();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
@@ -77,8 +76,7 @@ fn stays_responsive(s: &Sandbox, work: impl FnOnce()) {
 fn every_subhost_has_a_cgroup() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let dir = top("").join("subhost/w");
         assert_eq!(procs(&dir), [s.pid("w")]);
         // It sees it as the root.
@@ -96,7 +94,7 @@ fn every_subhost_has_a_cgroup() {
 
         // For as long as a command runs.
         s.tool("subhost-enter w -- true").silent();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -104,8 +102,7 @@ fn every_subhost_has_a_cgroup() {
 fn what_ends_by_itself_leaves_its_cgroup_to_the_next() {
     sandbox(|s| {
         let w = s.overlay("w", "RUN=\"/bin/sleep 0.2\"\nPIDS=50\n");
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("it has ended", || s.state("w") == "hibernating");
         s.tool("subhost-check -q").ok();
         w.config("RUN=\"/bin/sleep 1000\"\nPIDS=60\n");
@@ -119,8 +116,7 @@ fn what_ends_by_itself_leaves_its_cgroup_to_the_next() {
 fn an_init_has_a_part_of_it() {
     sandbox(|s| {
         s.overlay("w", "INIT=/sbin/init\nPIDS=100\n");
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let dir = top("").join("subhost/w");
         assert!(procs(&dir.join("init")).contains(&s.pid("w")));
         assert!(procs(&dir).is_empty(), "its limits lie above it");
@@ -146,8 +142,7 @@ fn limits_are_set() {
             "w",
             "CPUS=1.5\nCPU_WEIGHT=50\nCPUSET=0\nMEMORY=64M\nPIDS=100\n",
         );
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let of = |controller, v2, v1| value("subhost/w", controller, v2, v1);
         let quota = of("cpu", "cpu.max", "cpu.cfs_quota_us");
         assert_eq!(quota.split(' ').next(), Some("150000"));
@@ -187,15 +182,14 @@ fn limits_are_set() {
 fn cpu_time_is_bounded() {
     sandbox(|s| {
         s.overlay("w", "CPUS=0.2\nRUN=\"/bin/yes\"\n");
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let used = || -> f64 { s.column("w", "cpu").parse().unwrap() };
         let (first, begin) = (used(), Instant::now());
         std::thread::sleep(Duration::from_secs(3));
         let share = (used() - first) / begin.elapsed().as_secs_f64();
         assert!(share < 0.35, "{share}");
         let stat = value("subhost/w", "cpu", "cpu.stat", "cpu.stat");
-        lacks(&format!("{stat}\n"), &["nr_throttled 0\n"]);
+        assert_lacks(&format!("{stat}\n"), &["nr_throttled 0\n"]);
         s.stop("w", &before);
     });
 }
@@ -204,8 +198,7 @@ fn cpu_time_is_bounded() {
 fn a_memory_bomb_ends_inside() {
     sandbox(|s| {
         s.overlay("w", "MEMORY=32M\n");
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         stays_responsive(s, || {
             s.enter("w", "exec tail /dev/zero").fails(137, &[]);
             assert_eq!(s.state("w"), "running");
@@ -221,8 +214,7 @@ fn a_memory_bomb_ends_inside() {
 fn a_fork_bomb_ends_inside() {
     sandbox(|s| {
         s.overlay("w", "PIDS=200\n");
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         stays_responsive(s, || {
             let bomb = "b() { b | b & }; b 2>/dev/null; sleep 1000";
             let inside = s.enter("w", bomb).start();
@@ -252,8 +244,7 @@ fn rates_of_a_disk() {
         // What it may open is bounded as well.
         let line = format!("IO=\"{device}:rbps=1M,wiops=50\"\nDEVICES={device}:r\n");
         let w = s.overlay("w", &line);
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         if is_unified() {
             let max = value("subhost/w", "io", "io.max", "");
             assert_eq!(
@@ -284,11 +275,11 @@ fn rates_of_a_disk() {
         w.config("IO=root:wbps=1M\n");
         s.tool("subhost-start w")
             .fails(1, &["IO", "no block device"]);
-        s.same(&before);
+        s.assert_same(&before);
         w.config("IO=/nowhere:wbps=1M\n");
         s.tool("subhost-start w")
             .fails(1, &["/nowhere", "No such file"]);
-        s.same(&before);
+        s.assert_same(&before);
         s.host(&format!("losetup -d {device}"));
     });
 }
@@ -300,12 +291,12 @@ fn a_controller_that_is_missing_is_named() {
         // Once what the sandbox put there, once what was there before.
         let gone = if is_unified() { top("") } else { top("memory") };
         s.host(&format!("umount {0}; umount {0}", gone.display()));
-        let before = s.world();
+        let before = s.snapshot();
         let said = s
             .tool("subhost-start w")
             .fails(1, &["MEMORY", "controller memory"]);
-        has(&said.stderr, &["CONFIG_MEMCG"]);
-        s.same(&before);
+        assert_has(&said.stderr, &["CONFIG_MEMCG"]);
+        s.assert_same(&before);
         w.config("");
         s.tool("subhost-start w").silent();
         s.stop("w", &before);
@@ -322,14 +313,13 @@ fn without_cgroups_only_limits_are_refused() {
                 "findmnt -nro TARGET -t cgroup,cgroup2 | while read -r at; do umount -l $at; done",
             );
         }
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(s.inside("w", "echo in"), "in");
         s.stop("w", &before);
         w.config("PIDS=50\n");
         s.tool("subhost-start w")
             .fails(1, &["PIDS", "controller pids"]);
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -342,14 +332,13 @@ fn cgroups_that_cannot_be_written() {
                 mount -o remount,bind,ro $at
              done",
         );
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(s.inside("w", "echo in"), "in");
         s.stop("w", &before);
         w.config("PIDS=50\n");
         s.tool("subhost-start w")
             .fails(1, &["cgroup", "Read-only file system", "PIDS"]);
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -382,7 +371,7 @@ fn below_the_callers_own() {
     sandbox(|s| {
         let w = s.overlay("w", "CGROUP=inherit\n");
         make_job(s);
-        let before = s.world();
+        let before = s.snapshot();
         in_job(s, "subhost-start w").silent();
         let dir = top("").join("job/subhost.w");
         assert_eq!(procs(&dir), [s.pid("w")]);
@@ -394,7 +383,7 @@ fn below_the_callers_own() {
             // Somebody else is in the cgroup that would have to share out the controller.
             let beside = "sh -c 'sleep 1000 & subhost-start w; x=$?; kill $!; exit $x'";
             in_job(s, beside).fails(1, &["PIDS", "pids", "processes are in it"]);
-            s.same(&before);
+            s.assert_same(&before);
             // We ourselves step aside.
             in_job(s, "subhost-start w").silent();
             let set = value("job/subhost.w", "pids", "pids.max", "pids.max");
@@ -406,12 +395,12 @@ fn below_the_callers_own() {
             assert_eq!(set, "70");
             s.tool("subhost-stop --sync w").silent();
         }
-        s.same(&before);
+        s.assert_same(&before);
 
         // One that is not to be seen: the test's own lies outside of what the sandbox has mounted.
         s.tool("subhost-start w")
             .fails(1, &["CGROUP=inherit", "not to be seen"]);
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -427,7 +416,7 @@ import os
 os.setxattr(\"{0}/job\", \"trusted.delegate\", b\"1\")'",
             v2.display()
         ));
-        let before = s.world();
+        let before = s.snapshot();
         let line = format!(
             "echo 0 >{}/job/tools/cgroup.procs && exec subhost-start w",
             v2.display()
@@ -442,13 +431,12 @@ os.setxattr(\"{0}/job\", \"trusted.delegate\", b\"1\")'",
 fn below_a_named_one() {
     sandbox(|s| {
         let w = s.overlay("w", "CGROUP=/job\nPIDS=70\n");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-start w")
             .fails(1, &["CGROUP", "/job", "mkdir"]);
-        s.same(&before);
+        s.assert_same(&before);
         make_job(s);
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(procs(&top("").join("job/subhost.w")), [s.pid("w")]);
         assert_eq!(value("job/subhost.w", "pids", "pids.max", "pids.max"), "70");
         s.stop("w", &before);
@@ -465,7 +453,7 @@ fn what_others_put_there_is_not_ended_for_a_start() {
         s.overlay("w", "");
         let dir = top("").join("subhost/w");
         s.host(&format!("mkdir -p {}", dir.display()));
-        let before = s.world();
+        let before = s.snapshot();
         let line = format!("echo 0 >{}/cgroup.procs && exec sleep 1000", dir.display());
         let mut foreign = s.sh(&line).start();
         eventually("it is there", || procs(&dir).len() == 1);
@@ -474,7 +462,7 @@ fn what_others_put_there_is_not_ended_for_a_start() {
         assert!(foreign.runs());
         foreign.kill();
         foreign.wait();
-        s.same(&before);
+        s.assert_same(&before);
         // Left by a start that was killed: no obstacle.
         s.tool("subhost-start w").silent();
         s.tool("subhost-stop --sync w").silent();
@@ -509,11 +497,11 @@ fn refusals() {
             let key = line.split('=').next().unwrap();
             s.tool("subhost-config --check w").fails(5, &[key, why]);
         }
-        // What the kernel refuses is told with its key and leaves nothing.
-        let before = s.world();
+        // What the kernel refuses is reported with its key, and nothing is left.
+        let before = s.snapshot();
         w.config("CPUSET=4000\n");
         s.tool("subhost-start w").fails(1, &["CPUSET", "4000"]);
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -521,7 +509,7 @@ fn refusals() {
 fn limits_change_while_it_runs() {
     sandbox(|s| {
         s.overlay("w", "MEMORY=64M\n");
-        let before = s.world();
+        let before = s.snapshot();
         let limit = |words: &str| s.tool(&format!("subhost-limit w {words}"));
         limit("PIDS=5").fails(3, &["not running"]);
         s.tool("subhost-start w").silent();
@@ -543,8 +531,8 @@ fn limits_change_while_it_runs() {
         let all = fs::read_to_string(format!("/proc/{}/cgroup", s.pid("w"))).unwrap();
         let controller = if is_unified() { "0::" } else { "cpuset:" };
         let line = all.lines().find(|line| line.contains(controller)).unwrap();
-        has(line, &["subhost/w"]);
-        has(
+        assert_has(line, &["subhost/w"]);
+        assert_has(
             &s.tool("subhost-info w").ok().stdout,
             &["CPUS=0.5", "CPUSET=0", "MEMORY=256M"],
         );
@@ -576,12 +564,12 @@ fn limits_change_while_it_runs() {
 fn limits_and_use_are_shown() {
     sandbox(|s| {
         s.overlay("w", "MEMORY=64M\nPIDS=50\n");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-limit w")
             .fails(3, &["not running", "subhost-config"]);
         s.tool("subhost-start w").silent();
         let text = s.tool("subhost-limit w").ok().stdout;
-        has(
+        assert_has(
             &text,
             &["MEMORY=64M", "PIDS=50", "of 64M", "of 50", "subhost/w"],
         );
@@ -605,17 +593,16 @@ fn limits_and_use_are_shown() {
 fn hits_are_counted() {
     sandbox(|s| {
         let w = s.overlay("w", "MEMORY=32M\nPIDS=20\n");
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let info = || s.tool("subhost-info w").ok().stdout;
-        lacks(&info(), &["Limit hits"]);
+        assert_lacks(&info(), &["Limit hits"]);
         s.enter("w", "exec tail /dev/zero").fails(137, &[]);
         s.enter(
             "w",
             "for i in $(seq 40); do sleep 1 & done 2>/dev/null; true",
         )
         .run();
-        has(
+        assert_has(
             &info(),
             &[
                 "Limit hits",
@@ -634,12 +621,12 @@ fn hits_are_counted() {
         w.config("MEMORY=32M\nRUN=\"/bin/tail /dev/zero\"\n");
         s.tool("subhost-start w").silent();
         eventually("it has ended", || s.state("w") == "hibernating");
-        has(
+        assert_has(
             &s.tool("subhost-info w").run().stdout,
             &["signal 9, out of memory"],
         );
         s.tool("subhost-stop --keep w").silent();
-        has(
+        assert_has(
             &s.tool("subhost-list w").ok().stdout,
             &["signal 9, out of memory"],
         );
@@ -647,7 +634,7 @@ fn hits_are_counted() {
         w.config("RUN=\"/bin/sleep 1000\"\nSTOP_TIMEOUT=0s\n");
         s.tool("subhost-start w").silent();
         s.tool("subhost-stop --keep --kill w").silent();
-        lacks(&s.tool("subhost-list w").ok().stdout, &["out of memory"]);
+        assert_lacks(&s.tool("subhost-list w").ok().stdout, &["out of memory"]);
     });
 }
 
@@ -658,7 +645,7 @@ fn frozen_and_thawed() {
             "w",
             "RUN=\"/bin/sh -c 'while :; do echo x >>/run/x; usleep 10000; done'\"\n",
         );
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-limit --freeze w")
             .fails(3, &["not running"]);
         s.tool("subhost-start w").silent();
@@ -673,8 +660,8 @@ fn frozen_and_thawed() {
         let now = size();
         std::thread::sleep(Duration::from_millis(200));
         assert_eq!(size(), now);
-        has(&s.tool("subhost-info w").ok().stdout, &["frozen"]);
-        has(&s.tool("subhost-limit w").ok().stdout, &["Frozen"]);
+        assert_has(&s.tool("subhost-info w").ok().stdout, &["frozen"]);
+        assert_has(&s.tool("subhost-limit w").ok().stdout, &["Frozen"]);
         // Nothing hangs on it.
         s.tool("subhost-enter w -- true")
             .fails(125, &["frozen", "--thaw"]);
@@ -685,12 +672,12 @@ fn frozen_and_thawed() {
         eventually("it goes on", || size() > now);
         // Stopped as it should be, not killed.
         s.tool("subhost-limit --freeze w").silent();
-        has(&s.tool("subhost-stop -n w").ok().stdout, &["cgroup.freeze"]);
+        assert_has(&s.tool("subhost-stop -n w").ok().stdout, &["cgroup.freeze"]);
         s.stop("w", &before);
         s.tool("subhost-start w").silent();
         s.tool("subhost-limit --freeze w").silent();
         s.tool("subhost-stop --sync --kill w").silent();
-        s.same_but_state(&before);
+        s.assert_same_but_state(&before);
     });
 }
 
@@ -703,8 +690,7 @@ fn frozen_without_v2() {
         }
         s.overlay("w", "");
         s.host("umount /sys/fs/cgroup/unified; umount /sys/fs/cgroup/unified");
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         assert_eq!(procs(&top("freezer").join("subhost/w")), [s.pid("w")]);
         s.tool("subhost-limit --freeze w").silent();
         assert_eq!(s.state("w"), "frozen");
@@ -712,7 +698,7 @@ fn frozen_without_v2() {
         s.tool("subhost-start w").silent();
         s.tool("subhost-limit --freeze w").silent();
         s.tool("subhost-stop --sync --kill w").silent();
-        s.same_but_state(&before);
+        s.assert_same_but_state(&before);
     });
 }
 
@@ -739,8 +725,7 @@ fn devices_are_bounded_whatever_nodes_there_are() {
             s.host("losetup -f --show two"),
         );
         s.overlay("w", &format!("DEVICES={one}:r\n"));
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let group = top("").join("subhost/w");
         let paths = ["/dev/zero", &one, &two, "/dev/mem", "/dev/kmsg"];
         assert_eq!(opens(s, &group, &paths), [true, true, false, false, false]);
@@ -762,8 +747,7 @@ fn devices_are_bounded_whatever_nodes_there_are() {
         // By v1 where there is no v2.
         if !is_unified() {
             s.host("umount /sys/fs/cgroup/unified; umount /sys/fs/cgroup/unified");
-            let before = s.world();
-            s.tool("subhost-start w").silent();
+            let before = s.start("w");
             let group = top("devices").join("subhost/w");
             assert_eq!(opens(s, &group, &paths), [true, true, false, false, false]);
             s.inside("w", ": <>/dev/null");
@@ -778,7 +762,7 @@ fn a_disk_filler_ends_inside() {
     sandbox(|s| {
         s.overlay("v", "VOLATILE=yes\nDISK=4M\n");
         s.image("i", "ext4", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-start v i").silent();
         assert_eq!(
             s.inside("v", "df -k / | tail -n 1 | awk '{ print $2 }'"),
@@ -792,10 +776,10 @@ fn a_disk_filler_ends_inside() {
         });
         assert_eq!(s.inside("v", "echo in"), "in");
         s.tool("subhost-stop --sync v i").silent();
-        s.same_now(&before);
+        s.assert_same_now(&before);
 
         // What a script makes is the same.
-        has(&s.tool("subhost-mount -n v").ok().stdout, &["size=4194304"]);
+        assert_has(&s.tool("subhost-mount -n v").ok().stdout, &["size=4194304"]);
     });
 }
 

@@ -1,5 +1,4 @@
-//! APPARMOR and SELINUX: what runs inside is confined by them where the host has them, and nothing is
-//! made where it has not.
+//! APPARMOR and SELINUX: they confine the processes inside if the host has them, and are refused if not.
 
 mod common;
 
@@ -8,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 fn refused(s: &Sandbox, setting: &str, words: &[&str]) {
-    let before = s.world();
+    let before = s.snapshot();
     s.tool("subhost-start w")
         .arg("--set")
         .arg(setting)
@@ -18,7 +17,7 @@ fn refused(s: &Sandbox, setting: &str, words: &[&str]) {
         .arg("--")
         .arg("true")
         .fails(125, words);
-    s.same(&before);
+    s.assert_same(&before);
 }
 
 fn has_apparmor() -> bool {
@@ -55,20 +54,20 @@ fn an_apparmor_profile() {
         let profile = format!("subhost-test-{}", std::process::id());
         fs::write(s.base.join("profile"), PROFILE.replace("NAME", &profile)).unwrap();
         s.host("apparmor_parser -r -K profile");
-        let before = s.world();
+        let before = s.snapshot();
         let write = "echo x >/tmp/x && ! echo x >/srv/x";
         for command in ["RUN", "INIT"] {
             let config = format!("APPARMOR={profile}\n{command}='/bin/sh -c \"sleep 1000; :\"'\n");
             w.config(&config);
             s.tool("subhost-start w").silent();
-            has(&current(s, command), &[&profile, "enforce"]);
-            has(&s.inside("w", "cat /proc/self/attr/current"), &[&profile]);
+            assert_has(&current(s, command), &[&profile, "enforce"]);
+            assert_has(&s.inside("w", "cat /proc/self/attr/current"), &[&profile]);
             assert_eq!(s.inside("w", &format!("{write}; echo $?")), "0");
             s.tool("subhost-stop -k w").ok();
         }
-        has(&s.inside("w", "cat /proc/self/attr/current"), &[&profile]);
+        assert_has(&s.inside("w", "cat /proc/self/attr/current"), &[&profile]);
         s.host("apparmor_parser -R profile");
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -96,19 +95,19 @@ fn an_selinux_label() {
         if !has_policy {
             return;
         }
-        let before = s.world();
+        let before = s.snapshot();
         for command in ["RUN", "INIT"] {
             w.config(&format!(
                 "SELINUX={LABEL}\n{command}='/bin/sh -c \"sleep 1000; :\"'\n"
             ));
             s.tool("subhost-start w").silent();
-            has(&current(s, command), &[LABEL]);
-            has(&s.inside("w", "cat /proc/self/attr/current"), &[LABEL]);
+            assert_has(&current(s, command), &[LABEL]);
+            assert_has(&s.inside("w", "cat /proc/self/attr/current"), &[LABEL]);
             let denied = s.enter("w", "echo x >/tmp/x").fails(1, &["/tmp/x"]);
-            has(&denied.stderr, &["ermission denied"]);
+            assert_has(&denied.stderr, &["ermission denied"]);
             s.tool("subhost-stop -k w").ok();
         }
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 

@@ -34,8 +34,7 @@ fn and_where_mounts_are_private() {
 fn kept_for_many(s: &Sandbox) {
     let others = many(s, "");
     s.overlay("w", "BIND=/etc:/mnt:ro\nTMPFS=/tmp\n");
-    let before = s.world();
-    s.tool("subhost-start w").silent();
+    let before = s.start("w");
     assert!(!kept(s), "one subhost needs none");
     s.tool("subhost-stop --sync w").silent();
 
@@ -55,8 +54,8 @@ fn kept_for_many(s: &Sandbox) {
     eventually("it runs", || s.state("w") == "running");
     let inside = s.inside("w", "cat /proc/self/mountinfo");
     // Nothing of the host is to be seen in there, and all that it was to have.
-    lacks(&inside, &[".mnt", "/run/netns", "/opt/o1/"]);
-    has(
+    assert_lacks(&inside, &[".mnt", "/run/netns", "/opt/o1/"]);
+    assert_has(
         &inside,
         &[" /mnt ", " /tmp ", " /proc ", " /sys ", " /dev "],
     );
@@ -71,7 +70,7 @@ fn kept_for_many(s: &Sandbox) {
         "{calls}"
     );
     s.tool("subhost-stop -q --all --sync").silent();
-    s.same(&before);
+    s.assert_same(&before);
 }
 
 /// A mount namespace that was made later does not see the kept one.
@@ -80,7 +79,7 @@ fn without_the_kept_namespace_it_goes_as_well() {
     sandbox(|s| {
         let others = many(s, "");
         s.overlay("w", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool(&format!("subhost-mount {others}")).silent();
         s.tool("subhost-start o0").silent();
         assert!(kept(s));
@@ -92,10 +91,10 @@ fn without_the_kept_namespace_it_goes_as_well() {
                 {tools}/subhost-enter -S {subhosts} w -- hostname
                 {tools}/subhost-stop -S {subhosts} w'"
         ));
-        lacks(&seen, &["nsfs"]);
-        has(&seen, &["w"]);
+        assert_lacks(&seen, &["nsfs"]);
+        assert_has(&seen, &["w"]);
         s.tool("subhost-stop -q --all --sync").silent();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -104,7 +103,7 @@ fn a_start_that_is_killed_among_many_leaves_what_stop_clears() {
     sandbox(|s| {
         let others = many(s, "");
         s.overlay("w", "");
-        let before = s.world();
+        let before = s.snapshot();
         for millis in 0..rounds(12, 60) as u64 {
             s.tool(&format!("subhost-mount {others}")).silent();
             let mut start = s.tool("subhost-start w").start();
@@ -112,7 +111,7 @@ fn a_start_that_is_killed_among_many_leaves_what_stop_clears() {
             start.kill();
             start.wait();
             s.tool("subhost-stop -q --all --sync").ok();
-            s.same(&before);
+            s.assert_same(&before);
         }
     });
 }
@@ -124,7 +123,7 @@ fn all_are_done_side_by_side() {
         many(s, "BRIDGES=br0\n");
         s.host("echo BRIDGES=nosuchbridge >>opt/o7/config");
         s.overlay("x", "NOSUCHKEY=1\n");
-        let before = s.world();
+        let before = s.snapshot();
         let output = s
             .tool("subhost-start --all")
             .fails(1, &["nosuchbridge", "NOSUCHKEY"]);
@@ -147,11 +146,11 @@ fn all_are_done_side_by_side() {
             .filter(|line| line.ends_with(" running"))
             .count();
         assert_eq!(running, MANY - 1, "{states}");
-        has(&states, &["o7 stopped", "x invalid"]);
+        assert_has(&states, &["o7 stopped", "x invalid"]);
         // Already so is a success, but for those that cannot be.
         s.tool("subhost-stop -q --all --sync").ok();
-        s.same(&before);
-        // Whoever is told to end ends those that do its work, each after what it is at.
+        s.assert_same(&before);
+        // SIGTERM also ends the helpers of `--all`, each after the subhost at hand.
         s.host(
             "printf '#!/bin/sh\nsleep 0.4\n' >hook; chmod 755 hook
              echo PRENET=$PWD/hook >opt/defaults",
@@ -170,7 +169,7 @@ fn all_are_done_side_by_side() {
         assert!((1..MANY - 1).contains(&running), "{states}");
         s.host("rm opt/defaults");
         s.tool("subhost-stop -q --all --sync").ok();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -178,7 +177,7 @@ fn all_are_done_side_by_side() {
 fn one_program_is_all_tools() {
     sandbox(|s| {
         s.overlay("w", "RUN='sleep 1000'\n");
-        let before = s.world();
+        let before = s.snapshot();
         let (tools, subhosts) = (tools_dir(), s.subhost.display());
         s.host(&format!(
             "mkdir -p bin; cp {tools}/subhost {tools}/subhost-init bin/
@@ -195,8 +194,8 @@ fn one_program_is_all_tools() {
         assert_eq!(by("subhost enter w -- sh -c 'exit 7'").run().code, 7);
         by("subhost start nosuch").fails(4, &["subhost-start: nosuch"]);
         by("subhost-stop w").silent();
-        s.same(&before);
-        has(
+        s.assert_same(&before);
+        assert_has(
             &by("subhost --help").ok().text(),
             &["start", "stop", "enter"],
         );
@@ -208,7 +207,7 @@ fn one_program_is_all_tools() {
             by("subhost help start").ok().text(),
             by("subhost start --help").ok().text()
         );
-        has(&by("subhost start --help").ok().text(), &["Start subhosts"]);
+        assert_has(&by("subhost start --help").ok().text(), &["Start subhosts"]);
     });
 }
 
@@ -218,14 +217,13 @@ fn host_ends_on_bridges_have_no_addresses() {
     sandbox(|s| {
         s.bridge("br0");
         s.overlay("w", "BRIDGES='br0 ='\nADDR0=192.0.2.10/24\n");
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         // The inner end makes itself one when the pair is up.
         eventually("the pair is up", || {
             s.inside("w", "cat /proc/net/if_inet6").contains("eth1")
         });
         assert_eq!(s.host("ip -o -6 addr show dev w0"), "");
-        has(&s.host("ip -o -6 addr show dev w1"), &["fe80::"]);
+        assert_has(&s.host("ip -o -6 addr show dev w1"), &["fe80::"]);
         s.stop("w", &before);
     });
 }

@@ -1,5 +1,5 @@
 //! Many commands at once, and any of them killed at any moment: each ends with a status of the table,
-//! there is one PID 1 at most, and one stop leaves the world as it was.
+//! there is one PID 1 at most, and one stop leaves the host as it was.
 
 mod common;
 
@@ -76,7 +76,7 @@ fn everything_at_once_to_one_subhost() {
             "w",
             "BRIDGES=br0\nADDR0=192.0.2.10/24\nRUN='/bin/sleep 1000'\n",
         );
-        let before = s.world();
+        let before = s.snapshot();
         let mut dice = Dice(7);
         for round in 0..rounds(2, 40) {
             let all: Vec<_> = (0..50)
@@ -118,13 +118,15 @@ fn everything_at_once_to_one_subhost() {
             assert_eq!(inits(s).len(), usize::from(state == "running"), "{state}");
             match state.as_str() {
                 // Of many namespaces that end at once the kernel takes the last after seconds.
-                "stopped" => eventually("nothing is left", || before.diff(&s.world()).is_empty()),
+                "stopped" => {
+                    eventually("nothing is left", || before.diff(&s.snapshot()).is_empty())
+                }
                 "running" | "hibernating" => {}
                 other => panic!("it is {other}"),
             }
             s.tool("subhost-stop --sync w").silent();
             // The links of earlier stops, which did not wait, go when the kernel comes to it.
-            eventually("nothing is left", || before.diff(&s.world()).is_empty());
+            eventually("nothing is left", || before.diff(&s.snapshot()).is_empty());
         }
     });
 }
@@ -137,7 +139,7 @@ fn many_subhosts_on_one_bridge() {
         for name in &names {
             s.overlay(name, "BRIDGES=br0\n");
         }
-        let before = s.world();
+        let before = s.snapshot();
         for round in ["subhost-start", "subhost-stop"] {
             let all: Vec<_> = names
                 .iter()
@@ -157,7 +159,7 @@ fn many_subhosts_on_one_bridge() {
             let ports = s.json("ip -j link show master br0");
             assert!(ports.as_array().unwrap().len() >= up, "{ports}");
         }
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -177,7 +179,7 @@ fn a_lock_goes_with_its_holder_and_a_stuck_one_is_named() {
         let w = s.overlay("w", "");
         w.script("hook", "echo $$ >$SUBHOST/hook.pid; exec /bin/sleep 1000");
         w.config("PREMOUNT=hook\n");
-        let before = s.world();
+        let before = s.snapshot();
         let mut start = s.tool("subhost-start w").start();
         eventually("the hook runs", || s.runs("/bin/sleep 1000"));
         let pid = start.pid().to_string();
@@ -214,31 +216,31 @@ fn subhosts_of_one_name_in_two_trees() {
         let here = s.subhost.to_str().unwrap();
         let there = s.base.join("other");
         let there = there.to_str().unwrap();
-        let before = s.world();
+        let before = s.snapshot();
         for up in ["subhost-start w", "subhost-stop --keep w"] {
             s.tool(up).silent();
-            let with = s.world();
+            let with = s.snapshot();
             for verb in VERBS {
                 let out = s.tool(&format!("{verb} -S {there} w")).fails(5, &[here]);
-                lacks(&out.stderr, &["panicked"]);
-                s.same_now(&with);
+                assert_lacks(&out.stderr, &["panicked"]);
+                s.assert_same_now(&with);
             }
             s.tool(&format!("subhost-enter -S {there} w -- true"))
                 .fails(125, &[here]);
             let line = format!("subhost-enter -j -S {there} w -- true");
             let join = s.tool(&line).run();
             assert!([3, 125].contains(&join.code), "{join}");
-            s.same_now(&with);
+            s.assert_same_now(&with);
             for verb in [
                 "subhost-start --all",
                 "subhost-stop --all",
                 "subhost-stop -k -l --kill-holders --all",
             ] {
                 s.tool(&format!("{verb} -S {there}")).run();
-                s.same_now(&with);
+                s.assert_same_now(&with);
             }
             let list = s.tool(&format!("subhost-list -S {there}")).ok();
-            lacks(&list.stdout, &["running", "hibernating"]);
+            assert_lacks(&list.stdout, &["running", "hibernating"]);
             // The first is as it was, by all that can be asked.
             assert_eq!(
                 s.state("w"),
@@ -254,7 +256,7 @@ fn subhosts_of_one_name_in_two_trees() {
         s.tool("subhost-start w").fails(5, &[there]);
         s.tool(&format!("subhost-stop --sync -S {there} w"))
             .silent();
-        s.same_now(&before);
+        s.assert_same_now(&before);
     });
 }
 
@@ -270,7 +272,7 @@ fn killed_at_any_moment() {
             "root/sbin/loop",
             "trap 'exit 0' TERM; while :; do sleep 0.05; done",
         );
-        let before = s.world();
+        let before = s.snapshot();
         let mut dice = Dice(11);
         let kinds = ["start", "enter", "join", "init", "logger", "stop"];
         for number in 0..rounds(42, 2000) {
@@ -325,7 +327,7 @@ fn killed_at_any_moment() {
             }
             let stop = s.tool("subhost-stop w").limit(20).run();
             assert_eq!(stop.code, 0, "{case}: {stop}");
-            s.same(&before);
+            s.assert_same(&before);
         }
     });
 }
@@ -347,13 +349,12 @@ fn enters_leave_nothing_in_pid_1() {
     sandbox(|s| {
         s.overlay("w", "");
         s.overlay("bad", "NO_SUCH_KEY=1\n");
-        let start = s.world();
-        s.tool("subhost-start w").silent();
+        let start = s.start("w");
         let pid = s.pid("w");
         let mut pty = s.pty("subhost-enter w -- true");
         assert_eq!(pty.wait(), 0);
         s.enter("w", "true").ok();
-        let (with, was) = (s.world(), size(pid));
+        let (with, was) = (s.snapshot(), size(pid));
         for number in 0..rounds(150, 10_000) {
             match number % 5 {
                 0 => s.tool("subhost-enter -j w -- true").ok().code,
@@ -372,7 +373,7 @@ fn enters_leave_nothing_in_pid_1() {
                 _ => s.tool("subhost-start bad").fails(5, &["NO_SUCH_KEY"]).code,
             };
         }
-        s.same(&with);
+        s.assert_same(&with);
         let is = size(pid);
         assert_eq!((was.1, was.2), (is.1, is.2), "threads and descriptors");
         assert!(is.0 <= was.0 + 64, "it had {} kB and has {}", was.0, is.0);
@@ -386,7 +387,7 @@ fn nobody_joins_what_is_not_up() {
     sandbox(|s| {
         let w = s.overlay("w", "");
         w.write("root/inside", "");
-        let before = s.world();
+        let before = s.snapshot();
         for _ in 0..rounds(25, 500) {
             let start = s.tool("subhost-start w").start();
             let look = || {
@@ -406,7 +407,7 @@ fn nobody_joins_what_is_not_up() {
             assert_eq!(start.wait().code, 0);
             s.tool("subhost-stop -k w").silent();
         }
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -419,8 +420,7 @@ fn a_start_after_a_stop_that_was_killed_goes_on() {
             "root/sbin/slow",
             "trap 'sleep 0.3; exit 0' TERM; while :; do sleep 0.05; done",
         );
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("it listens", || s.runs("/sbin/slow"));
         std::thread::sleep(Duration::from_millis(100));
         let first = s.pid("w");
@@ -433,6 +433,6 @@ fn a_start_after_a_stop_that_was_killed_goes_on() {
         assert_eq!(s.state("w"), "running");
         assert_ne!(s.pid("w"), first);
         s.tool("subhost-stop -k w").silent();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Sandbox, has, need, recipe, recipes, sandbox, tools_dir};
+use common::{Sandbox, assert_has, need, recipe, recipes, sandbox, tools_dir};
 use std::fs;
 use std::path::Path;
 
@@ -68,9 +68,9 @@ fn a_first_one_and_a_real_one() {
     }
     sandbox(|s| {
         host(s);
-        let before = s.world();
+        let before = s.snapshot();
         let first = block("subhost-start try");
-        has(
+        assert_has(
             &first,
             &[
                 "sudo make && sudo make install\n",
@@ -81,14 +81,14 @@ fn a_first_one_and_a_real_one() {
         let typed = "echo changed >/etc/changed; ps ax | wc -l; exit\n";
         let out = run(s, &as_root(&first), typed);
         let row = out.lines().find(|line| line.starts_with("try "));
-        has(
+        assert_has(
             row.unwrap_or_else(|| panic!("no try: {out}")),
             &["running", "overlay"],
         );
         let kept = Path::new("/opt/subhost/try/root/etc/changed");
         assert_eq!(fs::read_to_string(kept).unwrap(), "changed\n");
         assert!(!Path::new("/etc/changed").exists());
-        s.same(&before);
+        s.assert_same(&before);
 
         // What the README shows of the table is what it is.
         let heading = out.lines().find(|line| line.starts_with("NAME ")).unwrap();
@@ -126,7 +126,7 @@ fn the_cookbook() {
     sandbox(|s| {
         host(s);
         s.host("mount -t tmpfs -o mode=755 tmpfs /srv; echo www-data:x:33:33::/var:/bin/sh >>tree/etc/passwd");
-        let before = s.world();
+        let before = s.snapshot();
         for (task, block) in recipes() {
             match task.as_str() {
                 // A line of cron's, and what tests/rootless.rs does.
@@ -157,33 +157,33 @@ fn the_cookbook() {
             let out = run(s, &script, "");
             match task.as_str() {
                 "Give a subhost an address on a bridge" => {
-                    has(&out, &["192.0.2.10/24", "2001:db8::10/64"]);
+                    assert_has(&out, &["192.0.2.10/24", "2001:db8::10/64"]);
                 }
                 "Run a service" => {
-                    has(&out, &["running"]);
+                    assert_has(&out, &["running"]);
                     assert_eq!(s.json("ip -j link show web0")[0]["master"], "br0");
-                    has(&s.host("ip -n web route"), &["default via 192.0.2.1"]);
+                    assert_has(&s.host("ip -n web route"), &["default via 192.0.2.1"]);
                     let inside =
                         |command: &str| run(s, &format!("subhost-enter web -- {command}"), "");
                     assert_eq!(inside("cat /etc/resolv.conf"), "nameserver 192.0.2.53\n");
-                    has(&inside("ps"), &["sleep 1000"]);
+                    assert_has(&inside("ps"), &["sleep 1000"]);
                     assert_eq!(run(s, "subhost-config web AUTOSTART", ""), "yes\n");
                 }
                 "Open a shell, or run a command inside" if script.contains("tr a-c") => {
-                    has(&out, &["uid=33(www-data)", "ABC"])
+                    assert_has(&out, &["uid=33(www-data)", "ABC"])
                 }
                 "Keep writes in memory" => {
                     assert!(!Path::new("/opt/subhost/web/root/etc/forgotten").exists());
                 }
                 "Keep a root in an image" => {
-                    has(&run(s, "subhost-enter disk -- ls /", ""), &["kept"]);
+                    assert_has(&run(s, "subhost-enter disk -- ls /", ""), &["kept"]);
                 }
-                "Limit what a subhost uses" => has(&out, &["MEMORY=512M", "CPUS=1.5"]),
+                "Limit what a subhost uses" => assert_has(&out, &["MEMORY=512M", "CPUS=1.5"]),
                 _ => {}
             }
         }
         run(s, "subhost-stop --all --sync; ip link delete br0", "");
-        s.same_now(&before);
+        s.assert_same_now(&before);
     });
 }
 
@@ -198,7 +198,7 @@ fn they_compose() {
             echo 'LOWER=$SUBHOST/layers/base' >/opt/subhost/web/config",
             "",
         );
-        let before = s.world();
+        let before = s.snapshot();
         let state = || run(s, "subhost-list -o state web", "");
 
         let line = recipe("Keep root and network without processes");
@@ -213,19 +213,19 @@ fn they_compose() {
             assert!(!s.runs("sleep 500"));
         }
         run(s, "subhost-stop --sync web", "");
-        s.same_now(&before);
+        s.assert_same_now(&before);
 
         let script = recipe("Use subhosts in scripts");
-        has(&script, &["x=$(subhost-start web)", "while read"]);
+        assert_has(&script, &["x=$(subhost-start web)", "while read"]);
         let out = run(s, &format!("{script}\necho \"<$x>\""), "");
         assert_eq!(out, "web is running\n<>\n");
-        s.same(&before);
+        s.assert_same(&before);
 
         // Each of its lines by itself as well: nothing is up now.
         for line in script.lines() {
             run(s, line, "");
             run(s, "subhost-stop --sync web", "");
-            s.same_now(&before);
+            s.assert_same_now(&before);
         }
     });
 }
@@ -268,5 +268,5 @@ fn files_and_pages() {
     assert!(pages > 5);
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     assert!(readme.lines().count() <= 80, "it is one screen");
-    has(&readme, &["sudo make demo", "sudo make check"]);
+    assert_has(&readme, &["sudo make demo", "sudo make check"]);
 }

@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{Run, Sandbox, User, eventually, first_subid, has, lacks, need, sandbox, user};
+use common::{
+    Run, Sandbox, User, assert_has, assert_lacks, eventually, first_subid, need, sandbox, user,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -11,8 +13,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 fn ends(pid: i32) -> impl FnMut() -> bool {
-    // A zombie has no command line any more.
-    move || fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| line.is_empty())
+    // A zombie has left its namespaces. The command line is gone earlier, with the memory.
+    move || {
+        fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+    }
 }
 
 #[test]
@@ -23,7 +27,7 @@ fn one_command_boots_and_leaves_nothing() {
             "w",
             "id -u; id -g; hostname; ps -o pid,args; echo ok >/dev/null",
         );
-        has(&seen, &["0\n0\nw\n", "subhost-init"]);
+        assert_has(&seen, &["0\n0\nw\n", "subhost-init"]);
         u.is_gone();
         u.enter("w", "exit 7").fails(7, &[]);
         u.enter("w", "kill -TERM $$").fails(143, &[]);
@@ -45,12 +49,12 @@ fn a_whole_life() {
         u.tool("subhost-start w").silent();
         assert_eq!(u.state("w"), "running");
         let info = u.tool("subhost-info w").ok().stdout;
-        has(&info, &["running", "overlay"]);
+        assert_has(&info, &["running", "overlay"]);
         let inside = u.tool("subhost-enter -j -u web w -- sh -c");
         let seen = inside.arg("id -un; ps -o args; pwd").ok().stdout;
-        has(&seen, &["web\n", "sleep 1000", "/home/web"]);
+        assert_has(&seen, &["web\n", "sleep 1000", "/home/web"]);
         assert_eq!(u.inside("w", "ip -o link | wc -l"), "1");
-        // What is mounted is in the user's world alone.
+        // The mounts are in the user's mount namespace alone.
         assert!(!dir.join("live/bin").exists());
         u.tool("subhost-mount -u w").fails(75, &["running"]);
         u.tool("subhost-stop --keep w").silent();
@@ -105,8 +109,8 @@ fn files_and_their_owners() {
             "w",
             "ls -d /home; ls /srv /house; ls -ldn /srv /opt; exit 0",
         );
-        has(&seen, &["web", " 1000 ", " 2000 ", " 65534 "]);
-        lacks(&seen, &["/home\n"]);
+        assert_has(&seen, &["web", " 1000 ", " 2000 ", " 65534 "]);
+        assert_lacks(&seen, &["/home\n"]);
         assert!(u.subhost.join("layers/base/home/web").exists());
         let root = dir.join("root");
         assert_eq!(u.owner(&root.join("root/mine")), (u.uid, u.gid()));
@@ -126,13 +130,13 @@ fn files_and_their_owners() {
 fn the_subordinate_ids_are_used() {
     sandbox(|s| {
         let u = s.user("ann", 1500);
-        let before = s.world();
+        let before = s.snapshot();
         let dir = u.overlay("w", "");
         u.inside("w", "touch /x; chown web:extra /x");
         let first = first_subid(1500) - 1;
         let owner = u.owner(&dir.join("root/x"));
         assert_eq!(owner, (first + 1000, first + 2000));
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -235,7 +239,7 @@ fn a_killed_holder() {
     });
 }
 
-/// A tool that is killed in the middle leaves no world behind.
+/// A tool that is killed in the middle leaves no process that holds namespaces.
 #[test]
 fn a_killed_tool() {
     user(|u| {
@@ -274,7 +278,7 @@ fn many_at_once() {
 fn two_users_do_not_meet() {
     sandbox(|s| {
         let (ann, bob) = (s.user("ann", 1500), s.user("bob", 1600));
-        let before = s.world();
+        let before = s.snapshot();
         ann.overlay("w", "RUN='sleep 1003'\n");
         bob.overlay("w", "");
         ann.tool("subhost-start w").silent();
@@ -294,7 +298,7 @@ fn two_users_do_not_meet() {
         ann.tool("subhost-stop w").silent();
         ann.is_gone();
         bob.is_gone();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -322,12 +326,12 @@ fn what_needs_root_is_refused_by_name() {
     });
 }
 
-/// Who is not set up is told what is missing.
+/// A user without subordinate ids gets a message that names what is missing.
 #[test]
 fn a_user_without_ids() {
     sandbox(|s| {
         let u = s.user("ann", 1500);
-        let before = s.world();
+        let before = s.snapshot();
         u.overlay("w", "");
         s.host(": >/etc/subgid");
         u.tool("subhost-list")
@@ -344,7 +348,7 @@ fn a_user_without_ids() {
         u.tool("subhost-list").fails(1, &["newuidmap"]);
         s.host("umount /usr/bin/newuidmap");
         u.is_gone();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -353,7 +357,7 @@ fn a_user_without_ids() {
 fn trust() {
     sandbox(|s| {
         let (u, bob) = (s.user("ann", 1500), s.user("bob", 1600));
-        let before = s.world();
+        let before = s.snapshot();
         let dir = u.overlay("w", "");
         let config = dir.join("config");
         fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
@@ -382,7 +386,7 @@ fn trust() {
         u.tool("subhost-mount open")
             .fails(5, &["other users of the host can reach"]);
         u.is_gone();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -394,7 +398,7 @@ fn a_runtime_directory_of_somebody_elses() {
         let u = s.user("eve", 1777);
         u.overlay("w", "");
         s.host("rm -r /run/user/1777; rm -rf /tmp/subhost-1777");
-        let before = s.world();
+        let before = s.snapshot();
         u.tool("subhost-start w").silent();
         let meta = fs::metadata("/tmp/subhost-1777").unwrap();
         assert_eq!((meta.uid(), meta.mode() & 0o7777), (1777, 0o700));
@@ -409,11 +413,11 @@ fn a_runtime_directory_of_somebody_elses() {
             u.tool("subhost-start w").fails(1, &["/tmp/subhost-1777"]);
             s.host("rm -rf /tmp/subhost-1777");
         }
-        // One that is not ours, as `su` hands it on, is not used.
+        // A runtime directory of another user, as `su` leaves it in the environment, is not used.
         let run = u.tool("subhost-list").env("XDG_RUNTIME_DIR", "/run");
         run.ok();
         eventually("it is gone", || !Path::new("/tmp/subhost-1777").exists());
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
@@ -440,34 +444,34 @@ fn where_things_are_by_default() {
     });
 }
 
-/// What is somebody else's is not told to be left.
+/// The check reports nothing of other users.
 #[test]
 fn the_check() {
     sandbox(|s| {
         let u = s.user("ann", 1500);
         s.overlay("root", "");
         s.tool("subhost-start root").silent();
-        let before = s.world();
+        let before = s.snapshot();
         u.overlay("w", "");
         let told = u.tool("subhost-check").run();
-        has(&told.stdout, &["loop devices", "left: nothing"]);
-        lacks(&told.stdout, &["nothing can be booted", "user namespaces"]);
+        assert_has(&told.stdout, &["loop devices", "left: nothing"]);
+        assert_lacks(&told.stdout, &["nothing can be booted", "user namespaces"]);
         u.tool("subhost-start w").silent();
         let told = u.tool("subhost-check --repair").run();
-        has(&told.stdout, &["left: nothing"]);
+        assert_has(&told.stdout, &["left: nothing"]);
         assert_eq!(
             (u.state("w"), s.state("root")),
             ("running".into(), "running".into())
         );
-        // With all state removed by hand nobody needs the world any more, and mounts go with it.
+        // With all state removed by hand, the user namespace ends, and the mounts with it.
         let pid = u.tool("subhost-list -o pid w").ok().text();
         u.sh(&format!(
             "kill -9 {pid}; rm -r /run/user/1500/subhost/run/w"
         ))
         .ok();
         u.is_gone();
-        has(&u.tool("subhost-check").run().stdout, &["left: nothing"]);
-        s.same(&before);
+        assert_has(&u.tool("subhost-check").run().stdout, &["left: nothing"]);
+        s.assert_same(&before);
     });
 }
 
@@ -477,7 +481,7 @@ fn the_cookbook() {
     user(|u| {
         let script = common::recipe("Work without root").replace("echo NET=user >", ": >");
         let told = u.sh(&format!("set -eu; unset SUBHOST\n{script}")).ok();
-        has(&told.stdout, &["uid=0"]);
+        assert_has(&told.stdout, &["uid=0"]);
         u.is_gone();
     });
 }
@@ -505,10 +509,10 @@ fn with_network(uid: u32, test: impl FnOnce(&Sandbox, &User) + Send + 'static) {
         eventually("the servers listen", || {
             s.host("ss -Hltn | grep -c :8080 || :") == "2"
         });
-        let before = s.world();
+        let before = s.snapshot();
         test(s, &u);
         u.is_gone();
-        s.same(&before);
+        s.assert_same(&before);
         for server in &mut servers {
             server.kill();
         }

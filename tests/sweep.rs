@@ -183,7 +183,7 @@ enum After {
 struct Sweep<'a> {
     s: &'a Sandbox,
     verb: &'a Verb,
-    clean: World,
+    clean: Snapshot,
     wrong: String,
     blows: usize,
     messages: std::collections::BTreeSet<String>,
@@ -191,10 +191,10 @@ struct Sweep<'a> {
 
 impl Sweep<'_> {
     /// Soon, or what differs.
-    fn differs(&self, from: &World, patience: Duration) -> Option<String> {
+    fn differs(&self, from: &Snapshot, patience: Duration) -> Option<String> {
         let end = Instant::now() + patience;
         loop {
-            let diff = from.diff(&self.s.world_now());
+            let diff = from.diff(&self.s.snapshot_now());
             if diff.is_empty() {
                 return None;
             }
@@ -211,7 +211,7 @@ impl Sweep<'_> {
         if !self.verb.line.starts_with("subhost-stop w") || !about {
             return;
         }
-        let diff = self.clean.diff(&self.s.world_now());
+        let diff = self.clean.diff(&self.s.snapshot_now());
         let left = |of: &str, what: &str| {
             diff.lines()
                 .any(|line| line.starts_with(of) && line.contains(what))
@@ -255,7 +255,7 @@ impl Sweep<'_> {
         for line in self.verb.before {
             self.s.tool(line).silent();
         }
-        let before = self.s.world();
+        let before = self.s.snapshot();
         let start = Instant::now();
         let run = traced(self.s.tool(self.verb.line), Some((call, blow)));
         let output = run.output;
@@ -351,7 +351,7 @@ fn sweep(kind: &'static str, verb: &'static Verb, every: usize, kills: bool) {
         // MACs, work directories and mount points are made once and stay.
         s.tool("subhost-start w").silent();
         s.tool("subhost-stop --sync w").silent();
-        let clean = s.world();
+        let clean = s.snapshot();
         for line in verb.before {
             s.tool(line).silent();
         }
@@ -360,7 +360,7 @@ fn sweep(kind: &'static str, verb: &'static Verb, every: usize, kills: bool) {
         std::thread::sleep(Duration::from_millis(100));
         let calls = traced(s.tool(verb.line), None).calls;
         s.tool("subhost-stop --sync w").silent();
-        s.same(&clean);
+        s.assert_same(&clean);
         let mut sweep = Sweep {
             s,
             verb,

@@ -1,8 +1,8 @@
-//! User namespaces: root inside is nobody outside, and nothing on disk shows it.
+//! USERNS: root inside has no rights outside, and the files on disk keep their owners.
 
 mod common;
 
-use common::{Sandbox, Subhost, eventually, has, lacks, need, need_fs, sandbox};
+use common::{Sandbox, Subhost, assert_has, assert_lacks, eventually, need, need_fs, sandbox};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -28,8 +28,7 @@ fn owner(path: impl AsRef<Path>) -> (u32, u32) {
 /// the files of the root lie on the host while it is up.
 #[track_caller]
 fn files(s: &Sandbox, subhost: &Subhost, disk: &str) {
-    let before = s.world();
-    s.tool("subhost-start w").silent();
+    let before = s.start("w");
     let base = base(subhost);
     let told = s.inside(
         "w",
@@ -40,7 +39,7 @@ fn files(s: &Sandbox, subhost: &Subhost, disk: &str) {
     );
     let map: Vec<String> = told.split_whitespace().map(str::to_owned).take(5).collect();
     assert_eq!(map, ["0", &base.to_string(), "65536", "0", "0"]);
-    has(
+    assert_has(
         &told,
         &[
             "1000 2000 644 /srv/x",
@@ -66,10 +65,10 @@ fn files(s: &Sandbox, subhost: &Subhost, disk: &str) {
     // PID 1 and who comes in are nobody's of the host.
     let pid = s.pid("w");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    has(&status, &[&format!("Uid:\t{base}\t{base}\t{base}\t{base}")]);
-    has(&status, &[&format!("Gid:\t{base}\t{base}\t{base}\t{base}")]);
+    assert_has(&status, &[&format!("Uid:\t{base}\t{base}\t{base}\t{base}")]);
+    assert_has(&status, &[&format!("Gid:\t{base}\t{base}\t{base}\t{base}")]);
     let info = s.tool("subhost-info w").ok().text();
-    has(&info, &[&format!("Ids:           {base}-{}", base + 65535)]);
+    assert_has(&info, &[&format!("Ids:           {base}-{}", base + 65535)]);
     s.stop("w", &before);
 }
 
@@ -110,8 +109,7 @@ fn the_network_is_its_own() {
             "w",
             "USERNS=yes\nBRIDGES=br0\nADDR0=192.0.2.10/24\nGATEWAY=192.0.2.1\n",
         );
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         s.inside("w", "ping -c 1 -W 5 192.0.2.1");
         // Root inside has CAP_NET_ADMIN where it counts.
         s.inside(
@@ -119,12 +117,12 @@ fn the_network_is_its_own() {
             "ip link set eth0 mtu 1400; ip addr add 192.0.2.11/24 dev eth0
              echo 1 > /proc/sys/net/ipv4/ip_forward; cat /sys/class/net/eth0/mtu",
         );
-        has(&s.host("ip -n w link show eth0"), &["mtu 1400"]);
+        assert_has(&s.host("ip -n w link show eth0"), &["mtu 1400"]);
         // It hibernates, and is the same afterwards.
         s.tool("subhost-stop --keep w").silent();
         assert_eq!(s.state("w"), "hibernating");
         s.tool("subhost-start w").silent();
-        has(&s.host("ip -n w link show eth0"), &["mtu 1400"]);
+        assert_has(&s.host("ip -n w link show eth0"), &["mtu 1400"]);
         s.inside("w", "ip link set eth0 mtu 1300");
         s.stop("w", &before);
     });
@@ -146,7 +144,7 @@ fn each_has_ids_of_its_own_for_good() {
         }
         let registry = fs::read_to_string("/var/lib/subhost/ids").unwrap();
         for (subhost, base) in all.iter().zip(bases) {
-            has(&registry, &[&format!("{base} {:?}\n", subhost.dir)]);
+            assert_has(&registry, &[&format!("{base} {:?}\n", subhost.dir)]);
         }
         s.tool("subhost-stop a b c").silent();
         s.tool("subhost-mount c").silent();
@@ -175,18 +173,18 @@ fn what_cannot_be_mapped_is_refused_by_its_name_or_goes_without() {
             w.dir.display()
         ));
         w.config("USERNS=yes\nUPPER=over\n");
-        let before = s.world();
+        let before = s.snapshot();
         let parts = ["map the ids of overlay on", "/over", "USERNS=no"];
         s.tool("subhost-start w").fails(1, &parts);
-        s.same_but_state(&before);
+        s.assert_same_but_state(&before);
         w.config("USERNS=auto\nUPPER=over\n");
         let out = s.tool("subhost-start -v w").ok();
-        has(
+        assert_has(
             &out.stderr,
             &["goes without a user namespace", "overlay on"],
         );
-        has(&s.inside("w", "cat /proc/self/uid_map"), &["4294967295"]);
-        has(&s.tool("subhost-info w").ok().text(), &["the host's"]);
+        assert_has(&s.inside("w", "cat /proc/self/uid_map"), &["4294967295"]);
+        assert_has(&s.tool("subhost-info w").ok().text(), &["the host's"]);
         s.stop("w", &before);
         // A mount below the tree is found as well.
         w.config("USERNS=yes\n");
@@ -197,7 +195,7 @@ fn what_cannot_be_mapped_is_refused_by_its_name_or_goes_without() {
         // What can, does.
         w.config("USERNS=auto\n");
         s.tool("subhost-start w").silent();
-        lacks(&s.inside("w", "cat /proc/self/uid_map"), &["4294967295"]);
+        assert_lacks(&s.inside("w", "cat /proc/self/uid_map"), &["4294967295"]);
         s.tool("subhost-stop w").silent();
     });
 }
@@ -227,7 +225,7 @@ fn a_change_of_the_key_is_told_and_waits() {
         let w = s.overlay("w", "");
         s.tool("subhost-start w").silent();
         let changed = |answer| {
-            has(
+            assert_has(
                 &s.tool("subhost-info w").ok().text(),
                 &[&format!("Config changed: {answer}")],
             );
@@ -235,14 +233,14 @@ fn a_change_of_the_key_is_told_and_waits() {
         changed("no");
         w.config("USERNS=yes\n");
         changed("yes");
-        has(&s.inside("w", "cat /proc/self/uid_map"), &["4294967295"]);
+        assert_has(&s.inside("w", "cat /proc/self/uid_map"), &["4294967295"]);
         s.tool("subhost-stop --keep w").silent();
         let out = s.tool("subhost-start w").ok();
-        has(&out.stderr, &["changed since it was made"]);
-        has(&s.inside("w", "cat /proc/self/uid_map"), &["4294967295"]);
+        assert_has(&out.stderr, &["changed since it was made"]);
+        assert_has(&s.inside("w", "cat /proc/self/uid_map"), &["4294967295"]);
         s.tool("subhost-stop w").silent();
         s.tool("subhost-start w").silent();
-        lacks(&s.inside("w", "cat /proc/self/uid_map"), &["4294967295"]);
+        assert_lacks(&s.inside("w", "cat /proc/self/uid_map"), &["4294967295"]);
         changed("no");
         s.tool("subhost-stop w").silent();
     });
@@ -256,14 +254,14 @@ fn users_and_terminals_inside_are_those_of_the_inside() {
         let sleeps = || s.inside("w", "ps -o user,args | grep '[s]leep 1000' || :");
         eventually("web sleeps", || sleeps().starts_with("web"));
         let told = s.tool("subhost-enter -u web w -- id").ok().text();
-        has(
+        assert_has(
             &told,
             &["uid=1000(web) gid=1000(web) groups=1000(web),2000(extra)"],
         );
         for user in ["root", "web"] {
             let line = format!("subhost-enter -t -u {user} w -- stat -c %u:%g /proc/self/fd/0 -L");
             let told = s.tool(&line).ok().text();
-            has(&told, &["0:5"]);
+            assert_has(&told, &["0:5"]);
         }
         s.tool("subhost-stop w").silent();
         // Not running: who enters is its init.
@@ -271,7 +269,7 @@ fn users_and_terminals_inside_are_those_of_the_inside() {
             .tool("subhost-enter w -- sh -c")
             .arg("echo $$; cat /proc/self/uid_map")
             .ok();
-        lacks(&told.text(), &["4294967295"]);
+        assert_lacks(&told.text(), &["4294967295"]);
         assert_eq!(s.state("w"), "stopped");
     });
 }
@@ -283,7 +281,7 @@ fn with_the_hosts_network_root_inside_changes_nothing_in_it() {
         s.tool("subhost-start w").silent();
         s.inside("w", "ls /sys/class/net/lo");
         s.enter("w", "ip link set lo down").run();
-        has(&s.host("ip link show lo"), &["UP"]);
+        assert_has(&s.host("ip link show lo"), &["UP"]);
         s.tool("subhost-stop w").silent();
     });
 }
@@ -296,8 +294,7 @@ fn privileges_of_files_are_those_of_the_inside() {
     sandbox(|s| {
         let w = s.bare("w", "USERNS=yes\nLOWER=/\n");
         w.mkdir("root");
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let told = s.inside(
             "w",
             "cp /usr/bin/id /srv/id; chmod 4755 /srv/id
@@ -305,12 +302,12 @@ fn privileges_of_files_are_those_of_the_inside() {
              cp /usr/bin/cat /srv/cat; setcap cap_net_raw+ep /srv/cat; getcap /srv/cat
              setpriv --reuid 1000 --regid 1000 --clear-groups /srv/cat /proc/self/status | grep CapEff",
         );
-        has(&told, &["0\n/srv/cat cap_net_raw=ep\n", "0000000000002000"]);
+        assert_has(&told, &["0\n/srv/cat cap_net_raw=ep\n", "0000000000002000"]);
         s.stop("w", &before);
         // On disk they are root's of whoever has the file system.
         let told = s.host("getcap -n opt/w/root/srv/cat");
-        has(&told, &["cap_net_raw=ep"]);
-        lacks(&told, &["rootid"]);
+        assert_has(&told, &["cap_net_raw=ep"]);
+        assert_lacks(&told, &["rootid"]);
     });
 }
 
@@ -347,8 +344,7 @@ fn an_init_manages_its_cgroup() {
             "root/sbin/tiny",
             "mkdir /sys/fs/cgroup/mine && echo made\ntrap 'exit 0' TERM\nwhile :; do sleep 1000 & wait; done",
         );
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         if !s.inside("w", "ls /sys/fs/cgroup").is_empty() {
             let mine = || s.inside("w", "stat -c %u /sys/fs/cgroup/mine || :");
             eventually("it made a cgroup", || mine() == "0");
@@ -363,7 +359,7 @@ fn what_does_not_work_then_is_said() {
     sandbox(|s| {
         s.overlay("w", "USERNS=yes\nNET=host\n");
         let out = s.tool("subhost-config --check w").ok();
-        has(&out.stderr, &["NET=host", "nothing in its network"]);
+        assert_has(&out.stderr, &["NET=host", "nothing in its network"]);
         s.tool("subhost-config --check --set NET=private w")
             .silent();
         s.overlay("v", "USERNS=perhaps\n");
@@ -375,7 +371,7 @@ fn what_does_not_work_then_is_said() {
 fn who_is_in_a_chroot_can_start_it_too() {
     sandbox(|s| {
         s.overlay("w", "USERNS=yes\n");
-        let before = s.world();
+        let before = s.snapshot();
         s.host("mkdir jail; mount --rbind / jail; mount --make-rslave jail");
         let tools = common::tools_dir();
         for verb in ["subhost-start", "subhost-enter -T", "subhost-stop --sync"] {
@@ -386,6 +382,6 @@ fn who_is_in_a_chroot_can_start_it_too() {
             s.host(&script);
         }
         s.host("umount -l jail; rmdir jail");
-        s.same(&before);
+        s.assert_same(&before);
     });
 }

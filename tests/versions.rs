@@ -28,20 +28,20 @@ fn plans_of_0_1_0_are_read_and_taken_down() {
     sandbox(|s| {
         s.bridge("br0");
         s.overlay("w", CONFIG);
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-mount w").silent();
         s.tool("subhost-net w").silent();
         as_of_0_1_0(s);
-        has(
+        assert_has(
             &s.tool("subhost-list").ok().stdout,
             &["hibernating", "192.0.2.10"],
         );
-        // It is up as its settings want it, and goes on.
+        // It is up as its settings want it, and keeps running.
         let out = s.tool("subhost-start w").ok();
         assert_eq!(out.stderr, "", "nothing changed");
         assert_eq!(s.inside("w", "hostname"), "w");
         as_of_0_1_0(s);
-        has(&s.tool("subhost-info w").ok().stdout, &["running"]);
+        assert_has(&s.tool("subhost-info w").ok().stdout, &["running"]);
         s.stop("w", &before);
     });
 }
@@ -51,8 +51,7 @@ fn records_of_0_1_0_are_read() {
     sandbox(|s| {
         s.bridge("br0");
         s.overlay("w", CONFIG);
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         as_of_0_1_0(s);
         assert_eq!(s.inside("w", "hostname"), "w");
         s.tool("subhost-stop --keep w").silent();
@@ -67,16 +66,16 @@ fn what_is_up_under_a_name_that_is_kept_by_now_is_taken_down() {
     sandbox(|s| {
         s.bridge("br0");
         s.overlay("w", CONFIG);
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-mount w").silent();
         s.host(
             "mv /run/subhost/w /run/subhost/lab
                 sed -i 's/\"subhost\":\"w\"/\"subhost\":\"lab\"/' /run/subhost/lab/root.plan",
         );
-        has(&s.tool("subhost-list").ok().stdout, &["lab", "hibernating"]);
-        has(&s.tool("subhost-list lab").ok().stdout, &["hibernating"]);
+        assert_has(&s.tool("subhost-list").ok().stdout, &["lab", "hibernating"]);
+        assert_has(&s.tool("subhost-list lab").ok().stdout, &["hibernating"]);
         s.tool("subhost-stop lab").silent();
-        s.same(&before);
+        s.assert_same(&before);
         s.tool("subhost-start lab")
             .fails(2, &["cannot be the name"]);
     });
@@ -86,7 +85,7 @@ fn what_is_up_under_a_name_that_is_kept_by_now_is_taken_down() {
 fn a_plan_of_a_later_version_is_refused_and_left_untouched() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-mount w").silent();
         s.host("cp /run/subhost/w/root.plan saved
                 sed 's/\"format\":[0-9]*/\"format\":99/' saved >/run/subhost/w/root.plan; cp /run/subhost/w/root.plan later");
@@ -123,13 +122,13 @@ mod before {
         sandbox(move |s| {
             s.bridge("br0");
             s.overlay("w", config);
-            let before = s.world();
+            let before = s.snapshot();
             for line in up {
                 old(s, line);
             }
             let running = up.contains(&"subhost-start w");
             let state = if running { "running" } else { "hibernating" };
-            has(&s.tool("subhost-list").ok().stdout, &[state]);
+            assert_has(&s.tool("subhost-list").ok().stdout, &[state]);
             if running {
                 assert_eq!(s.inside("w", "hostname"), "w");
                 s.tool("subhost-stop --keep w").silent();
@@ -150,9 +149,9 @@ mod before {
     fn running_under_a_name_that_is_kept_by_now() {
         sandbox(|s| {
             s.overlay("lab", "RUN='sleep 1000'");
-            let before = s.world();
+            let before = s.snapshot();
             old(s, "subhost-start lab");
-            has(&s.tool("subhost-list").ok().stdout, &["lab", "running"]);
+            assert_has(&s.tool("subhost-list").ok().stdout, &["lab", "running"]);
             assert_eq!(s.inside("lab", "hostname"), "lab");
             s.stop("lab", &before);
         });

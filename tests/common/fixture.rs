@@ -1,9 +1,81 @@
-//! A subhost on disk, ready to be mounted: overlay, rbind or image.
+//! Subhosts on disk, ready to be mounted, and what most tests do with one: start it, look, stop it.
 
-use super::{Sandbox, quote, tree};
+use super::{Sandbox, assert_has, assert_lacks, quote, sandbox, tree};
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// The kinds of root, as [`Sandbox::of_kind`] takes them.
+pub const KINDS: [&str; 3] = ["rbind", "overlay", "image"];
+
+/// Runs `test` in a sandbox with the overlay `w` of this config started. Then the subhost is stopped, and the host
+/// must be as it was before the start.
+pub fn started(config: &str, test: impl FnOnce(&Sandbox, &Subhost) + Send + 'static) {
+    let config = config.to_owned();
+    sandbox(move |s| {
+        let w = s.overlay("w", &config);
+        let before = s.start("w");
+        test(s, &w);
+        s.stop("w", &before);
+    });
+}
+
+/// Runs `test` three times, with the overlay `w` stopped, hibernating and running: to those inside there is no
+/// difference.
+pub fn in_each_state(test: fn(&Sandbox)) {
+    for up in ["", "subhost-mount w; subhost-net w", "subhost-start w"] {
+        sandbox(move |s| {
+            s.overlay("w", "");
+            let before = s.snapshot();
+            s.sh(up).silent();
+            test(s);
+            s.stop("w", &before);
+        });
+    }
+}
+
+/// Asserts that each command that mounts the root of `w` fails with exit status `code` and `parts` on standard
+/// error, and that the host is as before.
+#[track_caller]
+pub fn assert_refused(s: &Sandbox, code: i32, parts: &[&str]) {
+    refused_by(s, ["subhost-mount", "subhost-start"], code, parts);
+}
+
+/// Asserts the same of each command that makes the network of `w`.
+#[track_caller]
+pub fn assert_network_refused(s: &Sandbox, code: i32, parts: &[&str]) {
+    refused_by(s, ["subhost-net", "subhost-start"], code, parts);
+}
+
+#[track_caller]
+fn refused_by(s: &Sandbox, tools: [&str; 2], code: i32, parts: &[&str]) {
+    let before = s.snapshot();
+    for tool in tools {
+        let out = s.tool(&format!("{tool} w")).fails(code, parts);
+        assert_has(&out.stderr, &[&format!("{tool}: w: ")]);
+        assert_lacks(&out.stderr, &["panicked", "os error"]);
+        s.assert_same(&before);
+    }
+    s.tool("subhost-enter w -- true").fails(125, parts);
+    s.assert_same(&before);
+}
+
+/// Sets the mode of a file or directory.
+#[track_caller]
+pub fn set_mode(path: impl AsRef<Path>, mode: u32) {
+    let path = path.as_ref();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+/// Writes an executable script for sh.
+#[track_caller]
+pub fn write_script(path: impl AsRef<Path>, text: &str) {
+    let path = path.as_ref();
+    fs::write(path, format!("#!/bin/sh\n{text}\n"))
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    set_mode(path, 0o755);
+}
 
 /// The directory of a subhost. Paths given to its methods are relative to it.
 pub struct Subhost {
@@ -13,7 +85,7 @@ pub struct Subhost {
 }
 
 impl Sandbox {
-    /// A subhost whose directory and config are there, and nothing else.
+    /// Makes a subhost with a directory and a config, and nothing else.
     pub fn bare(&self, name: &str, config: &str) -> Subhost {
         let dir = self.subhost.join(name);
         fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
@@ -25,7 +97,7 @@ impl Sandbox {
         subhost
     }
 
-    /// An overlay of an empty `root` over the tree `layers/base`.
+    /// Makes a subhost whose root is an overlay of an empty `root` over the tree `layers/base`.
     pub fn overlay(&self, name: &str, config: &str) -> Subhost {
         self.layer("base");
         let mut subhost = self.bare(name, "");
@@ -35,14 +107,14 @@ impl Sandbox {
         subhost
     }
 
-    /// A tree of its own in `root`.
+    /// Makes a subhost with a tree of its own in `root`.
     pub fn rbind(&self, name: &str, config: &str) -> Subhost {
         let subhost = self.bare(name, config);
         tree::make(&subhost.path("root"));
         subhost
     }
 
-    /// An image `NAME.img` with a tree of its own in it.
+    /// Makes a subhost with an image `NAME.img` that has a tree in it.
     pub fn image(&self, name: &str, fstype: &str, config: &str) -> Subhost {
         let subhost = self.bare(name, config);
         let from = self.layer("base");
@@ -50,7 +122,32 @@ impl Sandbox {
         subhost
     }
 
-    /// An image file with /root and /work in it; the tree `from` is copied into its /root.
+    /// Makes a subhost with a root of one of the [`KINDS`]. The image is an ext4.
+    pub fn of_kind(&self, name: &str, kind: &str, config: &str) -> Subhost {
+        match kind {
+            "rbind" => self.rbind(name, config),
+            "overlay" => self.overlay(name, config),
+            "image" => self.image(name, "ext4", config),
+            other => panic!("no kind {other}"),
+        }
+    }
+
+    /// Makes an overlay with a cable to the bridge `br0`, which it makes if there is none.
+    pub fn cabled(&self, name: &str, config: &str) -> Subhost {
+        if !self.test("ip link show dev br0") {
+            self.bridge("br0");
+        }
+        self.overlay(name, &format!("BRIDGES=br0\n{config}"))
+    }
+
+    /// Makes an overlay that boots busybox init with this inittab.
+    pub fn with_init(&self, name: &str, config: &str, inittab: &str) -> Subhost {
+        let subhost = self.overlay(name, &format!("INIT=/sbin/init\n{config}"));
+        subhost.write("root/etc/inittab", inittab);
+        subhost
+    }
+
+    /// Makes an image file with /root and /work in it, and copies the tree `from` into its /root.
     pub fn make_image(&self, file: &Path, fstype: &str, from: Option<&Path>) {
         let (size, mkfs) = match fstype {
             "ext4" => ("24M", "mkfs.ext4 -q"),
@@ -68,29 +165,29 @@ impl Sandbox {
              umount image; rmdir image"
         ));
         super::eventually("the image's loop device is gone", || {
-            self.world().loops().is_empty()
+            self.snapshot().loops().is_empty()
         });
     }
 }
 
 impl Subhost {
-    /// Writes the config anew; what makes the kind of root stays.
+    /// Writes the config again. The lines that make the kind of root stay.
     pub fn config(&self, text: &str) {
         self.write("config", &format!("{}{text}", self.lines));
         self.chmod("config", 0o600);
     }
 
-    /// The path of something in it.
+    /// Returns the path of a file in its directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// Is it there (a dangling symlink is)?
+    /// Returns whether the file exists. A dangling symlink does.
     pub fn exists(&self, name: &str) -> bool {
         self.path(name).symlink_metadata().is_ok()
     }
 
-    /// The text of a file.
+    /// Returns the text of a file.
     #[track_caller]
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
@@ -104,11 +201,11 @@ impl Subhost {
         fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
 
-    /// Writes a program for busybox sh.
+    /// Writes an executable script for sh, making its directories.
     #[track_caller]
     pub fn script(&self, name: &str, text: &str) {
-        self.write(name, &format!("#!/bin/sh\n{text}\n"));
-        self.chmod(name, 0o755);
+        self.write(name, "");
+        write_script(self.path(name), text);
     }
 
     /// Makes a directory.
@@ -116,8 +213,8 @@ impl Subhost {
         fs::create_dir_all(self.path(name)).unwrap();
     }
 
-    /// Sets the mode of something in it; `.` is the directory itself.
+    /// Sets the mode of a file in it; `.` is the directory itself.
     pub fn chmod(&self, name: &str, mode: u32) {
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        set_mode(self.path(name), mode);
     }
 }

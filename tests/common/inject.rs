@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// One system call of a run.
@@ -140,7 +140,7 @@ const CHANGING: &[(i64, &str)] = &[
 struct Tracee {
     number: usize,
     calls: BTreeMap<&'static str, usize>,
-    /// Between entry and exit of a call: what is to be its result.
+    /// Between entry and exit of a call: the result that it gets.
     result: Option<Option<Errno>>,
     inside: bool,
     /// The kernel makes the last call once more: some wait in that way for a lock that another has.
@@ -177,14 +177,12 @@ fn scratch() -> File {
 fn trace(run: Run, line: String, at: Option<(Call, Blow)>) -> Traced {
     let (mut stdout, mut stderr) = (scratch(), scratch());
     let command = run.into_command();
-    // It stops itself and goes on as the program when we hold it.
-    let mut child = Command::new("/bin/sh")
+    // The shell stops itself; when we trace it, it executes the program.
+    let mut child = super::run::command("/bin/sh")
         .args(["-c", "kill -STOP $$; exec \"$@\"", "sh"])
         .arg(command.get_program())
         .args(command.get_args())
-        .env_clear()
         .envs(command.get_envs().filter_map(|(k, v)| v.map(|v| (k, v))))
-        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(stdout.try_clone().unwrap())
         .stderr(stderr.try_clone().unwrap())

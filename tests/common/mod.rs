@@ -1,8 +1,8 @@
-//! What all integration tests share: a sandbox with namespaces of its own, the tools, a small system
-//! tree, terminals, and the world as the kernel tells it.
+//! What the integration tests share: a sandbox with namespaces of its own, the tools, small system trees,
+//! terminals, and snapshots of the host.
 //!
-//! A test reads `sandbox(|s| { ... })` and judges with `findmnt`, `ip -j`, `losetup` and `/proc`,
-//! never with our library. The host stays untouched, whatever a test or a tool does wrong.
+//! A test reads `sandbox(|s| { ... })`, or `started("CONFIG", |s, w| { ... })`. It looks with `findmnt`, `ip -j`,
+//! `losetup` and `/proc`, never with our library. Nothing of it reaches the machine itself: `tests/README.md`.
 
 #![allow(dead_code)] // Every test file is a program of its own and uses its part.
 #![allow(unused_imports)]
@@ -13,24 +13,29 @@ pub mod inject;
 mod pty;
 mod run;
 mod sandbox;
+mod snapshot;
+mod times;
 mod tree;
 mod user;
-mod world;
 
-pub use fixture::Subhost;
+pub use fixture::{
+    KINDS, Subhost, assert_network_refused, assert_refused, in_each_state, set_mode, started,
+    write_script,
+};
 pub use pty::Pty;
 pub use run::{Background, Output, Run, tools_dir};
 pub use sandbox::{Sandbox, sandbox, sandbox_private};
+pub use snapshot::Snapshot;
+pub use times::timed;
 pub use user::{User, first_subid, user};
-pub use world::World;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Where the host's own programs are looked for, by us and by the scripts that tests run.
+/// PATH of the host's programs, for the harness and the scripts of tests.
 pub const HOST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Says that a test cannot run here and why. Where all must run (`SUBHOST_MUST_RUN=1`) it fails.
+/// Prints that a test cannot run here, and why. With `SUBHOST_MUST_RUN=1` the test fails.
 pub fn skip(why: &str) {
     assert!(
         std::env::var_os("SUBHOST_MUST_RUN").is_none_or(|v| v != "1"),
@@ -39,13 +44,13 @@ pub fn skip(why: &str) {
     println!("SKIP: {why}");
 }
 
-/// How much of a sweep or a race to do: `bounded` in `make check`, `full` in `make soak`.
+/// Returns `bounded`, or `full` with `SUBHOST_SOAK=1`.
 pub fn rounds(bounded: usize, full: usize) -> usize {
     let soak = std::env::var_os("SUBHOST_SOAK").is_some_and(|v| v == "1");
     if soak { full } else { bounded }
 }
 
-/// Are these programs of the host there? If not, the test is skipped: `if !need(&["x"]) { return }`.
+/// Returns whether these programs are installed. If not, the test is skipped: `if !need(&["x"]) { return }`.
 pub fn need(programs: &[&str]) -> bool {
     let missing = programs.iter().find(|p| program(p).is_none());
     if let Some(missing) = missing {
@@ -54,7 +59,7 @@ pub fn need(programs: &[&str]) -> bool {
     missing.is_none()
 }
 
-/// Does the kernel know this file system? As [`need`].
+/// Returns whether the kernel has this file system, as [`need`].
 pub fn need_fs(name: &str) -> bool {
     let known = || {
         std::fs::read_to_string("/proc/filesystems")
@@ -76,7 +81,7 @@ pub fn need_fs(name: &str) -> bool {
     known()
 }
 
-/// The path of a program of the host.
+/// Returns the path of a program of the host.
 pub fn program(name: &str) -> Option<PathBuf> {
     HOST_PATH
         .split(':')
@@ -119,13 +124,12 @@ pub fn recipe(task: &str) -> String {
     found.concat()
 }
 
-/// `text` as one word of a shell, whatever is in it.
+/// Returns `text` quoted as one word for a shell.
 pub fn quote(text: impl AsRef<str>) -> String {
     format!("'{}'", text.as_ref().replace('\'', r"'\''"))
 }
 
-/// A setting whose value is a list of `words`, whatever is in them: quoted once for the list and
-/// once for the file.
+/// Returns a config line whose value is a list of `words`: quoted once for the list and once for the file.
 pub fn setting<T: AsRef<Path>>(key: &str, words: &[T]) -> String {
     let words: Vec<String> = words
         .iter()
@@ -134,7 +138,7 @@ pub fn setting<T: AsRef<Path>>(key: &str, words: &[T]) -> String {
     format!("{key}={}\n", quote(words.join(" ")))
 }
 
-/// Waits until `now` is true, at most 15 seconds; then the test fails with `what`.
+/// Waits until `now` is true. After 15 seconds the test fails with `what`.
 pub fn eventually(what: &str, mut now: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(15);
     while !now() {
@@ -143,17 +147,17 @@ pub fn eventually(what: &str, mut now: impl FnMut() -> bool) {
     }
 }
 
-/// Asserts that `text` has all `parts`, and prints both if not.
+/// Asserts that `text` contains all `parts`.
 #[track_caller]
-pub fn has(text: &str, parts: &[&str]) {
+pub fn assert_has(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "no '{part}' in:\n{text}");
     }
 }
 
-/// Asserts that `text` has none of `parts`.
+/// Asserts that `text` contains none of `parts`.
 #[track_caller]
-pub fn lacks(text: &str, parts: &[&str]) {
+pub fn assert_lacks(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(!text.contains(part), "'{part}' is in:\n{text}");
     }

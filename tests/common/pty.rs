@@ -1,7 +1,7 @@
-//! A tool on a terminal, as a user at a keyboard has it.
+//! Terminals: a program with a pseudo-terminal as its controlling terminal.
 
 use super::Run;
-use super::run::status_code;
+use super::run::{command, status_code};
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{Termios, tcgetattr};
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A terminal of 33 rows and 77 columns with a program as its session's leader.
+/// A terminal of 33 rows and 77 columns, and the program that leads its session.
 pub struct Pty {
     keys: File,
     slave: OwnedFd,
@@ -25,7 +25,7 @@ pub struct Pty {
 }
 
 impl Pty {
-    /// Starts `run` as leader of a session with the terminal as its controlling one: `setsid -c`.
+    /// Starts `run` by `setsid -c`: it leads a session, and the terminal is its controlling terminal.
     pub(super) fn start(run: Run) -> Self {
         let size = Winsize {
             ws_row: 33,
@@ -36,15 +36,13 @@ impl Pty {
         let pair = openpty(Some(&size), None).unwrap();
         let before = tcgetattr(&pair.slave).unwrap();
         let run = run.into_command();
-        let mut command = Command::new("/usr/bin/setsid");
+        let mut command = command("/usr/bin/setsid");
         command
             .arg("-c")
             .arg(run.get_program())
             .args(run.get_args())
-            .env_clear()
             .envs(run.get_envs().filter_map(|(k, v)| v.map(|v| (k, v))))
             .env("TERM", "vt100")
-            .current_dir("/")
             .stdin(stdio(&pair.slave))
             .stdout(stdio(&pair.slave))
             .stderr(stdio(&pair.slave));
@@ -71,22 +69,23 @@ impl Pty {
         }
     }
 
-    /// The pid of the program.
+    /// Returns the pid of the program.
     pub fn pid(&self) -> i32 {
         self.child.id().try_into().unwrap()
     }
 
-    /// Types as it is; Ctrl-C is `\x03`, Ctrl-Z `\x1a`, Ctrl-D `\x04`.
+    /// Types the text as it is. Ctrl-C is `\x03`, Ctrl-Z `\x1a`, Ctrl-D `\x04`.
     pub fn keys(&mut self, text: &str) {
         self.keys.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Types a line. It is echoed: expect what the text itself does not hold, such as `$((40+2))`.
+    /// Types a line. The terminal echoes it: expect what the line does not contain, such as the result of
+    /// `$((40+2))`.
     pub fn line(&mut self, text: &str) {
         self.keys(&format!("{text}\r"));
     }
 
-    /// Reads until `pattern` is on the screen, and goes on behind it next time. What stood before.
+    /// Reads until `pattern` is on the screen. Returns the text before it; the next call continues behind it.
     #[track_caller]
     pub fn expect(&mut self, pattern: &str) -> String {
         let end = Instant::now() + LIMIT;
@@ -114,13 +113,13 @@ impl Pty {
         bytes.is_ok()
     }
 
-    /// All that was on the screen so far.
+    /// Returns all that was on the screen so far.
     pub fn seen(&mut self) -> &str {
         while self.read(Duration::from_millis(50)) {}
         &self.seen
     }
 
-    /// Changes the terminal's size; the kernel tells the foreground.
+    /// Changes the size of the terminal. The kernel sends SIGWINCH to the foreground.
     pub fn resize(&self, rows: u16, columns: u16) {
         let status = Command::new("/usr/bin/stty")
             .args(["rows", &rows.to_string(), "columns", &columns.to_string()])
@@ -129,7 +128,7 @@ impl Pty {
         assert!(status.unwrap().success());
     }
 
-    /// Waits for the program's end: its status.
+    /// Waits until the program ends. Returns its exit status.
     #[track_caller]
     pub fn wait(&mut self) -> i32 {
         let end = Instant::now() + LIMIT;

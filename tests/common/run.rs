@@ -1,8 +1,9 @@
-//! Programs run with a limit on their time, and what came of it.
+//! Programs, run with a limit on their time, and their results.
 
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -27,23 +28,43 @@ fn tool_path(name: &str) -> &'static str {
     }
 }
 
-/// The directory that holds all tools.
+/// Returns the directory of the built tools.
 pub fn tools_dir() -> &'static str {
     let (dir, _) = tool_path("subhost-mount").rsplit_once('/').unwrap();
     dir
 }
 
-/// A program to be run: built up, then ended by one of `run`, `ok`, `silent`, `fails`, `start`.
+/// A program with its arguments and environment, run by one of `run`, `ok`, `silent`, `fails` or `start`.
 pub struct Run {
     command: Command,
     input: Option<Vec<u8>>,
     limit: Duration,
 }
 
+/// Returns a command with an empty environment, in `/`, with all signals at their defaults. `make check &` and
+/// nohup(1) ignore SIGINT, SIGQUIT or SIGHUP, and execve(2) keeps that: without this, a test of signals would depend
+/// on who runs the tests.
+#[allow(unsafe_code)]
+pub(super) fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().current_dir("/");
+    let reset = || {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        for signal in Signal::iterator() {
+            // SIGKILL and SIGSTOP fail: they are always at their defaults.
+            // SAFETY: no handler is installed.
+            let _ = unsafe { sigaction(signal, &default) };
+        }
+        Ok(())
+    };
+    // SAFETY: `reset` only makes system calls and allocates nothing.
+    unsafe { command.pre_exec(reset) };
+    command
+}
+
 impl Run {
     fn new(program: &str) -> Self {
-        let mut command = Command::new(program);
-        command.env_clear().current_dir("/");
+        let command = command(program);
         Self {
             command,
             input: None,
@@ -71,73 +92,71 @@ impl Run {
         run
     }
 
-    /// The same by an ordinary user, whose group has the same number.
+    /// Returns the same program run by an ordinary user, whose group has the same number.
     pub(super) fn by_user(self, uid: u32) -> Self {
         let id = uid.to_string();
-        let mut command = Command::new("/usr/bin/setpriv");
+        let mut command = command("/usr/bin/setpriv");
         command
             .args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"])
             .arg(self.command.get_program())
             .args(self.command.get_args())
-            .env_clear()
-            .envs(self.command.get_envs().filter_map(|(k, v)| Some((k, v?))))
-            .current_dir("/");
+            .envs(self.command.get_envs().filter_map(|(k, v)| Some((k, v?))));
         Self { command, ..self }
     }
 
-    /// One more argument, as it is.
+    /// Adds an argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn args<T: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
         self.command.args(args);
         self
     }
 
-    /// One variable of the environment.
+    /// Sets a variable of the environment.
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.command.env(key, value);
         self
     }
 
-    /// Takes a variable out.
+    /// Removes a variable of the environment.
     pub fn without(mut self, key: &str) -> Self {
         self.command.env_remove(key);
         self
     }
 
-    /// The working directory; `/` otherwise.
+    /// Sets the working directory. The default is `/`.
     pub fn cwd(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self
     }
 
-    /// Standard input, a pipe; without it, /dev/null.
+    /// Sets the text for standard input, which is a pipe then. The default is /dev/null.
     pub fn input(mut self, text: &str) -> Self {
         self.input = Some(text.as_bytes().to_vec());
         self
     }
 
-    /// How long it may run; 60 seconds otherwise.
+    /// Sets the time limit. The default is 60 seconds.
     pub fn limit(mut self, seconds: u64) -> Self {
         self.limit = Duration::from_secs(seconds);
         self
     }
 
-    /// The command as text.
+    /// Returns the command as text.
     pub(super) fn line(&self) -> String {
         format!("{:?}", self.command).replacen("env -i ", "", 1)
     }
 
-    /// The command as it is, for a terminal.
+    /// Returns the command itself.
     pub(super) fn into_command(self) -> Command {
         self.command
     }
 
-    /// Starts it and returns.
+    /// Starts the program in the background.
     #[track_caller]
     pub fn start(mut self) -> Background {
         let line = self.line();
@@ -166,13 +185,13 @@ impl Run {
         }
     }
 
-    /// Runs it to its end. Taking too long fails the test, with all that it said.
+    /// Runs the program to its end. If that takes too long, the test fails with the program's output.
     #[track_caller]
     pub fn run(self) -> Output {
         self.start().wait()
     }
 
-    /// Status 0.
+    /// Runs it and asserts exit status 0.
     #[track_caller]
     pub fn ok(self) -> Output {
         let output = self.run();
@@ -180,7 +199,7 @@ impl Run {
         output
     }
 
-    /// Status 0 and not a word.
+    /// Runs it and asserts exit status 0 and no output.
     #[track_caller]
     pub fn silent(self) -> Output {
         let output = self.ok();
@@ -191,7 +210,7 @@ impl Run {
         output
     }
 
-    /// The status `code`, and on stderr all `parts`, whatever stands between them.
+    /// Runs it and asserts exit status `code` and, on standard error, all `parts`.
     #[track_caller]
     pub fn fails(self, code: i32, parts: &[&str]) -> Output {
         let output = self.run();
@@ -216,7 +235,7 @@ fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
     collected
 }
 
-/// A program that runs beside the test.
+/// A program in the background.
 pub struct Background {
     child: Child,
     stdout: Receiver<String>,
@@ -226,22 +245,22 @@ pub struct Background {
 }
 
 impl Background {
-    /// Its pid.
+    /// Returns its pid.
     pub fn pid(&self) -> i32 {
         self.child.id().try_into().unwrap()
     }
 
-    /// Does it still run?
+    /// Returns whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Sends it KILL.
+    /// Sends it SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     #[track_caller]
     pub fn wait(mut self) -> Output {
         let end = Instant::now() + self.limit;
@@ -256,7 +275,7 @@ impl Background {
             }
             std::thread::sleep(Duration::from_millis(1));
         };
-        // Whoever inherited the pipes may outlive the program, and would keep `x=$(...)` waiting.
+        // A process that inherited the pipes may outlive the program, and would keep `x=$(...)` waiting.
         let rest = Duration::from_secs(3);
         let stdout = self.stdout.recv_timeout(rest);
         let stderr = self.stderr.recv_timeout(rest);
@@ -277,18 +296,18 @@ impl Background {
     }
 }
 
-/// The status as a shell has it: 128+N where signal N ended it.
+/// Returns the exit status as a shell has it: 128+N if signal N ended the program.
 pub fn status_code(status: ExitStatus) -> i32 {
     status
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap())
 }
 
-/// What a program left.
+/// The result of a program.
 pub struct Output {
     /// The command line.
     pub line: String,
-    /// Its status, 128+N where signal N ended it.
+    /// Its exit status, 128+N if signal N ended it.
     pub code: i32,
     /// All of its standard output.
     pub stdout: String,
@@ -297,7 +316,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Standard output without blanks at its ends.
+    /// Returns standard output without blanks at its ends.
     pub fn text(&self) -> String {
         self.stdout.trim().to_owned()
     }

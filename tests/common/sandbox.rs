@@ -1,9 +1,8 @@
-//! A thread with mount, network, uts and ipc namespaces of its own, in which one test lives.
-//!
-//! It has a tmpfs on /run, on /var/log, on /var/lib/subhost and on a directory of its own; children inherit all of it. It
-//! has the host's processes, so that a tool that would end a foreign one is seen.
+//! The sandbox: a thread with mount, network, UTS and IPC namespaces of its own, in which one test runs. A tmpfs is
+//! on /run, on /var/log, on /var/lib/subhost and on a directory of the test's own; children inherit all of it. The
+//! host's processes stay visible, so that a tool that kills a foreign one is noticed.
 
-use super::{Output, Pty, Run, World, skip, tree};
+use super::{Output, Pty, Run, Snapshot, skip, tree};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -15,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// A place of a test's own. Dropping it ends what still runs there; the rest goes with the namespaces.
+/// What a test has of its sandbox. Dropping it kills what still runs in it; the rest goes with the namespaces.
 pub struct Sandbox {
     /// A tmpfs, 0700, at a path that no other test has.
     pub base: PathBuf,
@@ -23,12 +22,12 @@ pub struct Sandbox {
     pub subhost: PathBuf,
 }
 
-/// Runs `test` on a host as systemd sets it up: all mounts shared.
+/// Runs `test` in a sandbox where all mounts are shared, as systemd makes them.
 pub fn sandbox(test: impl FnOnce(&Sandbox) + Send + 'static) {
     run(MsFlags::MS_SHARED, test);
 }
 
-/// Runs `test` on a host as sysvinit leaves it: all mounts private.
+/// Runs `test` in a sandbox where all mounts are private, as sysvinit leaves them.
 pub fn sandbox_private(test: impl FnOnce(&Sandbox) + Send + 'static) {
     run(MsFlags::MS_PRIVATE, test);
 }
@@ -38,8 +37,9 @@ fn run(propagation: MsFlags, test: impl FnOnce(&Sandbox) + Send + 'static) {
     if !geteuid().is_root() {
         return skip("must be root");
     }
+    let _clock = super::timed();
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    // Of one length, so that none is the beginning of another.
+    // All have the same length, so that none is a prefix of another.
     let base = PathBuf::from(format!(
         "/tmp/subhost-test.{}.{number:04}",
         std::process::id()
@@ -55,11 +55,11 @@ fn run(propagation: MsFlags, test: impl FnOnce(&Sandbox) + Send + 'static) {
         test(&sandbox);
     })
     .join();
-    // A thread is joined a moment before the kernel has dropped its namespaces: their cgroups and
-    // the tmpfs do not matter for the directory, which is empty here.
+    // The kernel drops the namespaces of the thread a moment after the join. The directory is empty here
+    // nevertheless: the tmpfs was mounted inside.
     let _ = fs::remove_dir(&base);
     for (_, dir) in cgroups(&base) {
-        // What has been killed may still be on its way out.
+        // A killed process may not have ended yet.
         for _ in 0..100 {
             remove_cgroup(&dir);
             if !dir.exists() {
@@ -89,7 +89,7 @@ fn set_up(base: &Path, propagation: MsFlags) {
         let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
         mount(Some("tmpfs"), on, Some("tmpfs"), flags, Some(mode)).unwrap();
     };
-    // Trees need what /run must not have: devices, setuid.
+    // Trees need devices and setuid, which /run must not have.
     mount(
         Some("tmpfs"),
         base,
@@ -102,7 +102,7 @@ fn set_up(base: &Path, propagation: MsFlags) {
     own_cgroups(base);
     tmpfs(Path::new("/run"), "mode=0755");
     tmpfs(Path::new("/var/log"), "mode=0755");
-    // An empty directory is all that the host gets of it.
+    // The host only gets an empty directory.
     let kept = Path::new("/var/lib/subhost");
     fs::create_dir_all(kept).unwrap();
     tmpfs(kept, "mode=0755");
@@ -111,7 +111,7 @@ fn set_up(base: &Path, propagation: MsFlags) {
         .mode(0o700)
         .create(base.join("opt"))
         .unwrap();
-    // As on a host where `ip netns add` has been used once: its mount on /run/netns stays for good.
+    // The first `ip netns add` of a host mounts /run/netns, and the mount stays.
     Run::host(
         base,
         "ip link set lo up; ip netns add once; ip netns delete once",
@@ -119,8 +119,7 @@ fn set_up(base: &Path, propagation: MsFlags) {
     .ok();
 }
 
-/// /sys shows the network namespace of the process that mounted it: one of our own, with the host's
-/// cgroups moved over.
+/// Mounts /sys, which shows the network namespace of the process that mounted it, and moves the host's cgroups there.
 fn own_sysfs(base: &Path) {
     let keep = base.join("cgroup");
     let groups = Path::new("/sys/fs/cgroup");
@@ -141,17 +140,17 @@ fn own_sysfs(base: &Path) {
     fs::remove_dir(&keep).unwrap();
 }
 
-/// Each cgroup hierarchy with the directory in it that belongs to the test at `base`.
+/// Returns each cgroup hierarchy with the directory in it that belongs to the test at `base`.
 fn cgroups(base: &Path) -> Vec<(PathBuf, PathBuf)> {
     let name = base.file_name().unwrap();
-    super::world::mounts()
+    super::snapshot::mounts()
         .iter()
         .filter(|m| m.fstype.starts_with("cgroup") && m.point.starts_with("/sys/fs/cgroup"))
         .map(|m| (PathBuf::from(&m.point), Path::new(&m.point).join(name)))
         .collect()
 }
 
-/// With what a test that did not stop its subhosts has left in it.
+/// Removes a cgroup and the cgroups in it, which a test that did not stop its subhosts leaves.
 fn remove_cgroup(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -161,8 +160,8 @@ fn remove_cgroup(dir: &Path) {
     let _ = fs::remove_dir(dir);
 }
 
-/// Tests run side by side and use the same names of subhosts: each gets a part of the cgroup tree
-/// for the whole, as a container does.
+/// Mounts a cgroup of the test's own over each hierarchy, as for a container: tests run in parallel and use the same
+/// names of subhosts.
 fn own_cgroups(base: &Path) {
     for (top, ours) in cgroups(base) {
         if fs::create_dir(&ours).is_ok() {
@@ -172,11 +171,11 @@ fn own_cgroups(base: &Path) {
     }
 }
 
-/// What a root has by itself: its controllers in v2, CPUs and memory in v1.
+/// Gives the test's cgroup what a root cgroup has: its controllers in v2, CPUs and memory nodes in v1.
 fn give_down(top: &Path, ours: &Path) {
     let controllers = fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
     for controller in controllers.split_whitespace() {
-        // One that cannot be had is missed by the test that needs it.
+        // The test that needs a missing controller fails.
         let _ = fs::write(top.join("cgroup.subtree_control"), format!("+{controller}"));
     }
     for file in ["cpuset.cpus", "cpuset.mems"] {
@@ -187,13 +186,13 @@ fn give_down(top: &Path, ours: &Path) {
 }
 
 impl Sandbox {
-    /// One of our tools with its arguments, as one line: blanks separate, no quotes (see [`Run::arg`]).
-    /// Its environment holds SUBHOST and nothing else, its standard input is empty.
+    /// Returns one of our tools with its arguments. Blanks separate the words of `line`; there are no quotes (see
+    /// [`Run::arg`]). The environment has SUBHOST only, and standard input is /dev/null.
     pub fn tool(&self, line: &str) -> Run {
         Run::tool(&self.subhost, line)
     }
 
-    /// The same with `-S` instead of the environment.
+    /// Returns the same with `-S` instead of the environment.
     pub fn tool_s(&self, line: &str) -> Run {
         let (tool, rest) = line.split_once(' ').unwrap_or((line, ""));
         Run::tool(Path::new(""), tool)
@@ -203,7 +202,7 @@ impl Sandbox {
             .args(rest.split_whitespace())
     }
 
-    /// A script of the user's: `sh -c`, with our tools in PATH and SUBHOST set.
+    /// Returns a script for `sh -c`, with our tools in PATH and SUBHOST set.
     pub fn sh(&self, script: &str) -> Run {
         Run::sh(script)
             .env(
@@ -213,30 +212,30 @@ impl Sandbox {
             .env("SUBHOST", self.subhost.to_str().unwrap())
     }
 
-    /// A script that prepares or asks the host, in `base`; it must succeed. Its output, trimmed.
+    /// Runs a script on the host, in `base`, and asserts that it succeeds. Returns its output, trimmed.
     #[track_caller]
     pub fn host(&self, script: &str) -> String {
         Run::host(&self.base, script).ok().text()
     }
 
-    /// The same, but it may fail: did it succeed?
+    /// Runs a script on the host, in `base`. Returns whether it succeeds.
     pub fn test(&self, script: &str) -> bool {
         Run::host(&self.base, script).run().code == 0
     }
 
-    /// As [`Sandbox::host`], with JSON as output.
+    /// Runs a script as [`Sandbox::host`] does, and parses its output as JSON.
     #[track_caller]
     pub fn json(&self, script: &str) -> Value {
         let text = self.host(script);
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{script}: {e}:\n{text}"))
     }
 
-    /// One of our tools on a terminal of 33 rows and 77 columns.
+    /// Starts one of our tools on a terminal of 33 rows and 77 columns.
     pub fn pty(&self, line: &str) -> Pty {
         Pty::start(self.tool(line))
     }
 
-    /// A user's script on such a terminal.
+    /// Starts a script on such a terminal.
     pub fn pty_sh(&self, script: &str) -> Pty {
         Pty::start(self.sh(script))
     }
@@ -248,7 +247,7 @@ impl Sandbox {
         ));
     }
 
-    /// A small system tree at `$SUBHOST/layers/NAME`, made if it is not there.
+    /// Returns the path of a small system tree, `$SUBHOST/layers/NAME`, which it makes if there is none.
     pub fn layer(&self, name: &str) -> PathBuf {
         let dir = self.subhost.join("layers").join(name);
         if !dir.exists() {
@@ -257,42 +256,41 @@ impl Sandbox {
         dir
     }
 
-    /// The world as the kernel and /run tell it, once the kernel is through with the links of earlier stops:
-    /// what is to be held against a later one.
-    pub fn world(&self) -> World {
-        let mut world = self.world_now();
+    /// Takes a snapshot, after the kernel has removed the links of earlier stops.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut world = self.snapshot_now();
         for _ in 0..1000 {
             if !world.has_unreaped() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
-            world = self.world_now();
+            world = self.snapshot_now();
         }
         world
     }
 
-    /// The same at once.
-    pub fn world_now(&self) -> World {
-        World::snapshot(&self.base)
+    /// Takes a snapshot at once.
+    pub fn snapshot_now(&self) -> Snapshot {
+        Snapshot::take(&self.base)
     }
 
-    /// Asserts that the world is as it was `before`, at once: what `subhost-stop --sync` promises.
+    /// Asserts that the host is as it was `before`, at once: `subhost-stop --sync` promises that.
     #[track_caller]
-    pub fn same_now(&self, before: &World) {
-        let diff = before.diff(&self.world_now());
+    pub fn assert_same_now(&self, before: &Snapshot) {
+        let diff = before.diff(&self.snapshot_now());
         assert!(diff.is_empty(), "the world is not as before:\n{diff}");
     }
 
-    /// The same, soon: without `--sync` the kernel may still be reaping links and processes.
+    /// Asserts the same within ten seconds: without `--sync` the kernel may still be removing links and processes.
     #[track_caller]
-    pub fn same(&self, before: &World) {
-        self.soon(|| before.diff(&self.world_now()));
+    pub fn assert_same(&self, before: &Snapshot) {
+        self.soon(|| before.diff(&self.snapshot_now()));
     }
 
-    /// The same but for /run/subhost: after `-u`, whether a lock file stays is nobody's business.
+    /// Asserts the same without /run/subhost, where `-u` may leave a lock file.
     #[track_caller]
-    pub fn same_but_state(&self, before: &World) {
-        self.soon(|| before.diff_but_state(&self.world_now()));
+    pub fn assert_same_but_state(&self, before: &Snapshot) {
+        self.soon(|| before.diff_but_state(&self.snapshot_now()));
     }
 
     #[track_caller]
@@ -306,13 +304,13 @@ impl Sandbox {
         panic!("the world is not as before:\n{}", diff());
     }
 
-    /// The state of a subhost as `subhost-list` has it.
+    /// Returns the state of a subhost, as `subhost-list` prints it.
     #[track_caller]
     pub fn state(&self, name: &str) -> String {
         self.column(name, "state")
     }
 
-    /// One cell of `subhost-list`.
+    /// Returns one cell of `subhost-list`.
     #[track_caller]
     pub fn column(&self, name: &str, column: &str) -> String {
         self.tool(&format!("subhost-list -o {column} {name}"))
@@ -320,7 +318,7 @@ impl Sandbox {
             .text()
     }
 
-    /// The pid of a running subhost's PID 1.
+    /// Returns the host's pid of a subhost's PID 1.
     #[track_caller]
     pub fn pid(&self, name: &str) -> i32 {
         let pid = self.column(name, "pid");
@@ -328,30 +326,38 @@ impl Sandbox {
             .unwrap_or_else(|_| panic!("{name} has no pid but '{pid}'"))
     }
 
-    /// Does a process with these words in its command line run, ours not counted?
+    /// Returns whether a process of the test runs whose command line contains `words`. Our tools do not count.
     pub fn runs(&self, words: &str) -> bool {
-        super::world::processes(&self.base)
+        super::snapshot::processes(&self.base)
             .iter()
             .any(|(_, command)| command.contains(words) && !command.contains("subhost-"))
     }
 
-    /// What a command prints inside: `subhost-enter NAME -- sh -c SCRIPT`, trimmed.
+    /// Runs `subhost-enter NAME -- sh -c SCRIPT` and asserts that it succeeds. Returns its output, trimmed.
     #[track_caller]
     pub fn inside(&self, name: &str, script: &str) -> String {
         self.enter(name, script).ok().text()
     }
 
-    /// `subhost-enter NAME -- sh -c SCRIPT`.
+    /// Returns `subhost-enter NAME -- sh -c SCRIPT`.
     pub fn enter(&self, name: &str, script: &str) -> Run {
         self.tool(&format!("subhost-enter {name} -- sh -c"))
             .arg(script)
     }
 
-    /// `subhost-stop --sync NAME`, then the world must be as `before`.
+    /// Takes a snapshot, then runs `subhost-start NAME`. Returns the snapshot, for [`Sandbox::stop`].
     #[track_caller]
-    pub fn stop(&self, name: &str, before: &World) -> Output {
+    pub fn start(&self, name: &str) -> Snapshot {
+        let before = self.snapshot();
+        self.tool(&format!("subhost-start {name}")).silent();
+        before
+    }
+
+    /// Runs `subhost-stop --sync NAME` and asserts that the host is as it was `before`.
+    #[track_caller]
+    pub fn stop(&self, name: &str, before: &Snapshot) -> Output {
         let output = self.tool(&format!("subhost-stop --sync {name}")).silent();
-        self.same_now(before);
+        self.assert_same_now(before);
         output
     }
 }
@@ -359,7 +365,7 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         for _ in 0..200 {
-            let left = super::world::processes(&self.base);
+            let left = super::snapshot::processes(&self.base);
             for (pid, _) in &left {
                 let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
             }
@@ -368,8 +374,8 @@ impl Drop for Sandbox {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Mounts are taken apart here, not left to the end of the namespace: the removal of `base` may
-        // come first and would keep them together, an image and the tmpfs that its file lies on, for ever.
+        // The mounts are detached here. If `base` is removed before the namespace ends, an image and the tmpfs with
+        // its file keep each other for ever.
         let _ = umount2(&self.base, MntFlags::MNT_DETACH);
     }
 }

@@ -1,5 +1,5 @@
-//! A small system tree: busybox with the names it goes by, the files of a login, the usual
-//! directories. Files of the host are only copied from.
+//! A small system tree: busybox and its names, the files of a login, the usual directories. Files of the host are
+//! copied.
 
 use super::program;
 use std::fs;
@@ -37,7 +37,7 @@ const DIRS: &[&str] = &[
     "sys", "usr/bin", "usr/sbin", "var/log",
 ];
 
-/// Busybox and, if it is not static, the libraries it wants: source on the host and place inside.
+/// Returns busybox and, if it is not static, its libraries: path on the host and path in the tree.
 fn programs() -> &'static [(String, String)] {
     static PROGRAMS: OnceLock<Vec<(String, String)>> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
@@ -54,7 +54,7 @@ fn programs() -> &'static [(String, String)] {
     })
 }
 
-/// Makes the tree at `dir`, which may exist.
+/// Makes the tree at `dir`, which may exist already.
 pub fn make(dir: &Path) {
     for name in DIRS {
         fs::create_dir_all(dir.join(name)).unwrap();

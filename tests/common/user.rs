@@ -1,7 +1,5 @@
-//! An ordinary user with subordinate ids, and subhosts of his own.
-//!
-//! Where root runs the tests, he lives in a sandbox. Where an ordinary user runs them, it is himself, with
-//! a directory of his own.
+//! An ordinary user with subordinate ids and subhosts of his own. If root runs the tests, the user is made in a
+//! sandbox. If an ordinary user runs them, it is that user.
 
 use super::{HOST_PATH, Pty, Run, Sandbox, eventually, sandbox, skip, tree};
 use nix::unistd::{getgid, getuid};
@@ -24,25 +22,26 @@ pub struct User {
     becomes: bool,
 }
 
-/// The subordinate ids of user `uid` in a sandbox.
+/// Returns the first subordinate id of user `uid` in a sandbox.
 pub fn first_subid(uid: u32) -> u32 {
     uid * 100_000
 }
 
-/// Runs `test` as an ordinary user; afterwards nothing is left.
+/// Runs `test` as an ordinary user, and asserts that nothing is left.
 pub fn user(test: impl FnOnce(&User) + Send + 'static) {
     if getuid().is_root() {
         return sandbox(|s| {
             let user = s.user("ann", 1500);
-            let before = s.world();
+            let before = s.snapshot();
             test(&user);
             user.is_gone();
-            s.same(&before);
+            s.assert_same(&before);
         });
     }
     let Some(user) = ourselves() else {
         return;
     };
+    let _clock = super::timed();
     test(&user);
     user.is_gone();
     let base = user.home.parent().unwrap();
@@ -107,7 +106,7 @@ impl Sandbox {
         }
     }
 
-    /// An /etc that can be written without anybody else's noticing.
+    /// Mounts an overlay on /etc, so that the sandbox can write it.
     fn own_etc(&self) {
         if !self.base.join("etc").exists() {
             self.host(
@@ -120,12 +119,12 @@ impl Sandbox {
 }
 
 impl User {
-    /// One of our tools, run by him: as [`Sandbox::tool`].
+    /// Returns one of our tools, run by the user: as [`Sandbox::tool`].
     pub fn tool(&self, line: &str) -> Run {
         self.runs(Run::tool(&self.subhost, line))
     }
 
-    /// A script of his, with our tools in PATH.
+    /// Returns a script of the user, with our tools in PATH.
     pub fn sh(&self, script: &str) -> Run {
         let path = format!("{}:{HOST_PATH}", super::tools_dir());
         let run = Run::sh(script).env("PATH", &path);
@@ -137,19 +136,19 @@ impl User {
         Pty::start(self.tool(line))
     }
 
-    /// `subhost-enter NAME -- sh -c SCRIPT`.
+    /// Returns `subhost-enter NAME -- sh -c SCRIPT`.
     pub fn enter(&self, name: &str, script: &str) -> Run {
         self.tool(&format!("subhost-enter {name} -- sh -c"))
             .arg(script)
     }
 
-    /// What that prints, trimmed; it must succeed.
+    /// Runs it, asserts that it succeeds, and returns its output, trimmed.
     #[track_caller]
     pub fn inside(&self, name: &str, script: &str) -> String {
         self.enter(name, script).ok().text()
     }
 
-    /// The state of a subhost as `subhost-list` has it.
+    /// Returns the state of a subhost, as `subhost-list` prints it.
     #[track_caller]
     pub fn state(&self, name: &str) -> String {
         let list = self.tool(&format!("subhost-list -o state {name}"));
@@ -173,7 +172,7 @@ impl User {
         self.bare(name, &format!("LOWER=\"$SUBHOST/layers/base\"\n{config}"))
     }
 
-    /// A tree of its own in `root`.
+    /// Makes a subhost with a tree of its own in `root`.
     pub fn rbind(&self, name: &str, config: &str) -> PathBuf {
         tree::make(&self.subhost.join(name).join("root"));
         self.bare(name, config)
@@ -191,7 +190,7 @@ impl User {
         dir
     }
 
-    /// All that is in his $SUBHOST becomes his.
+    /// Gives all files in $SUBHOST to the user.
     pub fn own(&self) {
         if self.becomes {
             let (uid, dir) = (self.uid, self.subhost.display());
@@ -213,14 +212,14 @@ impl User {
         }
     }
 
-    /// The pid in the record of his world, if it has one.
+    /// Returns the pid of the process that holds the user's namespaces, if there is one.
     pub fn holder(&self) -> Option<i32> {
         let record = fs::read_to_string(self.runtime.join("subhost/world")).ok()?;
         let record: serde_json::Value = serde_json::from_str(&record).ok()?;
         record["holder"]["pid"].as_i64().map(|pid| pid as i32)
     }
 
-    /// His world has ended and left nothing.
+    /// Waits until the user's namespaces have ended and left nothing.
     pub fn is_gone(&self) {
         eventually("the user's world is gone", || {
             !self.runtime.join("subhost").exists()

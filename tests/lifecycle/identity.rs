@@ -1,75 +1,66 @@
-//! What is ours and what is not, when somebody else has moved, replaced or damaged things since: by
-//! what the kernel calls them, not by where they are.
+//! What is ours after somebody has moved, replaced or damaged it: the tools know it by what the kernel calls
+//! it, not by its path.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use std::fs;
 
-/// The mounts of a subhost whose directory was moved away were lost sight of.
+/// A subhost whose directory was moved while it was up was once listed as stopped.
 #[test]
 fn a_subhost_that_was_moved_while_it_was_up_is_found() {
-    let kinds = ["overlay", "rbind", "image"];
-    for (kind, lasting) in kinds
+    for (kind, lasting) in KINDS
         .into_iter()
         .flat_map(|kind| [(kind, true), (kind, false)])
     {
         sandbox(move |s| {
             s.bridge("br0");
             let config = "BRIDGES=br0\n";
-            let _w = match kind {
-                "overlay" => s.overlay("w", config),
-                "rbind" => s.rbind("w", config),
-                _ => s.image("w", "ext4", config),
-            };
+            s.of_kind("w", kind, config);
             s.tool("subhost-start w").silent();
             s.tool("subhost-stop --sync w").silent();
-            let before = s.world();
-            s.tool("subhost-start w").silent();
+            let before = s.start("w");
             if !lasting {
-                // As before Linux 6.8, which has no ids for good.
+                // Before Linux 6.8 mounts have no unique id.
                 s.host("sed -i 's/\"unique\":[0-9]*/\"unique\":0/' /run/subhost/w/root.plan");
             }
             s.host("mv opt/w opt/moved");
             assert_eq!(s.state("w"), "running");
             s.tool("subhost-stop --sync w").silent();
-            s.same_now(&before);
+            s.assert_same_now(&before);
         });
     }
 }
 
-/// `ip netns add w` alone was taken for a subhost's without cables, and removed by its stop.
+/// A namespace made by `ip netns add w` was once taken for that of a subhost without cables, and the stop removed it.
 #[test]
 fn a_bare_namespace_of_the_name_is_not_ours() {
     sandbox(|s| {
         s.overlay("w", "");
         s.host("ip netns add w");
-        let with = s.world();
+        let with = s.snapshot();
         s.tool("subhost-net w").fails(1, &["/run/netns/w", "lo"]);
         s.tool("subhost-start w").fails(1, &["/run/netns/w"]);
         s.tool("subhost-stop w").run();
         s.tool("subhost-net -u w").run();
-        s.same(&with);
+        s.assert_same(&with);
         s.host("ip netns delete w");
     });
 }
 
-/// A namespace and a link of the right names, and a subhost that would have made others.
+/// The namespace and the link have the right names, but another subhost's config would have made them.
 #[test]
 fn a_namespace_with_somebody_elses_cable_is_not_ours() {
     sandbox(|s| {
-        s.bridge("br0");
-        s.overlay("w", "BRIDGES=br0\n");
+        s.cabled("w", "");
         s.host("ip netns add w; ip link add w0 type veth peer name eth0 netns w; ip link set w0 alias mine");
-        let with = s.world();
+        let with = s.snapshot();
         s.tool("subhost-start w").fails(1, &["/run/netns/w"]);
         s.tool("subhost-stop w").run();
-        s.same(&with);
+        s.assert_same(&with);
         s.host("ip netns delete w");
     });
 }
 
-/// Ours was removed by hand and another made: its nsfs inode is mostly the same.
+/// Somebody removed our namespace and made another. The inode number on nsfs is often the same.
 #[test]
 fn a_namespace_that_replaced_ours_is_left_alone() {
     sandbox(|s| {
@@ -87,14 +78,13 @@ fn a_namespace_that_replaced_ours_is_left_alone() {
     });
 }
 
-/// A first `ip netns add` of another binds the whole directory onto itself; a service may have a mount
-/// namespace of its own: ours is then another mount, and still ours.
+/// The first `ip netns add` binds /run/netns onto itself, and a service may have a mount namespace of its own. The
+/// namespace is then seen by another mount and is still ours.
 #[test]
 fn ours_is_known_from_another_mount_namespace() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let list = s
             .sh("unshare -m --propagation slave subhost-list -o state w")
             .ok();
@@ -102,39 +92,38 @@ fn ours_is_known_from_another_mount_namespace() {
         s.sh("unshare -m --propagation shared subhost-stop w").ok();
         assert_eq!(s.host("ip netns list"), "");
         s.tool("subhost-stop --sync w").silent();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
-/// The pair was left: it goes with the namespace only if its other end is there.
+/// The cable was once left: the kernel removes it with the namespace only if one end is in there.
 #[test]
 fn an_inner_end_that_was_taken_out_goes_too() {
     sandbox(|s| {
         s.bridge("br0");
         s.overlay("w", "BRIDGES=\"br0 br0\"\n");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-net w").silent();
         s.host("ip netns add other; ip netns exec w ip link set eth0 netns other");
         s.tool("subhost-stop w").silent();
         assert_eq!(s.host("ip -n other -br link show type veth"), "");
         s.host("ip netns delete other");
-        s.same(&before);
+        s.assert_same(&before);
         s.tool("subhost-net w").silent();
         s.sh("ip netns exec w ip link set eth1 netns $$; ip -br link show eth1")
             .ok();
         s.tool("subhost-stop w").silent();
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
-/// State of an earlier boot, as where /run outlives one: it speaks of nothing that is there.
+/// /run may survive a boot. The state in it is then of an earlier boot, and nothing that it names exists.
 #[test]
 fn an_earlier_boot_is_over() {
     sandbox(|s| {
-        s.bridge("br0");
-        s.overlay("w", "BRIDGES=br0\n");
+        s.cabled("w", "");
         s.overlay("v", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-start w v").silent();
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
         let earlier = "00000000-1111-2222-3333-444444444444";
@@ -152,20 +141,18 @@ fn an_earlier_boot_is_over() {
         assert_eq!(s.state("w"), "running");
         s.tool("subhost-stop w v").silent();
         s.host("rm -r saved");
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
 
-/// With an image, the root stayed busy and the image under it was unmounted all the same: what was
-/// left was broken, and a start could not repair it.
+/// While the root of an image was busy, a stop once unmounted the image under it. A start could not repair that.
 #[test]
 fn what_is_under_a_busy_root_stays() {
     sandbox(|s| {
         let w = s.image("w", "ext4", "");
         s.tool("subhost-start w").silent();
         s.tool("subhost-stop --sync w").silent();
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         let mut holder = s.sh("exec sleep 1000").cwd(&w.path("live")).start();
         s.tool("subhost-stop w").fails(1, &["live", "sleep"]);
         assert_eq!(s.state("w"), "hibernating");
@@ -177,7 +164,7 @@ fn what_is_under_a_busy_root_stays() {
     });
 }
 
-/// A list told `broken` of what was being started, and a script repaired it.
+/// A list once called a subhost `broken` while another tool started it, and a script repaired it.
 #[test]
 fn what_is_at_work_is_not_broken() {
     sandbox(|s| {
@@ -185,24 +172,24 @@ fn what_is_at_work_is_not_broken() {
         let hook = s.base.join("hook");
         s.overlay("w", &format!("BRIDGES=br0\nPOSTNET={}\n", hook.display()));
         s.host("printf '#!/bin/sh\\nsleep 0.4\\n' >hook; chmod 755 hook");
-        let before = s.world();
+        let before = s.snapshot();
         let start = s.tool("subhost-start w").start();
         eventually("its network is being made", || {
             fs::exists("/run/subhost/w/net.plan").unwrap()
         });
-        // Up and not booted yet it hibernates.
+        // It is mounted and has no process yet.
         let state = s.state("w");
         assert!(["hibernating", "running"].contains(&&*state), "{state}");
         assert_eq!(start.wait().code, 0);
         s.stop("w", &before);
-        // Longer than anybody wants to wait for a list: then it says who is at work.
+        // A list waits only for a short time; then it names the tool at work.
         s.host("printf '#!/bin/sh\\nuntil [ -e %s/go ]; do sleep 0.1; done\\n' $PWD >hook");
         let start = s.tool("subhost-start w").start();
         eventually("its network is being made", || {
             fs::exists("/run/subhost/w/net.plan").unwrap()
         });
         let info = s.tool("subhost-info w").run();
-        has(
+        assert_has(
             &info.stdout,
             &["at work", "subhost-start", &start.pid().to_string()],
         );
@@ -212,25 +199,25 @@ fn what_is_at_work_is_not_broken() {
     });
 }
 
-/// A plan that could not be read, as for want of memory, counted as none, and the state was tidied
-/// away from under what was up.
+/// A plan that could not be read, for example for lack of memory, once counted as none, and the state of a running
+/// subhost was removed.
 #[test]
 fn a_plan_that_cannot_be_read_is_not_lost() {
     sandbox(|s| {
         s.overlay("w", "");
-        let before = s.world();
+        let before = s.snapshot();
         s.tool("subhost-net w").silent();
-        let up = s.world();
+        let up = s.snapshot();
         s.host("mv /run/subhost/w/net.plan saved; ln -s saved /run/subhost/w/net.plan");
         s.tool("subhost-stop w").fails(1, &["net.plan"]);
         s.host("rm /run/subhost/w/net.plan; mv saved /run/subhost/w/net.plan");
-        s.same(&up);
+        s.assert_same(&up);
         s.stop("w", &before);
     });
 }
 
-/// A process of another mount namespace kept overlay and loop device in use, and a stop that was to
-/// wait for the kernel said nothing.
+/// A process in another mount namespace kept the overlay and the loop device in use, and `subhost-stop --sync` did
+/// not report it.
 #[test]
 fn a_copy_in_another_mount_namespace_is_named() {
     for kind in ["overlay", "image"] {
@@ -241,8 +228,7 @@ fn a_copy_in_another_mount_namespace_is_named() {
             };
             s.tool("subhost-start w").silent();
             s.tool("subhost-stop --sync w").silent();
-            let before = s.world();
-            s.tool("subhost-start w").silent();
+            let before = s.start("w");
             let hold = "exec unshare -m --propagation private sleep 1000";
             let copying = |pid: i32| {
                 fs::read_to_string(format!("/proc/{pid}/comm"))
@@ -258,8 +244,8 @@ fn a_copy_in_another_mount_namespace_is_named() {
             assert_eq!(s.state("w"), "stopped");
             holder.kill();
             holder.wait();
-            s.same(&before);
-            // A namespace that follows ours holds nothing: whoever is in it is spared.
+            s.assert_same(&before);
+            // A mount namespace that receives our unmounts holds nothing, and its processes are not killed.
             s.tool("subhost-start w").silent();
             let mut follower = s
                 .sh("exec unshare -m --propagation slave sleep 1000")
@@ -272,12 +258,12 @@ fn a_copy_in_another_mount_namespace_is_named() {
             assert!(follower.runs());
             follower.kill();
             follower.wait();
-            s.same(&before);
+            s.assert_same(&before);
         });
     }
 }
 
-/// A stop waited a second for the loop device of a layer that another subhost has as well.
+/// A stop once waited a second for the loop device of a layer that another subhost also uses.
 #[test]
 fn a_layer_that_others_use_is_not_waited_for() {
     sandbox(|s| {
@@ -300,7 +286,7 @@ fn a_layer_that_others_use_is_not_waited_for() {
         s.tool("subhost-start w v").silent();
         let together = stopped();
         assert!(together < alone + 1000, "{together} ms, alone {alone} ms");
-        assert_eq!(s.world().loops().len(), 1);
+        assert_eq!(s.snapshot().loops().len(), 1);
         s.tool("subhost-stop --sync v").silent();
     });
 }

@@ -1,20 +1,18 @@
-//! The world as the kernel tells it: what a test holds against itself before and after.
-//!
-//! All of mountinfo and not only our part, since what must not happen is that a mount of the host's
-//! goes.
+//! Snapshots of the host, which a test compares: mounts, links, namespaces, loop devices, cgroups, processes, state.
+//! They have all of mountinfo: a mount of the host must not go either.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A snapshot: for each subject its lines.
+/// The host at one moment: for each subject its lines.
 #[derive(PartialEq, Eq, Clone)]
-pub struct World(BTreeMap<&'static str, Vec<String>>);
+pub struct Snapshot(BTreeMap<&'static str, Vec<String>>);
 
 /// One line of mountinfo (`proc_pid_mountinfo(5)`).
 pub struct Mount {
-    /// The line but for the mount's and its parent's ids.
+    /// The line without the ids of the mount and its parent.
     pub text: String,
     /// The mount point, unescaped.
     pub point: String,
@@ -22,7 +20,7 @@ pub struct Mount {
     pub fstype: String,
 }
 
-/// The mounts of this thread's namespace. `/proc/self` would be the main thread's.
+/// Returns the mounts of this thread's namespace. `/proc/self` has those of the main thread.
 pub fn mounts() -> Vec<Mount> {
     let text = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
     text.lines().map(parse).collect()
@@ -47,8 +45,8 @@ fn parse(line: &str) -> Mount {
     }
 }
 
-/// The processes that see the tmpfs at `base`, or were started with a path below it: those of a test,
-/// inside a subhost and outside.
+/// Returns the processes of a test, inside a subhost and outside: they see the tmpfs at `base`, or have a path below
+/// it in their command line.
 pub fn processes(base: &Path) -> Vec<(i32, String)> {
     let base = base.to_str().unwrap();
     let devices: Vec<String> = mounts()
@@ -83,9 +81,9 @@ fn host_has(device: &str) -> bool {
         .is_ok_and(|text| text.contains(device))
 }
 
-impl World {
-    /// The world of the test at `base`, now.
-    pub fn snapshot(base: &Path) -> Self {
+impl Snapshot {
+    /// Takes a snapshot of the host of the test at `base`.
+    pub fn take(base: &Path) -> Self {
         Self(BTreeMap::from([
             ("mount", mounts().into_iter().map(|m| m.text).collect()),
             ("netns", names(Path::new("/run/netns"))),
@@ -104,29 +102,29 @@ impl World {
         ]))
     }
 
-    /// The lines of one subject.
+    /// Returns the lines of one subject.
     pub fn lines(&self, subject: &str) -> &[String] {
         &self.0[subject]
     }
 
-    /// Is there a link that lost its name in a stop, which the kernel has yet to take away?
+    /// Returns whether there is a link that a stop renamed and the kernel has not removed yet.
     pub fn has_unreaped(&self) -> bool {
         self.lines("link")
             .iter()
             .any(|link| link.starts_with("\"gone"))
     }
 
-    /// Loop devices with a file of this test behind them.
+    /// Returns the loop devices of this test's files.
     pub fn loops(&self) -> &[String] {
         self.lines("loop")
     }
 
-    /// What went (`-`) and what came (`+`); empty if nothing did.
+    /// Returns what went (`-`) and what came (`+`); empty if the two are equal.
     pub fn diff(&self, later: &Self) -> String {
         self.compare(later, &[])
     }
 
-    /// The same but for /run/subhost.
+    /// Returns the same without /run/subhost.
     pub fn diff_but_state(&self, later: &Self) -> String {
         self.compare(later, &["state"])
     }
@@ -151,9 +149,9 @@ impl World {
         text
     }
 
-    /// The same world with what the kernel numbers as it likes made equal: devices, peer groups,
-    /// namespaces, loop devices, the order of mounts. Holds what a script made against what a tool
-    /// made, whichever of the two ways to mount an overlay each took.
+    /// Returns the snapshot without the numbers that the kernel gives: devices, peer groups, namespaces, loop
+    /// devices, the order of mounts. What a script makes can then be compared with what a tool makes, by whichever of
+    /// the two ways it mounts an overlay.
     #[must_use]
     pub fn without_numbers(mut self) -> Self {
         let mounts = self.0.get_mut("mount").unwrap();
@@ -200,8 +198,8 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Name, alias and bridge of each interface. Addresses of a bridge follow its ports', so they are not
-/// the world's.
+/// Returns name, alias and bridge of each interface. The MAC address of a bridge follows its ports, so it is left
+/// out.
 fn links() -> Vec<String> {
     let text = super::Run::host(Path::new("/"), "ip -j link").ok().stdout;
     let links: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -228,7 +226,7 @@ fn loops(base: &Path) -> Vec<String> {
     found
 }
 
-/// All of /run but our own state and the notes of mount(8), which findmnt and our fixtures leave.
+/// Returns the files of /run without our own state and without /run/mount, where mount(8) keeps notes.
 fn run() -> Vec<String> {
     let others = ["/run/subhost", "/run/mount"].map(Path::new);
     walk(Path::new("/run"), &|path| !others.contains(&path))
@@ -237,7 +235,8 @@ fn run() -> Vec<String> {
         .collect()
 }
 
-/// /run/subhost, with what is in its files. A lock file says who had it last, which is no difference.
+/// Returns the files of /run/subhost with their content. The content of a lock file names its last holder and does
+/// not count.
 fn state() -> Vec<String> {
     let dir = PathBuf::from("/run/subhost");
     if !dir.exists() {

@@ -1,20 +1,33 @@
-//! The log of what runs in the background: kept to a size, and out of the hands of the inside.
+//! The log of RUN and INIT: what it holds, LOG_MAX, and that the inside cannot reach the file.
 
-mod common;
-
-use common::*;
+use crate::common::*;
+use crate::{LOG, log};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-const LOG: &str = "/var/log/subhost/w.log";
-const MAX: u64 = 64 << 10;
-
-fn log() -> String {
-    fs::read_to_string(LOG).unwrap_or_default()
+#[test]
+fn what_run_prints_is_in_the_log() {
+    sandbox(|s| {
+        s.overlay(
+            "w",
+            "RUN=\"/bin/sh -c 'echo to-out; echo to-err >&2; exec sleep 1000'\"\n",
+        );
+        let before = s.start("w");
+        eventually("the log has both", || {
+            log().contains("to-out") && log().contains("to-err")
+        });
+        let log_file = fs::metadata(LOG).unwrap();
+        assert_eq!((log_file.uid(), log_file.mode() & 0o007), (0, 0));
+        assert_eq!(s.state("w"), "running");
+        s.stop("w", &before);
+        assert_has(&log(), &["to-out"]);
+    });
 }
 
-/// Writes numbered lines as fast as it can.
+const MAX: u64 = 64 << 10;
+
+/// A shell command that writes numbered lines as fast as it can.
 const FLOOD: &str = "i=0; while :; do echo line of the flood $i; i=$((i + 1)); done";
 
 fn stays_small(s: &Sandbox) {
@@ -26,7 +39,7 @@ fn stays_small(s: &Sandbox) {
         assert!(size <= MAX, "{size}");
         std::thread::sleep(Duration::from_millis(10));
     }
-    // Nobody has to wait for it.
+    // The flood blocks no tool.
     s.tool("subhost-list w").limit(2).ok();
     assert_eq!(s.inside("w", "echo here"), "here");
 }
@@ -36,11 +49,10 @@ fn a_flood_from_run_keeps_to_log_max() {
     sandbox(|s| {
         let config = format!("RUN=\"/bin/sh -c '{FLOOD}'\"\nLOG_MAX=64K\n").replace('$', "\\$");
         s.overlay("w", &config);
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         stays_small(s);
         s.stop("w", &before);
-        // Whole lines, one after another.
+        // The log has whole lines in their order.
         let numbers: Vec<u64> = log()
             .lines()
             .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
@@ -54,15 +66,13 @@ fn a_flood_on_an_inits_console_keeps_to_log_max() {
     sandbox(|s| {
         let config = format!("INIT=\"/bin/sh -c '{FLOOD}'\"\nSTOP=KILL\nLOG_MAX=64K\n");
         s.overlay("w", &config.replace('$', "\\$"));
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         stays_small(s);
         s.stop("w", &before);
     });
 }
 
-/// RUN had the host's file as its output, and could change its mode, its owner, what was in it, and
-/// how it was written.
+/// RUN once had the log file itself as its output, and could change its mode, owner and content.
 #[test]
 fn run_has_no_descriptor_of_the_log() {
     sandbox(|s| {
@@ -71,18 +81,17 @@ fn run_has_no_descriptor_of_the_log() {
             "RUN=\"/bin/sh -c 'echo first; chmod 777 /proc/self/fd/1; chown 7 /proc/self/fd/2; \
              for i in 1 2; do : >/proc/self/fd/\\$i; done; ls -l /proc/self/fd/; sleep 1000'\"\n",
         );
-        let before = s.world();
-        s.tool("subhost-start w").silent();
+        let before = s.start("w");
         eventually("it has said what it has open", || log().contains("2 -> "));
-        has(&log(), &["first", "1 -> pipe:", "2 -> pipe:"]);
-        lacks(&log(), &[LOG]);
+        assert_has(&log(), &["first", "1 -> pipe:", "2 -> pipe:"]);
+        assert_lacks(&log(), &[LOG]);
         let meta = fs::metadata(LOG).unwrap();
         assert_eq!((meta.uid(), meta.mode() & 0o777), (0, 0o600));
         s.stop("w", &before);
     });
 }
 
-/// All of what it wrote, also at its end and by others than itself.
+/// The log has all that RUN and its children write until RUN ends.
 #[test]
 fn nothing_written_before_the_end_is_lost() {
     sandbox(|s| {
@@ -93,17 +102,8 @@ fn nothing_written_before_the_end_is_lost() {
         );
         s.tool("subhost-start w").silent();
         eventually("it has ended", || s.state("w") == "hibernating");
-        has(&log(), &["number 0\n", "number 1999\n", "of a child"]);
+        assert_has(&log(), &["number 0\n", "number 1999\n", "of a child"]);
         assert_eq!(log().lines().count(), 2001);
         s.tool("subhost-stop w").silent();
-    });
-}
-
-#[test]
-fn less_than_64k_is_refused() {
-    sandbox(|s| {
-        s.overlay("w", "LOG_MAX=10K\n");
-        s.tool("subhost-start w")
-            .fails(5, &["config:", "LOG_MAX", "64K"]);
     });
 }

@@ -1,21 +1,18 @@
-//! The tools are root on the host and handle hostile trees: this shows that they never resolve a path
-//! in one while the host's root is theirs, but by calls for which the tree is the root (openat2(2),
-//! RESOLVE_IN_ROOT). All else is read and mounted after the tree has become the root, when no link and
-//! no `..` leads out.
+//! The tools are root on the host and handle hostile trees. They never resolve a path in a tree from the host's
+//! root, but by openat2(2) with RESOLVE_IN_ROOT. All else is read and mounted after the tree has become the root,
+//! where no link and no `..` leads out.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use std::collections::HashMap;
 use std::fs;
 
-/// One system call as strace tells it.
+/// One system call as strace prints it.
 struct Call {
     pid: String,
     text: String,
 }
 
-/// All calls of the tool and its children that take a path, or change what paths mean.
+/// Returns the calls of a tool and its children that take a path or change the meaning of paths.
 fn traced(s: &Sandbox, line: &str) -> Vec<Call> {
     let log = s.base.join("trace");
     let traced = "%file,fchdir,chroot,pivot_root,umount2,setns,open_tree,move_mount,openat2,execve";
@@ -26,7 +23,7 @@ fn traced(s: &Sandbox, line: &str) -> Vec<Call> {
     .ok();
     let text = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
     fs::remove_file(&log).unwrap();
-    // A call that was interrupted by another process's is told in two parts.
+    // strace prints a call that another process interrupts in two parts.
     let mut begun: HashMap<String, String> = HashMap::new();
     let mut calls = Vec::new();
     for line in text.lines() {
@@ -41,7 +38,7 @@ fn traced(s: &Sandbox, line: &str) -> Vec<Call> {
             calls.push(Call { pid, text });
         }
     }
-    // Joining does not come back from what it never finished.
+    // Some calls are never resumed.
     calls.extend(begun.into_iter().map(|(pid, text)| Call { pid, text }));
     calls
 }
@@ -51,10 +48,10 @@ impl Call {
         self.text.starts_with(&format!("{name}("))
     }
 
-    /// Has it a path, written out or by a descriptor, that lies in `dir`?
+    /// Returns whether the call has a path in `dir`, as text or by a descriptor.
     fn reaches_into(&self, dir: &str) -> bool {
         let below = format!("{dir}/");
-        // What came of it does not count: a file may be opened anew by /proc/self/fd.
+        // The result does not count: /proc/self/fd opens a file again.
         let call = self
             .text
             .rsplit_once(" = ")
@@ -65,14 +62,14 @@ impl Call {
     }
 }
 
-/// No call on the host reaches into the tree; gives how many were looked at.
+/// Asserts that no call before the change of the root reaches into the tree. Returns how many calls it checked.
 fn outside_only(s: &Sandbox, name: &str, calls: &[Call]) -> usize {
     let dirs =
         ["root", "live", "mnt/root"].map(|dir| format!("{}/{name}/{dir}", s.subhost.display()));
     let mut gone: Vec<&str> = Vec::new();
     let mut seen = 0;
     for call in calls {
-        // From here on its root is the subhost's.
+        // From here on the root of the process is that of the subhost.
         if call.is("pivot_root") || (call.is("setns") && call.text.contains("NEWNS|")) {
             gone.push(&call.pid);
         }
@@ -81,7 +78,7 @@ fn outside_only(s: &Sandbox, name: &str, calls: &[Call]) -> usize {
         }
         seen += 1;
         let in_root = call.text.contains("RESOLVE_NO_MAGICLINKS|RESOLVE_IN_ROOT");
-        // What is open is looked at by no path.
+        // An open file needs no path.
         let resolves_nothing =
             call.text.contains(", \"\", ") && call.text.contains("AT_EMPTY_PATH");
         if (call.is("openat2") && in_root) || resolves_nothing {
@@ -93,8 +90,7 @@ fn outside_only(s: &Sandbox, name: &str, calls: &[Call]) -> usize {
     seen
 }
 
-/// Everything that a tool could be led by: links where it mounts and reads, to the host and out of the
-/// tree by `..`.
+/// Makes links where a tool mounts and reads: to the host, and out of the tree by `..`.
 fn hostile(s: &Sandbox, tree: &str) {
     s.host(&format!(
         "cd {tree}; mkdir -p etc run
@@ -127,12 +123,12 @@ fn no_tool_resolves_a_path_in_a_tree_from_the_host() {
             if !tree.is_empty() {
                 hostile(s, tree);
             }
-            let before = s.world();
-            // strace stays until all that it traces has ended: a boot that ends with its command.
+            let before = s.snapshot();
+            // strace waits for all that it traces, so that the boot must end with its command.
             let boot = traced(s, &format!("subhost-enter {name} -- true"));
             assert!(boot.iter().any(|call| call.is("pivot_root")), "{kind}");
             assert!(outside_only(s, name, &boot) > 20, "{kind}");
-            s.same(&before);
+            s.assert_same(&before);
             s.tool(&format!("subhost-start {name}")).silent();
             let join = traced(s, &format!("subhost-enter {name} -- true"));
             assert!(join.iter().any(|call| call.is("setns")), "{kind}");
@@ -153,17 +149,17 @@ fn no_tool_resolves_a_path_in_a_tree_from_the_host() {
                     &traced(s, &format!("subhost-{tool} {option} {names}")),
                 );
             }
-            s.same(&before);
+            s.assert_same(&before);
         }
     });
 }
 
-/// Whatever PID 1 holds, no way leads from it to the host: no directory, no mount, no namespace.
+/// PID 1 holds no directory, mount or namespace of the host.
 #[test]
 fn pid_1_holds_no_way_to_the_host() {
     sandbox(|s| {
         s.overlay("w", "RUN='/bin/busybox sleep 1000'\nBIND=/run/lock:/mnt\n");
-        let before = s.world();
+        let before = s.snapshot();
         s.host("mkdir -p /run/lock");
         s.tool("subhost-start w").silent();
         let pid = s.pid("w");
@@ -173,10 +169,10 @@ fn pid_1_holds_no_way_to_the_host() {
             let kind = fs::metadata(&path).unwrap().file_type();
             let shown = fs::read_link(&path).unwrap().to_string_lossy().into_owned();
             assert!(!kind.is_dir(), "{shown}");
-            lacks(&shown, &["mnt:", "net:", "user:", "pid:"]);
+            assert_lacks(&shown, &["mnt:", "net:", "user:", "pid:"]);
             files += usize::from(kind.is_file());
         }
-        // Its log, as 1 and 2 and once more, and the record of how the run ended.
+        // The log as 1, 2 and one more, and the record of how RUN ended.
         assert!(files <= 4, "{files} files");
         for link in ["root", "cwd"] {
             let seen = s.host(&format!(
@@ -186,6 +182,6 @@ fn pid_1_holds_no_way_to_the_host() {
         }
         s.tool("subhost-stop w").ok();
         s.host("rmdir /run/lock");
-        s.same(&before);
+        s.assert_same(&before);
     });
 }
