@@ -293,7 +293,7 @@ pub fn names_and(tree: &Path, mut known: Vec<Name>) -> Result<Vec<Name>> {
         let other = std::str::from_utf8(name)
             .ok()
             .filter(|name| !is_known(name));
-        let other = other.and_then(Name::checked);
+        let other = other.and_then(Name::parse);
         names.extend(other.filter(|name| tree.join(name.as_str()).join("config").exists()));
     });
     read.doing(|| format!("read {}", shown(tree)))?;

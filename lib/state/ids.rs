@@ -66,7 +66,7 @@ pub fn range(config: &Config, keep: bool) -> Result<u32> {
 /// Is there still a subhost of this directory, or something of it up?
 fn lives(dir: &Path) -> bool {
     let up = || {
-        let name = Name::of_existing(dir.file_name()?.to_str()?)?;
+        let name = Name::parse_recorded(dir.file_name()?.to_str()?)?;
         let state = State::new(&name);
         let of = |part| match state.plan(part) {
             Ok(None) => false,

@@ -59,7 +59,7 @@ pub fn names() -> Vec<Name> {
         // What ends in `.bridge` is a bridge's.
         let of_subhost = std::str::from_utf8(name).ok();
         let of_subhost = of_subhost.filter(|name| !name.ends_with(".bridge"));
-        names.extend(of_subhost.and_then(Name::of_existing));
+        names.extend(of_subhost.and_then(Name::parse_recorded));
     });
     names.sort();
     names
