@@ -210,7 +210,7 @@ impl Namespace {
         let thread = PidfdFlags::from_bits_retain(rustix::fs::OFlags::EXCL.bits());
         let by_pidfd = pidfd_open(rustix::thread::gettid(), thread)
             .map_err(IntoErrno::into_errno)
-            .and_then(|us| sys::namespace_of(us, self.number()));
+            .and_then(|us| sys::namespace_from_pidfd(us, self.number()));
         by_pidfd.or_else(|_| {
             let path = format!("/proc/thread-self/ns/{}", self.name());
             let file = std::fs::File::open(path).map_err(IntoErrno::into_errno)?;
@@ -290,7 +290,7 @@ mod tests {
             assert_eq!(ours.st_ino, shown, "{kind:?}");
             // The call itself: without it, /proc would have been asked.
             let us = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
-            match sys::namespace_of(us, kind.number()) {
+            match sys::namespace_from_pidfd(us, kind.number()) {
                 Ok(asked) => {
                     assert_eq!(rustix::fs::fstat(asked).unwrap().st_ino, shown, "{kind:?}")
                 }

@@ -40,7 +40,7 @@ pub fn held<T>(base: u32, flags: CloneFlags, work: impl FnOnce(i32) -> Result<T>
         let _ = nix::unistd::read(&reader, &mut [0]);
         0
     };
-    let (pid, _) = sys::child(child).map_err(explained)?;
+    let (pid, _) = sys::fork_child(child).map_err(explained)?;
     drop((made, reader));
     let mut told = [0; 4];
     let held = match File::from(ready).read_exact(&mut told) {

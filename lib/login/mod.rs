@@ -183,7 +183,7 @@ fn fresh(
 ) -> std::result::Result<(), Errno> {
     nix::unistd::setsid()?;
     if let Some(tty) = tty {
-        sys::controlling_tty(tty)?;
+        sys::set_controlling_tty(tty)?;
     }
     default_signals()?;
     umask(Mode::from_bits_truncate(0o022));
