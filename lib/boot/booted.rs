@@ -90,13 +90,13 @@ impl Booted {
                 let _ = crate::sys::pidfd_kill(&self.pidfd, signal);
             }
         };
-        terminal::relay(
-            wiring,
-            self.terminal.as_ref(),
+        let relay = terminal::Relay {
+            stdio: wiring,
+            terminal: self.terminal.as_ref(),
             signals,
-            &self.pidfd,
-            hand_on,
-        )?;
+            child: &self.pidfd,
+        };
+        relay.run(hand_on)?;
         let status = self.child.wait();
         let status = status.doing(|| "wait for PID 1")?;
         Ok(match (status.code(), status.signal()) {

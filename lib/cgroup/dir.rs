@@ -15,7 +15,7 @@ use std::time::Duration;
 const ASIDE: &str = "subhost-tools";
 
 pub(super) fn read(file: &Path) -> String {
-    let text = proc::text(file).unwrap_or_default();
+    let text = proc::read_text(file).unwrap_or_default();
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -280,7 +280,7 @@ impl Dir {
         }
         for pid in members(&self.path) {
             // By the time that it is held it may be another.
-            if let Ok(pidfd) = proc::open(pid)
+            if let Ok(pidfd) = proc::open_pidfd(pid)
                 && members(&self.path).contains(&pid)
             {
                 let _ = sys::pidfd_kill(&pidfd, nix::libc::SIGKILL);

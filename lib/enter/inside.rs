@@ -92,7 +92,7 @@ impl<'a> Way<'a> {
     fn spawn(self, request: JoinRequest) -> Result<Spawned> {
         let wants = |given: &Given| matches!(given, Given::Terminal);
         let terminal = match request.given.iter().any(wants) {
-            true => Some(terminal::pair().map_err(own)?),
+            true => Some(terminal::open_pair().map_err(own)?),
             false => None,
         };
         if let (Some(terminal), Some(ids)) = (&terminal, &self.ids) {
@@ -110,7 +110,7 @@ impl<'a> Way<'a> {
             .map_err(own)?;
         let name = command.program().to_owned();
         if let Some(trampoline) = request.trampoline {
-            command.through(trampoline);
+            command.set_trampoline(trampoline);
         }
         let joins = || setns(&self.running.pidfd, self.split.childs);
         let child = command.spawn(CloneFlags::empty(), &self.entry, joins);
@@ -138,7 +138,7 @@ struct OwnIds {
 
 impl OwnIds {
     fn open(running: &Running, base: u32) -> Result<Self> {
-        let userns = userns::namespace(running.init.identity.pid)?;
+        let userns = userns::open(running.init.identity.pid)?;
         // It was still this process.
         match proc::has_ended(&running.pidfd) {
             true => Err(Error::sys("join the user namespace", Errno::ENOENT)),
@@ -160,7 +160,7 @@ impl Split {
     const OURS: CloneFlags = CloneFlags::CLONE_NEWNS.union(CloneFlags::CLONE_NEWPID);
 
     pub fn new(running: &Running) -> Self {
-        let in_world = proc::in_user_namespace();
+        let in_world = proc::is_in_user_namespace();
         let of = |pid| Namespace::Net.inode_of(pid);
         let us = || rustix::thread::gettid().as_raw_nonzero().get();
         let is_hosts = || of(running.init.identity.pid) == of(us());
@@ -224,7 +224,7 @@ impl Home {
 }
 
 fn open(kinds: &[Namespace]) -> Result<Vec<OwnedFd>> {
-    let namespaces = kinds.iter().map(|kind| kind.ours());
+    let namespaces = kinds.iter().map(|kind| kind.open_own());
     let namespaces = namespaces.collect::<std::result::Result<_, Errno>>();
     namespaces.doing(|| "open our own namespaces")
 }

@@ -64,7 +64,7 @@ impl Join {
     /// The type of the caller's terminal, if there is one inside.
     pub fn term(&self) -> Option<String> {
         let term = std::env::var("TERM").unwrap_or_else(|_| "linux".into());
-        self.wiring.any().then_some(term)
+        self.wiring.has_terminal().then_some(term)
     }
 
     /// As one of the subhost's own, so that it has what they have.
@@ -180,7 +180,7 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
         false => Signals::block(),
     };
     let signals = signals.map_err(own)?;
-    if join.wiring.interactive() {
+    if join.wiring.is_interactive() {
         message::notice(name, &format!("joined (pid {})", running.init.identity.pid));
     }
     let request = JoinRequest {
@@ -199,14 +199,13 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
         // As a terminal's would: to all that the command has in the foreground.
         let _ = sys::kill(-pid, signal);
     };
-    let carried = terminal::relay(
-        join.wiring,
-        inside.terminal.as_ref(),
-        &signals,
-        inside.pidfd(),
-        hand_on,
-    );
-    carried.map_err(own)?;
+    let relay = terminal::Relay {
+        stdio: join.wiring,
+        terminal: inside.terminal.as_ref(),
+        signals: &signals,
+        child: inside.pidfd(),
+    };
+    relay.run(hand_on).map_err(own)?;
     inside.wait().map(|status| Entered::Ended(code(status)))
 }
 
@@ -251,7 +250,7 @@ fn begin(
         })?,
     };
     Ok(spawned.map(|(terminal, mut child, command)| {
-        child.has_begun();
+        child.release_image();
         Inside {
             child,
             command,
@@ -294,7 +293,7 @@ fn merged(
 
 /// A child with a pidfd for it; if there can be none, it is not left to itself.
 fn watched(mut child: Child, name: &str) -> Result<(Child, OwnedFd)> {
-    match proc::open(child.id() as i32) {
+    match proc::open_pidfd(child.id() as i32) {
         Ok(pidfd) => Ok((child, pidfd)),
         Err(errno) => {
             let _ = child.kill();
@@ -318,7 +317,7 @@ fn code(status: ExitStatus) -> u8 {
 /// It cannot be run; `TimedOut`.
 pub fn aside(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Result<u8> {
     let stderr = std::io::stderr().as_fd().try_clone_to_owned();
-    let child = Command::new(tools::sibling("subhost-enter")?)
+    let child = Command::new(tools::find_tool("subhost-enter")?)
         .args(["-j", "-T", "-q", "-S"])
         .arg(tree)
         .args([name.as_str(), "--"])
@@ -329,7 +328,7 @@ pub fn aside(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Resu
         .spawn()
         .doing(|| format!("run {} inside", shown(&argv[0])))?;
     let (mut child, pidfd) = watched(child, &argv[0])?;
-    if !proc::wait(&pidfd, Some(limit)) {
+    if !proc::wait_for_end(&pidfd, Some(limit)) {
         let _ = child.kill();
         let _ = child.wait();
         return Err(Error::new(

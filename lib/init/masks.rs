@@ -5,7 +5,7 @@
 //! file is the node that we made ourselves (CVE-2025-31133).
 
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
-use crate::kernel::mounts::{attach, detached};
+use crate::kernel::mounts::{attach, mount_detached};
 use crate::sys;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, makedev, openat2};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
@@ -172,5 +172,5 @@ fn empty() -> Result<OwnedFd> {
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let options = [("mode", "0555"), ("size", "4k"), ("nr_inodes", "1")];
-    detached("tmpfs", &options, attributes)
+    mount_detached("tmpfs", &options, attributes)
 }

@@ -85,7 +85,7 @@ fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {
     tree::assemble(&spec, network.as_ref(), picked)?;
     drop(network);
     let terminal = if spec.process.slaves.contains(&true) {
-        let pair = terminal::pair()?;
+        let pair = terminal::open_pair()?;
         tree::console(&pair.slave)?;
         let fds = [pair.master.as_raw_fd(), pair.slave.as_raw_fd()];
         send(socket, &FromInit::Terminal, &fds)?;
@@ -153,7 +153,7 @@ fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3])
     let last_steps = || -> Result<()> {
         nix::unistd::setsid().doing(|| "lead a session")?;
         Labelling::new(&program.labels)?
-            .on_exec()
+            .set_for_exec()
             .map_err(|(label, errno)| {
                 let doing = format!("confine by {}={}", label.key(), shown(label.as_str()));
                 Error::sys(doing, errno)

@@ -2,7 +2,7 @@
 
 use crate::base::error::{Doing, IntoErrno, Result};
 use crate::confine::devices::Node;
-use crate::kernel::mounts::detached;
+use crate::kernel::mounts::mount_detached;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, Uid, chmodat, chownat, makedev, mkdirat, mknodat, symlinkat,
 };
@@ -38,7 +38,7 @@ pub fn devices(owner: u32, nodes: &[Node]) -> Result<OwnedFd> {
 /// The failed call.
 pub fn without_nodes(owner: u32) -> Result<OwnedFd> {
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let dev = detached("tmpfs", &[("mode", "0755"), ("size", "1m")], flags)?;
+    let dev = mount_detached("tmpfs", &[("mode", "0755"), ("size", "1m")], flags)?;
     others(&dev, owner).doing(|| "make /dev for the inside")?;
     Ok(dev)
 }

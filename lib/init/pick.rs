@@ -5,8 +5,8 @@ use super::nodes;
 use super::spec::{Bind, Mount, Op, Spec};
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::confine::devices::Node;
-use crate::kernel::mounts::{detached, directory};
-use crate::kernel::proc::in_user_namespace;
+use crate::kernel::mounts::{mount_detached, open_directory};
+use crate::kernel::proc::is_in_user_namespace;
 use crate::sys;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
@@ -68,7 +68,7 @@ fn kernels(mount: &Mount, whose: For) -> Result<Option<OwnedFd>> {
         ("proc", For::Us) => make(mount).map(Some),
         ("sysfs", _) => match make(mount) {
             // The network is not the world's: the host's own /sys shows it as well.
-            Err(error) if error.errno == Some(Errno::EPERM) && in_user_namespace() => {
+            Err(error) if error.errno == Some(Errno::EPERM) && is_in_user_namespace() => {
                 let sys = clone_of(Path::new("/sys"), true);
                 sys.doing(|| "bind the host's /sys").map(Some)
             }
@@ -86,7 +86,7 @@ pub fn make(mount: &Mount) -> Result<OwnedFd> {
     let options = mount.options.iter();
     let options: Vec<_> = options.map(|(key, value)| (&**key, &**value)).collect();
     let attributes = MountAttrFlags::from_bits_retain(mount.attributes);
-    detached(&mount.fstype, &options, attributes).map_err(|error| match error.errno {
+    mount_detached(&mount.fstype, &options, attributes).map_err(|error| match error.errno {
         Some(Errno::EPERM) if mount.fstype == "proc" => error.hint(
             "in a user namespace only where nothing is mounted over parts of the host's /proc",
         ),
@@ -98,7 +98,7 @@ pub fn make(mount: &Mount) -> Result<OwnedFd> {
 fn dev(devices: &[Node], whose: For) -> Result<Piece> {
     Ok(match whose {
         For::Owner(_, base) => Piece::Dev(nodes::devices(base, devices)?, None),
-        For::Us if !in_user_namespace() => Piece::Dev(nodes::devices(0, devices)?, None),
+        For::Us if !is_in_user_namespace() => Piece::Dev(nodes::devices(0, devices)?, None),
         For::Us => {
             let given = dev::pick_up(devices)?;
             let dev = nodes::without_nodes(0)?;
@@ -131,7 +131,7 @@ fn bind(bind: &Bind, whose: For, unmapped: &mut Vec<String>) -> Result<Piece> {
 /// Nothing is mounted there; the failed call.
 fn root(spec: &Spec) -> Result<OwnedFd> {
     let doing = || format!("make {} the root", shown(&spec.root));
-    let root = directory(&spec.root).doing(doing)?;
+    let root = open_directory(&spec.root).doing(doing)?;
     let told = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::empty()).doing(doing)?;
     if !told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
         let error = Error::sys(doing(), Errno::EINVAL);

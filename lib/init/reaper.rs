@@ -7,7 +7,7 @@ use crate::base::protocol::{FromInit, ToInit};
 use crate::init::log::Log;
 use crate::kernel::clock::now;
 use crate::kernel::lsm::Labelling;
-use crate::kernel::packets::{Received, next, send};
+use crate::kernel::packets::{Received, receive_any, send};
 use crate::kernel::spawn::{Entry, Exec};
 use crate::login::cannot_run;
 use crate::state::Last;
@@ -158,7 +158,7 @@ impl<'a> Reaper<'a> {
                 self.output = None;
             }
             if heard && listening {
-                match next(self.socket) {
+                match receive_any(self.socket) {
                     Ok(Received::Message(ToInit::Signal(signal), _)) => match self.command {
                         // As a terminal's would: to all that the command has in the foreground.
                         Some(pid) => drop(sys::kill(-pid, signal)),

@@ -8,7 +8,7 @@ use super::masks::Masks;
 use super::pick::{For, Picked, Piece, make, pick_up};
 use super::spec::{Op, Own, RDONLY, SAFE, Spec, Way};
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
-use crate::kernel::mounts::{attach, detached, directory, pivot};
+use crate::kernel::mounts::{attach, mount_detached, open_directory, pivot_root};
 use crate::kernel::proc::Namespace;
 use crate::kernel::{pinned, terminal};
 use nix::mount::{MsFlags, mount};
@@ -98,7 +98,7 @@ fn operate(op: &Op, piece: Option<Piece>, masks: &mut Masks) -> Result<()> {
                 other => other.doing(|| format!("cover {path} inside"))?,
             };
             let attributes = MountAttrFlags::from_bits_retain(SAFE | RDONLY);
-            let nothing = detached("tmpfs", &[("mode", "0000"), ("size", "4k")], attributes)?;
+            let nothing = mount_detached("tmpfs", &[("mode", "0000"), ("size", "4k")], attributes)?;
             attach(&nothing, &target).doing(|| format!("cover {path} inside"))
         }
         // What nobody has picked up is lost on the way.
@@ -124,7 +124,9 @@ fn new_namespaces(own: &[Own], may: bool) -> Result<()> {
     unshare(all).doing(doing)?;
     // Our caller may be in a chroot; the mount namespace's own root is what is to be changed, as
     // joining a mount namespace leads there. Joining the one that one is in does, too.
-    let namespace = Namespace::Mnt.ours().doing(|| "open our mount namespace")?;
+    let namespace = Namespace::Mnt
+        .open_own()
+        .doing(|| "open our mount namespace")?;
     setns(&namespace, CloneFlags::CLONE_NEWNS).doing(|| "go to the root of our mount namespace")?;
     // Slave, not private: a private copy would pin what the host unmounts. All of it: what stayed
     // shared would be unmounted on the host when we let go of it.
@@ -134,9 +136,9 @@ fn new_namespaces(own: &[Own], may: bool) -> Result<()> {
 }
 
 fn change_root(live: &OwnedFd) -> std::result::Result<(), Errno> {
-    let here = directory(Path::new("/")).map_err(IntoErrno::into_errno)?;
+    let here = open_directory(Path::new("/")).map_err(IntoErrno::into_errno)?;
     attach(live, &here)?;
-    pivot(live)
+    pivot_root(live)
 }
 
 /// Opens a path below our root, which is the subhost's; no link may be on the way.

@@ -33,7 +33,7 @@ pub fn enter(socket: &OwnedFd) -> Result<Option<Picked>> {
     // These cannot be had from within.
     login::limits();
     userns::enter(&userns).doing(|| "enter the user namespace")?;
-    userns::must_be_of(base)?;
+    userns::check_ids(base)?;
     sys::new_session_keyring();
     unshare(CloneFlags::CLONE_NEWPID).doing(|| "make a pid namespace")?;
     let born = sys::fork_clone(CloneFlags::CLONE_PARENT.bits()).doing(|| "start PID 1")?;

@@ -149,8 +149,8 @@ impl Program {
         let tty = tty.doing(|| "duplicate the terminal")?;
         let userns = userns.map(OwnedFd::try_clone).transpose();
         let userns = userns.doing(|| "duplicate the user namespace")?;
-        command.before(move || {
-            labels.on_exec().map_err(|(_, errno)| errno)?;
+        command.set_last_step(move || {
+            labels.set_for_exec().map_err(|(_, errno)| errno)?;
             fresh(tty.as_ref(), &user, &confinement, userns.as_ref())
         });
         Ok(command)

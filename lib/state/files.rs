@@ -35,7 +35,7 @@ pub(super) fn read_optional(file: &Path) -> Option<String> {
 
 /// Mostly one read is enough: a file of a tmpfs gives less than it is asked for only at its end.
 fn read_all(open: File) -> std::io::Result<Vec<u8>> {
-    let (mut text, is_all) = proc::first_page(&open)?;
+    let (mut text, is_all) = proc::read_first_page(&open)?;
     if !is_all {
         open.take(MAX).read_to_end(&mut text)?;
     }

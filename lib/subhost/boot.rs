@@ -35,7 +35,9 @@ impl Subhost {
     pub fn start(&self, how: StartHow, wiring: Option<StdioMode>) -> Result<u8> {
         let tied = how != StartHow::Background;
         // Before the lock, which lets signals through again when it goes.
-        let signals = Signals::new_if(tied && wiring.is_some())?;
+        let signals = (tied && wiring.is_some())
+            .then(Signals::block)
+            .transpose()?;
         let lock = self.lock()?;
         let booted = self.start_locked(how, wiring.filter(|_| tied));
         self.state.unlock(lock);
@@ -253,7 +255,7 @@ impl Subhost {
         let Some((booted, brought)) = booted? else {
             return self.enter(join, only_join);
         };
-        if join.wiring.interactive() {
+        if join.wiring.is_interactive() {
             let text = "you are its init: when you leave, all that runs inside ends";
             message::notice(&self.name, text);
         }
@@ -312,7 +314,7 @@ impl Subhost {
         let joined = joins(&running, &cgroups)?;
         if joined.is_none() {
             // Its PID 1 is on its way out: gone, it is like any that does not run.
-            proc::wait(&running.pidfd, Some(KILL_TIMEOUT));
+            proc::wait_for_end(&running.pidfd, Some(KILL_TIMEOUT));
         }
         Ok(joined)
     }
@@ -382,7 +384,7 @@ fn is_orphan(running: &Running) -> bool {
     let command = holders::command(pid);
     let is_booter = |tool: &str| tool.starts_with(&command) && !command.is_empty();
     let lives = !ends && (command.starts_with("subhost-") || is_booter(&running.init.by.tool));
-    !lives && proc::wait(&running.pidfd, Some(KILL_TIMEOUT))
+    !lives && proc::wait_for_end(&running.pidfd, Some(KILL_TIMEOUT))
 }
 
 fn shell(config: &Config, env: &Env, argv: Vec<String>) -> Program {

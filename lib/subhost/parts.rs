@@ -361,7 +361,7 @@ impl Subhost {
 
 /// Who is in a network namespace.
 fn holders_of(inode: u64) -> Vec<Holder> {
-    let mut held = holders::of_netns(inode);
+    let mut held = holders::find_in_netns(inode);
     // A tool of ours that has just come out again, or is on its way to.
     for _ in 0..5 {
         if held
@@ -371,7 +371,7 @@ fn holders_of(inode: u64) -> Vec<Holder> {
             break;
         }
         std::thread::sleep(Duration::from_millis(20));
-        held = holders::of_netns(inode);
+        held = holders::find_in_netns(inode);
     }
     held
 }

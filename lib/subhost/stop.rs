@@ -42,7 +42,7 @@ impl Subhost {
             // What logs its console ends by itself when it has written the rest.
             let logger = running.init.console.map(|console| console.alive());
             if let Some(Ok(Some(logger))) = logger {
-                proc::wait(&logger, Some(Duration::from_secs(2)));
+                proc::wait_for_end(&logger, Some(Duration::from_secs(2)));
             }
         }
         errors.extend(self.state.remove_cgroups().err());
@@ -83,10 +83,10 @@ impl Subhost {
             // It ends by the first thing that it does.
             let _ = group.freeze(false);
         }
-        if !proc::wait(&running.pidfd, Some(Duration::from_millis(300))) {
+        if !proc::wait_for_end(&running.pidfd, Some(Duration::from_millis(300))) {
             wake_parents(running);
         }
-        if !proc::wait(&running.pidfd, Some(KILL_TIMEOUT)) {
+        if !proc::wait_for_end(&running.pidfd, Some(KILL_TIMEOUT)) {
             return Err(Error::new(
                 Exit::TimedOut,
                 format!(
@@ -123,11 +123,11 @@ impl Subhost {
         let left = deadline.saturating_duration_since(Instant::now());
         let grace = left + Duration::from_millis(500);
         let soon = grace.min(Duration::from_millis(300));
-        if proc::wait(&running.pidfd, Some(soon)) {
+        if proc::wait_for_end(&running.pidfd, Some(soon)) {
             return true;
         }
         wake_parents(running);
-        proc::wait(&running.pidfd, Some(grace.saturating_sub(soon)))
+        proc::wait_for_end(&running.pidfd, Some(grace.saturating_sub(soon)))
     }
 
     fn ask(&self, running: &Running, deadline: Instant) -> Result<()> {
@@ -175,7 +175,7 @@ impl Subhost {
             held.extend(self.net_holders(&plan)?);
         }
         if let Some(plan) = self.frozen(Part::Root)? {
-            held.extend(holders::of_mount(&plan.live));
+            held.extend(holders::find_on_mount(&plan.live));
         }
         end_processes(&held);
         Ok(())
@@ -187,16 +187,16 @@ pub(super) fn end_processes(held: &[Holder]) {
     let spared = holders::ancestors();
     let mut pidfds = Vec::new();
     for holder in held.iter().filter(|holder| !spared.contains(&holder.pid)) {
-        if let Ok(pidfd) = proc::open(holder.pid) {
+        if let Ok(pidfd) = proc::open_pidfd(holder.pid) {
             let _ = sys::pidfd_kill(&pidfd, Signal::SIGTERM as i32);
             let _ = sys::pidfd_kill(&pidfd, Signal::SIGHUP as i32);
             pidfds.push(pidfd);
         }
     }
     for pidfd in &pidfds {
-        if !proc::wait(pidfd, Some(Duration::from_secs(2))) {
+        if !proc::wait_for_end(pidfd, Some(Duration::from_secs(2))) {
             let _ = sys::pidfd_kill(pidfd, Signal::SIGKILL as i32);
-            proc::wait(pidfd, Some(KILL_TIMEOUT));
+            proc::wait_for_end(pidfd, Some(KILL_TIMEOUT));
         }
     }
 }
