@@ -22,8 +22,7 @@ pub fn each(dir: &Path, mut f: impl FnMut(&[u8])) -> std::io::Result<()> {
 }
 
 /// Returns the first names, at most `count`. It reads with a small buffer: the kernel needs half a
-/// millisecond
-/// to return a thousand names, and readdir(3) always asks for that many.
+/// millisecond to return a thousand names, and readdir(3) always asks for that many.
 ///
 /// # Errors
 /// The failed call.

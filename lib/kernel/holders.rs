@@ -32,8 +32,7 @@ pub fn command(pid: i32) -> String {
     shown(String::from_utf8_lossy(&name).trim_end())
 }
 
-/// Finds the processes of our mount namespace whose working directory, root, executable, open or mapped
-/// file
+/// Finds the processes of our mount namespace whose working directory, root, executable, open or mapped file
 /// is at or below `at`. Other mount namespaces have copies of the mount, which do not keep ours busy.
 pub fn find_on_mount(at: &Path) -> Vec<Holder> {
     let us = std::fs::read_link("/proc/self/ns/mnt").ok();
@@ -74,9 +73,8 @@ fn find_path_in(dir: &Path, at: &Path) -> Option<&'static str> {
     None
 }
 
-/// Returns the children of kthreadd, which is pid 2 in the first pid namespace: threads of the kernel,
-/// which are
-/// only in the first namespaces. Empty without CONFIG_PROC_CHILDREN.
+/// Returns the children of kthreadd, which is pid 2 in the first pid namespace: threads of the kernel, which
+/// are only in the first namespaces. Empty without CONFIG_PROC_CHILDREN.
 fn kernel_threads() -> BTreeSet<i32> {
     let is_kthreadd = proc::Stat::find(2).is_some_and(|stat| stat.is_kernel_thread);
     let children = match is_kthreadd {

@@ -1,5 +1,4 @@
-//! The mount table of the kernel (`proc_pid_mountinfo(5)`): what is mounted where, and marks by which a
-//! mount
+//! The mount table of the kernel (`proc_pid_mountinfo(5)`): what is mounted where, and marks by which a mount
 //! is recognized later. This file mounts nothing.
 
 use crate::base::error::{Doing, Result};
@@ -128,8 +127,7 @@ impl Table {
     }
 }
 
-/// A mount table that is read only if it is needed: with a thousand subhosts up, reading it takes longer
-/// than
+/// A mount table that is read only if it is needed: with a thousand subhosts up, reading it takes longer than
 /// the rest of a command.
 #[derive(Debug)]
 pub enum Mounts<'a> {

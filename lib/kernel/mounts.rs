@@ -19,8 +19,7 @@ pub(crate) fn open_directory(path: &Path) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, flags, Mode::empty())
 }
 
-/// Makes `root` the root of this mount namespace and detaches the old root (`pivot_root(2)`, notes). After
-/// a
+/// Makes `root` the root of this mount namespace and detaches the old root (`pivot_root(2)`, notes). After a
 /// mere chroot, `nsenter -t 1 -m` inside would be on the host.
 ///
 /// # Errors

@@ -4,8 +4,7 @@
 //! it has: with a thousand subhosts up 10 ms, and another 10 ms to free it. PID 1 therefore first joins the
 //! pinned namespace and brings its root along as a detached mount tree.
 //!
-//! The namespace is pinned by a bind mount of its file (`namespaces(7)`) on a file in /run/subhost. That
-//! file
+//! The namespace is pinned by a bind mount of its file (`namespaces(7)`) on a file in /run/subhost. That file
 //! is on a private mount: on a shared one the mount could appear in the namespace itself. A mount namespace
 //! that was made later does not contain the bind mount; a boot there copies the namespace as usual.
 
@@ -24,8 +23,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc;
 
-/// The number of directories in /run/subhost from which pinning pays: it takes the time that ten boots
-/// save.
+/// The number of directories in /run/subhost from which pinning pays: it takes the time that ten boots save.
 /// The claims are one of the directories.
 const MANY: u64 = 16;
 /// NSFS_MAGIC of `statfs(2)`, the type of a namespace file.

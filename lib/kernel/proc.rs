@@ -1,6 +1,5 @@
 //! Processes as /proc shows them (`proc_pid_stat(5)`), their namespaces, and identities that tell whether a
-//! pid
-//! is still the same process.
+//! pid is still the same process.
 
 use crate::base::error::{Errno, IntoErrno};
 use crate::sys;

@@ -20,9 +20,8 @@ pub fn is_saturated() -> bool {
 
 /// Does `work` on another processor than the current one, if the affinity allows another.
 ///
-/// Work that a system call leaves to kernel workers begins on the processor of the call and may occupy it
-/// for a
-/// millisecond. The process that waits for us ran there and does not have to wait for that work.
+/// Work that a system call leaves to kernel workers begins on the processor of the call and may occupy it for
+/// a millisecond. The process that waits for us ran there and does not have to wait for that work.
 pub fn on_another_cpu<T>(work: impl FnOnce() -> T) -> T {
     if is_saturated() {
         return work();

@@ -49,8 +49,7 @@ const FORWARDED: [Signal; 7] = [
     Signal::SIGALRM,
 ];
 
-/// A signalfd for the forwarded signals and SIGWINCH, which are blocked in the calling thread. Make it
-/// before
+/// A signalfd for the forwarded signals and SIGWINCH, which are blocked in the calling thread. Make it before
 /// the command is spawned, so that no signal is lost.
 pub struct Signals {
     fd: SignalFd,
@@ -70,8 +69,7 @@ impl Signals {
     }
 
     /// Blocks the signals until the value is dropped. The kernel delivers them to another thread that does
-    /// not
-    /// block them.
+    /// not block them.
     ///
     /// # Errors
     /// There are no descriptors left.

@@ -1,14 +1,10 @@
 //! Spawning a child that is in its cgroups before its program begins.
 //!
 //! Moving a process between cgroups of the v2 hierarchy costs a grace period of the kernel, 5 to 15 ms;
-//! making it
-//! in one costs nothing (CLONE_INTO_CGROUP, Linux 5.7). In a v1 hierarchy the child moves itself as a
-//! thread, which
-//! costs nothing either. Until it executes its program, the child runs in our memory while we wait, as
-//! after
-//! vfork(2): copying the page tables, and the pages that either side writes, would cost more than all that
-//! the
-//! child does.
+//! making it in one costs nothing (CLONE_INTO_CGROUP, Linux 5.7). In a v1 hierarchy the child moves itself as
+//! a thread, which costs nothing either. Until it executes its program, the child runs in our memory while we
+//! wait, as after vfork(2): copying the page tables, and the pages that either side writes, would cost more
+//! than all that the child does.
 
 use crate::base::error::{Errno, IntoErrno};
 use crate::kernel::trampoline::{Report, Trampoline};
@@ -39,8 +35,7 @@ pub struct Child {
 /// A function that the child calls before it executes its program.
 type Preparation = Box<dyn FnMut() -> Result<(), Errno>>;
 
-/// A program to execute. `std::process::Command` takes locks in the child and changes the environment,
-/// which
+/// A program to execute. `std::process::Command` takes locks in the child and changes the environment, which
 /// is ours as well while both share one memory.
 pub struct Exec {
     program: String,
@@ -53,8 +48,7 @@ pub struct Exec {
 
 impl Exec {
     /// Makes the execution of a program: a path or, without a slash, a name that is looked up in the `PATH`
-    /// of its
-    /// environment. It has no arguments but its name, and no environment.
+    /// of its environment. It has no arguments but its name, and no environment.
     pub fn new(program: &str) -> Self {
         Self {
             program: program.to_owned(),
@@ -102,23 +96,17 @@ impl Exec {
     }
 
     /// Spawns the program in a child with the new namespaces `flags`, in the cgroups of `entry`. The child
-    /// calls
-    /// `first` before all else.
+    /// calls `first` before all else.
     ///
     /// `first` and the function of [`Exec::set_last_step`] run in our memory while other threads continue.
-    /// They may
-    /// allocate and take locks: to libc and to us the child is the thread that waits for it, and, unlike
-    /// after
-    /// fork(2), the holder of a lock is alive and will release it. They must not wait for what this thread
-    /// holds,
-    /// nor call a function that libc applies to all threads (set*id(2)). The caller blocks signals that
-    /// have a
-    /// handler, as a handler would run in the child with our memory.
+    /// They may allocate and take locks: to libc and to us the child is the thread that waits for it, and,
+    /// unlike after fork(2), the holder of a lock is alive and will release it. They must not wait for what
+    /// this thread holds, nor call a function that libc applies to all threads (set*id(2)). The caller blocks
+    /// signals that have a handler, as a handler would run in the child with our memory.
     ///
     /// # Errors
     /// The errno of making the child, of entering its cgroups, or of executing the program. With a
-    /// trampoline,
-    /// [`Child::failure`] returns the errno of the exec after the child has ended.
+    /// trampoline, [`Child::failure`] returns the errno of the exec after the child has ended.
     pub fn spawn(
         mut self,
         flags: CloneFlags,
@@ -288,8 +276,7 @@ impl Child {
     }
 
     /// Closes the memfd of the trampoline. Doing this while the child runs leaves less work for the time
-    /// after its
-    /// end, for which the user waits.
+    /// after its end, for which the user waits.
     pub fn release_image(&mut self) {
         self.image = None;
     }

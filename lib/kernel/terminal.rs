@@ -1,7 +1,5 @@
-//! Terminals: which of our descriptors are one, a new one inside, and the loop that relays bytes, window
-//! size
-//! and signals between the caller's terminal and that inside until the command has ended. Nothing here
-//! reads
+//! Terminals: which of our descriptors are one, a new one inside, and the loop that relays bytes, window size
+//! and signals between the caller's terminal and that inside until the command has ended. Nothing here reads
 //! a standard input that is not a terminal.
 
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
@@ -94,14 +92,12 @@ impl StdioMode {
 pub struct Terminal {
     /// The master, which is ours.
     pub master: OwnedFd,
-    /// The slave, which is for the processes inside. It stays open here: if they close their last
-    /// descriptor and
-    /// open the terminal again, that must not look like their end.
+    /// The slave, which is for the processes inside. It stays open here: if they close their last descriptor
+    /// and open the terminal again, that must not look like their end.
     pub slave: OwnedFd,
 }
 
-/// Opens a terminal in the devpts at /dev/pts of our root, which is that of the subhost. A process inside
-/// may
+/// Opens a terminal in the devpts at /dev/pts of our root, which is that of the subhost. A process inside may
 /// have replaced that path (CVE-2025-52565), so the result is checked.
 ///
 /// # Errors

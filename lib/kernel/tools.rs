@@ -52,8 +52,7 @@ fn own_path() -> Result<PathBuf> {
 }
 
 /// Opens a program on a read-only mount that is in no namespace. A process inside that gets hold of the
-/// program
-/// (see trampoline.rs) could write to the file on the host, but not through this mount.
+/// program (see trampoline.rs) could write to the file on the host, but not through this mount.
 fn open_unwritable(program: &Path) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let doing = || format!("keep {} out of reach", shown(program));

@@ -32,8 +32,7 @@ impl Trampoline {
     /// Makes an empty trampoline.
     ///
     /// # Errors
-    /// EACCES if the host forbids executable memfds (`vm.memfd_noexec`); EFBIG if RLIMIT_FSIZE is set,
-    /// which
+    /// EACCES if the host forbids executable memfds (`vm.memfd_noexec`); EFBIG if RLIMIT_FSIZE is set, which
     /// applies to a memfd and would kill this process with SIGXFSZ.
     pub fn new() -> Result<Self, Errno> {
         if getrlimit(Resource::RLIMIT_FSIZE)?.0 != RLIM_INFINITY {

@@ -61,8 +61,7 @@ pub fn with_new<T>(base: u32, flags: CloneFlags, work: impl FnOnce(i32) -> Resul
 }
 
 /// Unshares a user namespace and the namespaces `flags`. The kernel refuses this in a chroot (EPERM), from
-/// which
-/// joining the own mount namespace leads out.
+/// which joining the own mount namespace leads out.
 fn unshare_user(flags: CloneFlags) -> std::result::Result<(), Errno> {
     let flags = flags | CloneFlags::CLONE_NEWUSER;
     match unshare(flags) {
@@ -114,8 +113,7 @@ fn inode(namespace: &OwnedFd) -> Result<u64> {
 }
 
 /// Makes the calling thread root of a user namespace, without any privilege elsewhere. It is called in a
-/// child
-/// with one thread, before the exec.
+/// child with one thread, before the exec.
 ///
 /// # Errors
 /// The errno of the failed call.

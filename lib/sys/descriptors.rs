@@ -3,8 +3,7 @@
 use crate::base::error::Errno;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-/// Marks all descriptors from `first` on close-on-exec (`close_range(2)` with `CLOSE_RANGE_CLOEXEC`), so
-/// that
+/// Marks all descriptors from `first` on close-on-exec (`close_range(2)` with `CLOSE_RANGE_CLOEXEC`), so that
 /// no executed program inherits a descriptor of ours or of our caller. Linux 5.11.
 ///
 /// # Errors

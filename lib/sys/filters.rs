@@ -77,8 +77,7 @@ pub fn load_device_program(instructions: &[Instruction]) -> Result<OwnedFd, Errn
         license: c"GPL".as_ptr() as u64,
         ..BpfLoad::default()
     };
-    // SAFETY: instructions and licence outlive the call, which gets their number and the size of load. We
-    // own
+    // SAFETY: instructions and licence outlive the call, which gets their number and the size of load. We own
     // the new descriptor.
     unsafe {
         let fd = nix::libc::syscall(

@@ -1,6 +1,5 @@
 //! Network interfaces, by the ioctls of `netdevice(7)`. Any socket of the network namespace takes them, and
-//! they
-//! take a tenth of the time of a message of rtnetlink(7).
+//! they take a tenth of the time of a message of rtnetlink(7).
 
 use crate::base::error::Errno;
 use nix::libc::{self, IFNAMSIZ, c_ulong};
@@ -102,8 +101,7 @@ pub fn set_mtu(socket: impl AsFd, name: &str, mtu: u32) -> Result<(), Errno> {
 }
 
 /// Sets the first IPv4 address of an interface (SIOCSIFADDR, SIOCSIFNETMASK). The kernel derives the
-/// broadcast
-/// address from it. `socket` is of AF_INET.
+/// broadcast address from it. `socket` is of AF_INET.
 ///
 /// # Errors
 /// See [`link_index`]; EINVAL for an address that is in no class; the errno of the call.

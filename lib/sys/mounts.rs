@@ -22,8 +22,7 @@ pub const NODEV: u64 = 0x4;
 /// `MOUNT_ATTR_IDMAP`: the mount has an id map.
 const IDMAP: u64 = 0x0010_0000;
 
-/// Sets the attributes `set` and, unless it is 0, the propagation (`MS_SLAVE`, ...) of the mount tree at
-/// `fd`
+/// Sets the attributes `set` and, unless it is 0, the propagation (`MS_SLAVE`, ...) of the mount tree at `fd`
 /// (`mount_setattr(2)` with `AT_EMPTY_PATH | AT_RECURSIVE`). Linux 5.12.
 ///
 /// # Errors
@@ -138,8 +137,7 @@ fn setattr(fd: impl AsFd, attr: &MountAttr) -> Result<(), Errno> {
 }
 
 /// Sets the ids with which the calling thread makes files to `id` (`setfsuid(2)`, `setfsgid(2)`), and keeps
-/// its
-/// capabilities (SECBIT_NO_SETUID_FIXUP). Nothing restores the old ids: the thread should end afterwards.
+/// its capabilities (SECBIT_NO_SETUID_FIXUP). Nothing restores the old ids: the thread should end afterwards.
 ///
 /// # Errors
 /// EPERM if the kernel did not set the ids.

@@ -4,8 +4,8 @@ use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Returns the cookie of the network namespace of `socket` (SO_NETNS_COOKIE of
-/// include/uapi/asm-generic/socket.h).
-/// Unlike the inode, the kernel never gives it to another namespace until the host reboots. Linux 5.14.
+/// include/uapi/asm-generic/socket.h). Unlike the inode, the kernel never gives it to another namespace until
+/// the host reboots. Linux 5.14.
 ///
 /// # Errors
 /// The errno of the call.

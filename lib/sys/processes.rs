@@ -17,8 +17,7 @@ pub fn before_exec(
     unsafe { command.pre_exec(f) };
 }
 
-/// Joins a new anonymous session keyring (`keyctl_join_session_keyring(3)`), so that processes inside do
-/// not
+/// Joins a new anonymous session keyring (`keyctl_join_session_keyring(3)`), so that processes inside do not
 /// possess the keys of the caller. A kernel without keys fails with ENOSYS, which needs no reaction.
 pub fn new_session_keyring() {
     const KEYCTL_JOIN_SESSION_KEYRING: nix::libc::c_long = 1;
@@ -72,11 +71,9 @@ type Work<'a> = &'a mut dyn FnMut();
 /// The size of the stack of such a child, in bytes.
 const STACK: usize = 256 << 10;
 
-/// Makes a child as vfork(2) does: it shares our memory, has a stack of its own, and the calling thread
-/// waits
+/// Makes a child as vfork(2) does: it shares our memory, has a stack of its own, and the calling thread waits
 /// until it has executed a program or ended. `flags` are the new namespaces. If `cgroup` is a directory of
-/// the
-/// v2 hierarchy, the child starts in that cgroup. Returns pid and pidfd of the child (`clone3(2)`).
+/// the v2 hierarchy, the child starts in that cgroup. Returns pid and pidfd of the child (`clone3(2)`).
 ///
 /// # Errors
 /// ENOSYS if a seccomp filter does not know clone3; EBUSY if the cgroup cannot hold processes.
@@ -200,8 +197,7 @@ unsafe fn enter_child(
 }
 
 /// Makes a child with its own memory, as fork(2) does, in the new namespaces `flags` (`clone(2)`). Returns
-/// none
-/// in the child.
+/// none in the child.
 ///
 /// # Errors
 /// The errno of the call.
@@ -227,8 +223,7 @@ pub fn fork_clone(flags: i32) -> Result<Option<(i32, OwnedFd)>, Errno> {
     }
 }
 
-/// Makes a child that does `work` and exits with the status that `work` returns. If this process has
-/// several
+/// Makes a child that does `work` and exits with the status that `work` returns. If this process has several
 /// threads, `work` must not allocate: another thread may hold the lock of the allocator at the fork.
 ///
 /// # Errors

@@ -3,8 +3,7 @@
 use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-/// Opens the slave of the terminal with this master (`TIOCGPTPEER`). It uses no path, which a process
-/// inside
+/// Opens the slave of the terminal with this master (`TIOCGPTPEER`). It uses no path, which a process inside
 /// could have replaced. Linux 4.13.
 ///
 /// # Errors

@@ -3,15 +3,12 @@
 
 // At the start the stack holds argc, argv and the environment (System V ABI). argv[0] is empty, which
 // distinguishes this execution from one by somebody else; argv[1] is the interpreter of scripts; the
-// arguments of
-// the program begin at argv[2]. lib/kernel/trampoline.rs appends to the code: the number of a descriptor (4
-// bytes), then the paths to try, each with a NUL, and a last NUL.
+// arguments of the program begin at argv[2]. lib/kernel/trampoline.rs appends to the code: the number of a
+// descriptor (4 bytes), then the paths to try, each with a NUL, and a last NUL.
 //
-// As execvp(3) does, the code skips a path that does not exist or is not executable, and runs what the
-// kernel does
-// not know (ENOEXEC) as a script. If no path can be executed, it writes the errno as 8 bytes to the
-// descriptor,
-// which no program inherits. Of several errnos it writes EACCES before ENOENT before ENOTDIR.
+// As execvp(3) does, the code skips a path that does not exist or is not executable, and runs what the kernel
+// does not know (ENOEXEC) as a script. If no path can be executed, it writes the errno as 8 bytes to the
+// descriptor, which no program inherits. Of several errnos it writes EACCES before ENOENT before ENOTDIR.
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
     ".pushsection .rodata.subhost_trampoline, \"a\"",
