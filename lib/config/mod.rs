@@ -179,7 +179,7 @@ impl Config {
         Rights {
             caps: kept.bits(),
             no_new_privs: self.confine.no_new_privs,
-            seccomp: self.confine.seccomp.resolved(kept),
+            seccomp: self.confine.seccomp.resolve(kept),
         }
     }
 
@@ -306,7 +306,7 @@ pub fn names_and(tree: &Path, mut known: Vec<Name>) -> Result<Vec<Name>> {
 /// Kept by default where the network is the subhost's own, or not the host's: raw sockets on the
 /// host's links read and forge what others send.
 pub fn usual(net: &Net, has_init: bool) -> Cap {
-    let mut kept = caps::PINNED;
+    let mut kept = caps::DEFAULT;
     match net {
         Net::Host => {}
         Net::Named(_) => kept |= Cap::NET_RAW,

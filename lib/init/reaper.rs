@@ -72,7 +72,7 @@ impl<'a> Reaper<'a> {
     pub(super) fn run(mut self, main: &Main, terminal: Option<OwnedFd>) -> Result<u8> {
         nix::unistd::setsid().doing(|| "lead a session")?;
         // Whatever we need capabilities for is done; what we start must not have more than we.
-        let rights = self.process.rights.of_init();
+        let rights = self.process.rights.for_init();
         let confinement = Rc::new(rights.prepare()?);
         if let Main::Run(program) = main {
             let its = match program.rights == rights {
