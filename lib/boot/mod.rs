@@ -17,7 +17,7 @@ use crate::base::error::{Doing, Result};
 use crate::base::message;
 use crate::base::name::Name;
 use crate::base::protocol::{PROTOCOL, ToInit};
-use crate::cgroup::{self, Who};
+use crate::cgroup::{self, Layout, Who};
 use crate::config::{Config, Net, Stop};
 use crate::init::spec::{Main, Spec};
 use crate::kernel::clock::{boot_id, now};
@@ -131,6 +131,10 @@ pub fn boot_config(
     request: BootRequest,
 ) -> Result<Booted> {
     let is_init = matches!(request.main, Main::Init(_));
+    let layout = match is_init {
+        true => Layout::Divided,
+        false => Layout::Single,
+    };
     // What ended by itself left its own behind.
     state.remove_cgroups()?;
     let spec = |group: &Group| {
@@ -140,7 +144,7 @@ pub fn boot_config(
     let what = Boot {
         name: &config.name,
         tree: &config.tree,
-        cgroups: cgroup::Plan::new(config, is_init)?,
+        cgroups: cgroup::Plan::new(config, layout)?,
         spec: &spec,
         stop: config.run.stop.clone(),
         env: request.env.clone(),
@@ -190,7 +194,7 @@ fn boot_in(
     let is_init = matches!(process.main, Main::Init(_));
     if let (Some(base), true) = (spec.ids, is_init && group.unified().is_some()) {
         // It is to manage its own.
-        group.give_to(base)?;
+        group.delegate_to(base)?;
     }
     let log = match process.tied {
         false => Some(log::open(what.name)?),

@@ -1,34 +1,34 @@
-//! What is written into which file of which controller for a limit: of v2
-//! (Documentation/admin-guide/cgroup-v2.rst) and of v1 (Documentation/admin-guide/cgroup-v1). Pure.
+//! The files and texts that set a limit, in the v2 hierarchy (Documentation/admin-guide/cgroup-v2.rst) and
+//! in v1 (Documentation/admin-guide/cgroup-v1). Nothing here writes them.
 
 use crate::config::{Bound, CPU_PERIOD, Limits, USUAL_PIDS};
 
-/// One text for one file.
+/// One text for one file of a cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Write {
-    /// File and text; of several the first whose file is there.
+    /// The files, in the order of preference, each with its text. The first that exists is written.
     pub ways: Vec<(&'static str, String)>,
-    /// Where the file is not there, nothing is lost.
+    /// Whether it is no error if none of the files exists.
     pub optional: bool,
 }
 
-/// What one key wants.
+/// The limit of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub key: &'static str,
     pub controller: &'static str,
-    /// Somebody set it: without the controller it is refused.
+    /// Whether the config sets the key. Then a missing controller is an error.
     pub explicit: bool,
     pub v2: Vec<Write>,
     pub v1: Vec<Write>,
 }
 
-/// The rates of a device by its number, `8:0`.
+/// The rates of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rates {
-    /// `major:minor`.
+    /// The numbers of the device, `major:minor`.
     pub device: String,
-    /// As in [`crate::config::Io`]: rbps, wbps, riops, wiops.
+    /// The bounds in the order of [`crate::config::Io`]: rbps, wbps, riops, wiops.
     pub bounds: [Option<Bound>; 4],
 }
 
@@ -46,7 +46,7 @@ fn v2(bound: Bound) -> String {
     }
 }
 
-/// v1 says -1.
+// v1 writes "no bound" as -1.
 fn v1(bound: Bound) -> String {
     match bound {
         Bound::Max => "-1".into(),
@@ -54,7 +54,7 @@ fn v1(bound: Bound) -> String {
     }
 }
 
-/// All that the settings want, in the order of writing.
+/// Returns the limits of a config, in the order of writing.
 pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
     let mut all = Vec::new();
     let mut add = |key, controller, v2, v1| {
@@ -82,7 +82,7 @@ pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
         );
     }
     if let Some(weight) = limits.cpu_weight {
-        // 100 is what 1024 shares were; the kernel takes 2 to 262144 of those.
+        // A weight of 100 is the default of 1024 shares; the kernel allows 2 to 262144 shares.
         let shares = (weight * 1024 / 100).clamp(2, 262_144);
         add(
             "CPU_WEIGHT",
@@ -92,7 +92,7 @@ pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
         );
     }
     if let Some(memory) = limits.memory {
-        // Swap beyond that would only make the host slow: none where nothing is said.
+        // Without MEMORY_SWAP there is no swap: swapping beyond the limit would only slow the host.
         let swap = limits.memory_swap.unwrap_or(match memory {
             Bound::Max => Bound::Max,
             Bound::At(_) => Bound::At(0),
@@ -101,7 +101,7 @@ pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
             (Bound::At(memory), Bound::At(swap)) => Bound::At(memory.saturating_add(swap)),
             _ => Bound::Max,
         };
-        // Not there in a kernel without swap, or told not to account for it.
+        // A kernel without swap, or with swapaccount=0, lacks these files.
         let optional = limits.memory_swap.is_none();
         let swapping = |file, text| Write {
             optional,
@@ -121,7 +121,7 @@ pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
         );
     }
     let pids = limits.pids.unwrap_or(Bound::At(USUAL_PIDS));
-    // The kernel's own word in both.
+    // Both hierarchies write "no bound" as max.
     let max = || vec![write("pids.max", v2(pids))];
     all.push(Wanted {
         key: "PIDS",
@@ -140,7 +140,7 @@ pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
         });
     };
     if let Some(weight) = limits.io_weight {
-        // Of 1 to 1000, as systemd maps it: 100 stays what it is.
+        // BFQ takes 1 to 1000. As in systemd, 100 is 100 in both scales.
         let bfq = match weight {
             ..=100 => weight,
             more => 100 + (more - 100) * 900 / 9900,
@@ -166,7 +166,7 @@ pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
         for (bound, (word, file)) in rates.bounds.iter().zip(RATES) {
             if let Some(bound) = bound {
                 text += &format!(" {word}={}", v2(*bound));
-                // Here 0 is none.
+                // v1 writes "no bound" as 0 here.
                 let number = match bound {
                     Bound::Max => 0,
                     Bound::At(number) => *number,
@@ -179,8 +179,8 @@ pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
     all
 }
 
-/// The same with what lifts each of `keys` that is not set.
-pub(super) fn lifted(limits: &Limits, keys: &[&str]) -> Limits {
+/// Returns the limits with no bound, or the default weight, for each of `keys` that is not set.
+pub(super) fn lift_unset(limits: &Limits, keys: &[&str]) -> Limits {
     let mut all = limits.clone();
     let lift = |key: &str, place: &mut Option<Bound>| {
         if keys.contains(&key) && place.is_none() {
@@ -205,7 +205,7 @@ pub(super) fn lifted(limits: &Limits, keys: &[&str]) -> Limits {
     all
 }
 
-/// The words of IO with v1's file for each.
+/// The words of IO, each with its file of v1.
 const RATES: [(&str, &str); 4] = [
     ("rbps", "blkio.throttle.read_bps_device"),
     ("wbps", "blkio.throttle.write_bps_device"),
@@ -213,8 +213,8 @@ const RATES: [(&str, &str); 4] = [
     ("wiops", "blkio.throttle.write_iops_device"),
 ];
 
-/// What v1 calls a controller of v2.
-pub(super) fn old_name(controller: &str) -> &str {
+/// Returns the name that a controller has in v1.
+pub(super) fn v1_name(controller: &str) -> &str {
     match controller {
         "io" => "blkio",
         other => other,
@@ -237,7 +237,7 @@ mod tests {
         writes.iter().map(text).collect()
     }
 
-    fn of(limits: &Limits, rates: &[Rates], key: &str) -> (Vec<String>, Vec<String>) {
+    fn texts_of(limits: &Limits, rates: &[Rates], key: &str) -> (Vec<String>, Vec<String>) {
         let all = wanted(limits, rates);
         let one = all.iter().find(|wanted| wanted.key == key).unwrap();
         assert!(one.explicit || key == "PIDS");
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_each_key_writes() {
+    fn each_key_writes_its_files() {
         let limits = Limits {
             cpus: Some(Bound::At(150_000)),
             cpu_weight: Some(50),
@@ -254,7 +254,7 @@ mod tests {
             io_weight: Some(10_000),
             ..Limits::default()
         };
-        let of = |key| of(&limits, &[], key);
+        let of = |key| texts_of(&limits, &[], key);
         assert_eq!(of("CPUS").0, ["cpu.max: 150000 100000"]);
         assert_eq!(
             of("CPUS").1,
@@ -282,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn what_max_writes() {
+    fn max_lifts_a_limit() {
         let limits = Limits {
             cpus: Some(Bound::Max),
             memory: Some(Bound::Max),
             pids: Some(Bound::Max),
             ..Limits::default()
         };
-        let of = |key| of(&limits, &[], key);
+        let of = |key| texts_of(&limits, &[], key);
         assert_eq!(of("CPUS").0, ["cpu.max: max 100000"]);
         assert_eq!(of("CPUS").1[1], "cpu.cfs_quota_us: -1");
         assert_eq!(of("MEMORY").0, ["memory.max: max", "memory.swap.max: max"]);
@@ -300,18 +300,18 @@ mod tests {
             memory_swap: Some(Bound::At(1 << 20)),
             ..Limits::default()
         };
-        let (v2, v1) = super::tests::of(&swap, &[], "MEMORY");
+        let (v2, v1) = texts_of(&swap, &[], "MEMORY");
         assert_eq!(v2[1], "memory.swap.max: 1048576");
         assert_eq!(v1[1], "memory.memsw.limit_in_bytes: 2097152");
     }
 
     #[test]
-    fn rates_of_devices() {
+    fn rates_name_their_device() {
         let rates = Rates {
             device: "8:16".into(),
             bounds: [Some(Bound::At(1 << 20)), None, None, Some(Bound::Max)],
         };
-        let (v2, v1) = of(&Limits::default(), &[rates], "IO");
+        let (v2, v1) = texts_of(&Limits::default(), &[rates], "IO");
         assert_eq!(v2, ["io.max: 8:16 rbps=1048576 wiops=max"]);
         assert_eq!(
             v1,
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_limits_processes_alone() {
+    fn by_default_only_pids_are_limited() {
         let all = wanted(&Limits::default(), &[]);
         assert_eq!(all.len(), 1);
         assert!(!all[0].explicit && all[0].controller == "pids");

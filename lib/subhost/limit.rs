@@ -30,7 +30,13 @@ impl Subhost {
         self.locked(|| {
             let running = self.must_run()?;
             let pid = running.init.identity.pid;
-            cgroup::change(&self.state, &self.tree, &self.name, pid, &changes)
+            let target = cgroup::Target {
+                state: &self.state,
+                tree: &self.tree,
+                name: &self.name,
+                pid,
+            };
+            cgroup::change(target, &changes)
         })
     }
 
@@ -42,7 +48,11 @@ impl Subhost {
         self.must_exist()?;
         self.locked(|| {
             self.must_run()?;
-            self.state.cgroups()?.freeze(on)
+            let group = self.state.cgroups()?;
+            match on {
+                true => group.freeze(),
+                false => group.thaw(),
+            }
         })
     }
 

@@ -64,7 +64,7 @@ impl Subhost {
         let frozen = group.is_frozen();
         if frozen && !at_once {
             // Frozen it would hear nothing.
-            group.freeze(false)?;
+            group.thaw()?;
         }
         // One that never came up hears nothing yet, and whoever booted it is gone.
         if !at_once && running.init.up && self.end_by_itself(running) {
@@ -81,7 +81,7 @@ impl Subhost {
             .doing(|| format!("kill PID 1 (pid {})", running.init.identity.pid))?;
         if frozen && at_once {
             // It ends by the first thing that it does.
-            let _ = group.freeze(false);
+            let _ = group.thaw();
         }
         if !proc::wait_for_end(&running.pidfd, Some(Duration::from_millis(300))) {
             wake_parents(running);
