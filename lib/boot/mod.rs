@@ -18,7 +18,7 @@ use crate::base::message;
 use crate::base::name::Name;
 use crate::base::protocol::{PROTOCOL, ToInit};
 use crate::cgroup::{self, Layout, Who};
-use crate::config::{Config, Net, Stop};
+use crate::config::{Config, Net, Pid1, Stop};
 use crate::init::spec::{Main, Spec};
 use crate::kernel::clock::{boot_id, now};
 use crate::kernel::lsm::Label;
@@ -84,7 +84,10 @@ pub fn started(config: &Config, env: &BTreeMap<String, String>) -> Main {
         dir: run.dir.clone(),
         env: env.clone(),
         term: None,
-        rights: config.rights(!run.init.is_empty()),
+        rights: config.rights(match run.init.is_empty() {
+            true => Pid1::Ours,
+            false => Pid1::Init,
+        }),
         labels: run.labels.clone(),
     };
     if !run.init.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::{BootRequest, generated};
 use crate::base::error::{Doing, Error, Exit, Result};
-use crate::config::{Config, Layer, Net, Stop};
+use crate::config::{Config, Layer, Net, Pid1, Stop};
 use crate::confine::Rights;
 use crate::confine::devices::Device;
 use crate::init::spec::{self, Bind, Main, Mount, NOEXEC, Op, Own, Process, SAFE, Spec, Way};
@@ -34,7 +34,10 @@ pub(super) fn compile(
         _ => None,
     };
     let is_init = matches!(request.main, Main::Init(_));
-    let rights = config.rights(is_init);
+    let rights = config.rights(match is_init {
+        true => Pid1::Init,
+        false => Pid1::Ours,
+    });
     Ok(Spec {
         root: config.root.live.clone(),
         ids: request.ids,

@@ -1,7 +1,7 @@
 //! The files and texts that set a limit, in the v2 hierarchy (Documentation/admin-guide/cgroup-v2.rst) and
 //! in v1 (Documentation/admin-guide/cgroup-v1). Nothing here writes them.
 
-use crate::config::{Bound, CPU_PERIOD, Limits, USUAL_PIDS};
+use crate::config::{Bound, CPU_PERIOD, DEFAULT_PIDS, Limits};
 
 /// One text for one file of a cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
             ],
         );
     }
-    let pids = limits.pids.unwrap_or(Bound::At(USUAL_PIDS));
+    let pids = limits.pids.unwrap_or(Bound::At(DEFAULT_PIDS));
     // Both hierarchies write "no bound" as max.
     let max = || vec![write("pids.max", v2(pids))];
     all.push(Wanted {

@@ -121,7 +121,7 @@ const AT_ONCE: usize = 4;
 pub fn rows(tree: &Path, names: Option<&[Name]>, look: Look) -> Result<Vec<Row>> {
     let all = match names {
         Some(names) => names.to_vec(),
-        None => crate::config::names_and(tree, state::names())?,
+        None => crate::config::names_with(tree, state::names())?,
     };
     let links = match look {
         Look::Whole => Network::new().host_links(true)?,

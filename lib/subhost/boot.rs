@@ -6,7 +6,7 @@ use super::{KILL_TIMEOUT, StartHow, StopHow, Subhost, Up, limit};
 use crate::base::error::{Error, Exit, Result};
 use crate::base::message;
 use crate::boot::{self, BootRequest, Booted, Parts as _};
-use crate::config::{Config, Net, Phase, Userns};
+use crate::config::{Config, Net, Phase, Pid1, Userns};
 use crate::enter::{self, Join};
 use crate::init::spec::Main;
 use crate::kernel::terminal::{Signals, StdioMode, TtyMode, tty_of};
@@ -111,7 +111,7 @@ impl Subhost {
         for label in &config.run.labels {
             label.check()?;
         }
-        config.rights(false).check()?;
+        config.rights(Pid1::Ours).check()?;
         let request = BootRequest {
             main,
             by: Booter {
@@ -394,7 +394,7 @@ fn shell(config: &Config, env: &Env, argv: Vec<String>) -> Program {
         dir: String::new(),
         env: env.clone(),
         term: std::env::var("TERM").ok(),
-        rights: config.rights(false),
+        rights: config.rights(Pid1::Ours),
         labels: config.run.labels.clone(),
     }
 }

@@ -5,7 +5,7 @@ use super::OnStep;
 use super::{StopHow, Subhost, Up, assigned, lingering};
 use crate::base::error::{Error, Exit, Result};
 use crate::base::message;
-use crate::config::{Config, Net, Userns, unreachable_by_others};
+use crate::config::{Config, Net, Userns, check_unreachable};
 use crate::kernel::holders::{self, Holder};
 use crate::kernel::mountinfo::{Mounts, Table};
 use crate::net::{Network, named};
@@ -242,13 +242,13 @@ impl Subhost {
             return Ok(());
         }
         let root = &config.root;
-        unreachable_by_others(&config.dir, Some(&config.dir))?;
+        check_unreachable(&config.dir, Some(&config.dir))?;
         let mut paths = vec![root.upper.as_path(), root.live.as_path()];
         paths.extend(root.image.iter().map(|image| image.file.as_path()));
         for path in paths {
             // The directory of a layer may be closed; what else lies where it lies is not ours.
             let guard = (path == root.upper && path.is_dir()).then_some(path);
-            unreachable_by_others(path, guard)?;
+            check_unreachable(path, guard)?;
         }
         Ok(())
     }
