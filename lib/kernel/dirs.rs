@@ -1,11 +1,13 @@
 //! Directories: reading many names without an allocation for each, and making a directory that is missing.
 
-use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, mkdirat, openat};
+use rustix::path::Arg;
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -45,6 +47,17 @@ pub fn first(dir: &Path, count: usize) -> std::io::Result<Vec<OsString>> {
 pub fn make_missing(dir: &Path, mode: u32) -> std::io::Result<()> {
     match DirBuilder::new().mode(mode).create(dir) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes the directory `name` in `dir` with `mode`, unless something with this name exists.
+///
+/// # Errors
+/// The failed call; it is not EEXIST.
+pub fn make_missing_at(dir: impl AsFd, name: impl Arg, mode: u32) -> rustix::io::Result<()> {
+    match mkdirat(dir, name, Mode::from_raw_mode(mode)) {
+        Err(rustix::io::Errno::EXIST) => Ok(()),
         other => other,
     }
 }

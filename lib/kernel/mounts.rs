@@ -10,6 +10,31 @@ use rustix::mount::{
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+/// Whether a mount can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+impl Access {
+    /// Returns the access of a setting `read_only`.
+    pub(crate) fn new(read_only: bool) -> Self {
+        match read_only {
+            true => Self::ReadOnly,
+            false => Self::ReadWrite,
+        }
+    }
+
+    /// Returns the attributes for `mount_setattr(2)`.
+    pub(crate) fn attributes(self) -> u64 {
+        match self {
+            Self::ReadOnly => crate::sys::RDONLY,
+            Self::ReadWrite => 0,
+        }
+    }
+}
+
 /// Opens a directory without following a symbolic link (`O_PATH`).
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 //! than all that the child does.
 
 use crate::base::error::{Errno, IntoErrno};
+use crate::kernel::stdio::replace_standard;
 use crate::kernel::trampoline::{Report, Trampoline};
 use crate::sys;
 use nix::sched::CloneFlags;
@@ -176,12 +177,7 @@ impl Exec {
     fn take_stdio(&self) -> Result<(), Errno> {
         for (number, fd) in self.stdio.iter().enumerate() {
             let Some(fd) = fd else { continue };
-            let taken = match number {
-                0 => rustix::stdio::dup2_stdin(fd),
-                1 => rustix::stdio::dup2_stdout(fd),
-                _ => rustix::stdio::dup2_stderr(fd),
-            };
-            taken.map_err(IntoErrno::into_errno)?;
+            replace_standard(number, fd)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 pub use crate::kernel::signals::Signals;
+use crate::kernel::stdio::standard;
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -34,14 +35,6 @@ pub enum TtyMode {
     Always,
     /// No descriptor is a terminal inside (`-T`).
     Never,
-}
-
-fn standard(fd: usize) -> BorrowedFd<'static> {
-    match fd {
-        0 => rustix::stdio::stdin(),
-        1 => rustix::stdio::stdout(),
-        _ => rustix::stdio::stderr(),
-    }
 }
 
 /// There is no terminal inside.
