@@ -9,7 +9,7 @@ use crate::kernel::spawn::{Child, Entry};
 use crate::kernel::terminal::{self, Terminal};
 use crate::kernel::trampoline::Trampoline;
 use crate::kernel::userns;
-use crate::login::{Given, Program, cannot_run};
+use crate::login::{Program, Setup, StdioSource, cannot_run};
 use crate::state::{Group, Running};
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Mode, OFlags};
@@ -20,7 +20,7 @@ use std::rc::Rc;
 pub(super) struct JoinRequest {
     pub program: Program,
     /// Its 0, 1 and 2.
-    pub given: [Given; 3],
+    pub given: [StdioSource; 3],
     pub trampoline: Option<Trampoline>,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Way<'a> {
 
     /// In the subhost whose root is our root.
     fn spawn(self, request: JoinRequest) -> Result<Spawned> {
-        let wants = |given: &Given| matches!(given, Given::Terminal);
+        let wants = |source: &StdioSource| matches!(source, StdioSource::Terminal);
         let terminal = match request.given.iter().any(wants) {
             true => Some(terminal::open_pair().map_err(own)?),
             false => None,
@@ -101,13 +101,14 @@ impl<'a> Way<'a> {
             let given = nix::unistd::fchown(&terminal.slave, Some(uid), None);
             given.doing(|| "give the terminal away").map_err(own)?;
         }
-        let slave = terminal.as_ref().map(|terminal| &terminal.slave);
-        let userns = self.ids.as_ref().map(|ids| &ids.userns);
-        let confinement = Rc::new(request.program.rights.prepare().map_err(own)?);
-        let mut command = request
-            .program
-            .given(request.given, slave, self.labels, confinement, userns)
-            .map_err(own)?;
+        let setup = Setup {
+            terminal: terminal.as_ref().map(|terminal| &terminal.slave),
+            labels: self.labels,
+            confinement: Rc::new(request.program.rights.prepare().map_err(own)?),
+            userns: self.ids.as_ref().map(|ids| &ids.userns),
+        };
+        let command = request.program.prepare(request.given, setup);
+        let mut command = command.map_err(own)?;
         let name = command.program().to_owned();
         if let Some(trampoline) = request.trampoline {
             command.set_trampoline(trampoline);

@@ -15,7 +15,7 @@ use crate::kernel::lsm::Label;
 use crate::kernel::terminal::{self, Signals, StdioMode, Terminal};
 use crate::kernel::trampoline::Trampoline;
 use crate::kernel::{proc, spawn, tools};
-use crate::login::{Given, Program, cannot_run};
+use crate::login::{Program, StdioSource, cannot_run};
 use crate::state::{Group, Running};
 use crate::sys;
 use inside::{Home, JoinRequest, Split, Way};
@@ -186,8 +186,8 @@ pub fn join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
     let request = JoinRequest {
         program: join.program(running),
         given: join.wiring.slaves.map(|is_slave| match is_slave {
-            true => Given::Terminal,
-            false => Given::Ours,
+            true => StdioSource::Terminal,
+            false => StdioSource::Inherit,
         }),
         trampoline,
     };
@@ -218,7 +218,7 @@ pub fn spawn(
     running: &Running,
     cgroups: &Group,
     join: &Join,
-    given: [Given; 3],
+    given: [StdioSource; 3],
 ) -> Result<Option<Inside>> {
     let request = JoinRequest {
         trampoline: join.trampoline(running)?,

@@ -9,7 +9,7 @@ use crate::kernel::clock::now;
 use crate::kernel::lsm::Labelling;
 use crate::kernel::packets::{Received, receive_any, send};
 use crate::kernel::spawn::{Entry, Exec};
-use crate::login::cannot_run;
+use crate::login::{Setup, cannot_run};
 use crate::state::Last;
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -80,7 +80,13 @@ impl<'a> Reaper<'a> {
                 false => Rc::new(program.rights.prepare()?),
             };
             let (slaves, labels) = (self.process.slaves, Labelling::new(&program.labels)?);
-            let mut command = program.command(terminal.as_ref(), slaves, labels, its, None)?;
+            let setup = Setup {
+                terminal: terminal.as_ref(),
+                labels,
+                confinement: its,
+                userns: None,
+            };
+            let mut command = program.prepare_on_terminal(slaves, setup)?;
             if let Some(max) = self.process.log_max {
                 self.output = Some(logged(&mut command, max)?);
             }

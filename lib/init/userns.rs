@@ -31,7 +31,7 @@ pub fn enter(socket: &OwnedFd) -> Result<Option<Picked>> {
     };
     let (picked, unmapped) = pick_up(&spec, For::Owner(&userns, base))?;
     // These cannot be had from within.
-    login::limits();
+    login::set_limits();
     userns::enter(&userns).doing(|| "enter the user namespace")?;
     userns::check_ids(base)?;
     sys::new_session_keyring();
