@@ -6,8 +6,6 @@ use crate::sys;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 
 /// The fields of /proc/PID/stat that are used. Times are in clock ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,9 +155,9 @@ fn inode(pidfd: &OwnedFd) -> Result<u64, Errno> {
     Ok(stat.st_ino)
 }
 
-/// Returns an exit status as a shell does: 128+N for signal N.
-pub fn shell_status(status: ExitStatus) -> u8 {
-    match (status.code(), status.signal()) {
+/// Returns the exit status that a shell shows: 128+N for signal N.
+pub fn shell_status(code: Option<i32>, signal: Option<i32>) -> u8 {
+    match (code, signal) {
         (Some(code), _) => code as u8,
         (None, signal) => 128 + signal.unwrap_or(0) as u8,
     }

@@ -4,7 +4,7 @@ use super::{KILL_TIMEOUT, StopHow, Subhost};
 use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::config::{Phase, Stop};
 use crate::enter;
-use crate::init::usual_stop;
+use crate::init::default_stop_signal;
 use crate::kernel::clock::now;
 use crate::kernel::holders::{self, Holder};
 use crate::kernel::proc::{self, Namespace};
@@ -211,7 +211,7 @@ pub(super) enum Asking {
 
 /// What `stop` asks, by STOP and by what PID 1 is.
 pub(super) fn asking(init: &Init) -> Asking {
-    let usual = || usual_stop(&executable(init.identity.pid));
+    let usual = || default_stop_signal(&executable(init.identity.pid));
     match (&init.stop, init.own) {
         (Stop::Command(argv), _) => Asking::Command(argv.clone()),
         // Our PID 1 takes TERM as the order, whatever it then sends to RUN.
