@@ -56,22 +56,43 @@ fn v1(bound: Bound) -> String {
 
 /// Returns the limits of a config, in the order of writing.
 pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
+    let mut all = cpu_limits(limits);
+    all.extend(
+        limits
+            .memory
+            .map(|memory| memory_limit(memory, limits.memory_swap)),
+    );
+    let pids = limits.pids.unwrap_or(Bound::At(DEFAULT_PIDS));
+    // Both hierarchies write "no bound" as max.
+    let max = || vec![write("pids.max", v2(pids))];
+    all.push(Wanted {
+        explicit: limits.pids.is_some(),
+        ..set("PIDS", "pids", max(), max())
+    });
+    all.extend(limits.io_weight.map(io_weight));
+    all.extend(rates.iter().map(io_rates));
+    all
+}
+
+/// Makes a limit that the config sets.
+fn set(key: &'static str, controller: &'static str, v2: Vec<Write>, v1: Vec<Write>) -> Wanted {
+    Wanted {
+        key,
+        controller,
+        explicit: true,
+        v2,
+        v1,
+    }
+}
+
+fn cpu_limits(limits: &Limits) -> Vec<Wanted> {
     let mut all = Vec::new();
-    let mut add = |key, controller, v2, v1| {
-        all.push(Wanted {
-            key,
-            controller,
-            explicit: true,
-            v2,
-            v1,
-        });
-    };
     if let Some(cpus) = &limits.cpuset {
         let (v2, v1) = (write("cpuset.cpus", cpus), write("cpuset.cpus", cpus));
-        add("CPUSET", "cpuset", vec![v2], vec![v1]);
+        all.push(set("CPUSET", "cpuset", vec![v2], vec![v1]));
     }
     if let Some(quota) = limits.cpus {
-        add(
+        all.push(set(
             "CPUS",
             "cpu",
             vec![write("cpu.max", format!("{} {CPU_PERIOD}", v2(quota)))],
@@ -79,104 +100,91 @@ pub(super) fn wanted(limits: &Limits, rates: &[Rates]) -> Vec<Wanted> {
                 write("cpu.cfs_period_us", CPU_PERIOD.to_string()),
                 write("cpu.cfs_quota_us", v1(quota)),
             ],
-        );
+        ));
     }
     if let Some(weight) = limits.cpu_weight {
         // A weight of 100 is the default of 1024 shares; the kernel allows 2 to 262144 shares.
         let shares = (weight * 1024 / 100).clamp(2, 262_144);
-        add(
+        all.push(set(
             "CPU_WEIGHT",
             "cpu",
             vec![write("cpu.weight", weight.to_string())],
             vec![write("cpu.shares", shares.to_string())],
-        );
-    }
-    if let Some(memory) = limits.memory {
-        // Without MEMORY_SWAP there is no swap: swapping beyond the limit would only slow the host.
-        let swap = limits.memory_swap.unwrap_or(match memory {
-            Bound::Max => Bound::Max,
-            Bound::At(_) => Bound::At(0),
-        });
-        let both = match (memory, swap) {
-            (Bound::At(memory), Bound::At(swap)) => Bound::At(memory.saturating_add(swap)),
-            _ => Bound::Max,
-        };
-        // A kernel without swap, or with swapaccount=0, lacks these files.
-        let optional = limits.memory_swap.is_none();
-        let swapping = |file, text| Write {
-            optional,
-            ..write(file, text)
-        };
-        add(
-            "MEMORY",
-            "memory",
-            vec![
-                write("memory.max", v2(memory)),
-                swapping("memory.swap.max", v2(swap)),
-            ],
-            vec![
-                write("memory.limit_in_bytes", v1(memory)),
-                swapping("memory.memsw.limit_in_bytes", v1(both)),
-            ],
-        );
-    }
-    let pids = limits.pids.unwrap_or(Bound::At(DEFAULT_PIDS));
-    // Both hierarchies write "no bound" as max.
-    let max = || vec![write("pids.max", v2(pids))];
-    all.push(Wanted {
-        key: "PIDS",
-        controller: "pids",
-        explicit: limits.pids.is_some(),
-        v2: max(),
-        v1: max(),
-    });
-    let mut add = |key, v2, v1| {
-        all.push(Wanted {
-            key,
-            controller: "io",
-            explicit: true,
-            v2,
-            v1,
-        });
-    };
-    if let Some(weight) = limits.io_weight {
-        // BFQ takes 1 to 1000. As in systemd, 100 is 100 in both scales.
-        let bfq = match weight {
-            ..=100 => weight,
-            more => 100 + (more - 100) * 900 / 9900,
-        };
-        let ways = |ways| Write {
-            ways,
-            optional: false,
-        };
-        add(
-            "IO_WEIGHT",
-            vec![ways(vec![
-                ("io.weight", weight.to_string()),
-                ("io.bfq.weight", bfq.to_string()),
-            ])],
-            vec![ways(vec![
-                ("blkio.bfq.weight", bfq.to_string()),
-                ("blkio.weight", bfq.to_string()),
-            ])],
-        );
-    }
-    for rates in rates {
-        let (mut text, mut old) = (rates.device.clone(), Vec::new());
-        for (bound, (word, file)) in rates.bounds.iter().zip(RATES) {
-            if let Some(bound) = bound {
-                text += &format!(" {word}={}", v2(*bound));
-                // v1 writes "no bound" as 0 here.
-                let number = match bound {
-                    Bound::Max => 0,
-                    Bound::At(number) => *number,
-                };
-                old.push(write(file, format!("{} {number}", rates.device)));
-            }
-        }
-        add("IO", vec![write("io.max", text)], old);
+        ));
     }
     all
+}
+
+fn memory_limit(memory: Bound, swap: Option<Bound>) -> Wanted {
+    // A kernel without swap, or with swapaccount=0, lacks the files of swap.
+    let optional = swap.is_none();
+    // Without MEMORY_SWAP there is no swap: swapping beyond the limit would only slow the host.
+    let swap = swap.unwrap_or(match memory {
+        Bound::Max => Bound::Max,
+        Bound::At(_) => Bound::At(0),
+    });
+    let both = match (memory, swap) {
+        (Bound::At(memory), Bound::At(swap)) => Bound::At(memory.saturating_add(swap)),
+        _ => Bound::Max,
+    };
+    let write_swap = |file, text| Write {
+        optional,
+        ..write(file, text)
+    };
+    set(
+        "MEMORY",
+        "memory",
+        vec![
+            write("memory.max", v2(memory)),
+            write_swap("memory.swap.max", v2(swap)),
+        ],
+        vec![
+            write("memory.limit_in_bytes", v1(memory)),
+            write_swap("memory.memsw.limit_in_bytes", v1(both)),
+        ],
+    )
+}
+
+fn io_weight(weight: u64) -> Wanted {
+    // BFQ takes 1 to 1000. As in systemd, 100 is 100 in both scales.
+    let bfq = match weight {
+        ..=100 => weight,
+        more => 100 + (more - 100) * 900 / 9900,
+    };
+    let first_of = |ways| {
+        vec![Write {
+            ways,
+            optional: false,
+        }]
+    };
+    set(
+        "IO_WEIGHT",
+        "io",
+        first_of(vec![
+            ("io.weight", weight.to_string()),
+            ("io.bfq.weight", bfq.to_string()),
+        ]),
+        first_of(vec![
+            ("blkio.bfq.weight", bfq.to_string()),
+            ("blkio.weight", bfq.to_string()),
+        ]),
+    )
+}
+
+fn io_rates(rates: &Rates) -> Wanted {
+    let (mut text, mut old) = (rates.device.clone(), Vec::new());
+    for (bound, (word, file)) in rates.bounds.iter().zip(RATES) {
+        if let Some(bound) = bound {
+            text += &format!(" {word}={}", v2(*bound));
+            // v1 writes "no bound" as 0 here.
+            let number = match bound {
+                Bound::Max => 0,
+                Bound::At(number) => *number,
+            };
+            old.push(write(file, format!("{} {number}", rates.device)));
+        }
+    }
+    set("IO", "io", vec![write("io.max", text)], old)
 }
 
 /// Returns the limits with no bound, or the default weight, for each of `keys` that is not set.

@@ -175,11 +175,11 @@ impl Config {
 
     /// Returns the rights of processes inside.
     pub fn rights(&self, pid1: Pid1) -> Rights {
-        let kept = self.confine.caps.apply(default_caps(&self.net, pid1));
+        let caps = self.confine.caps.apply(default_caps(&self.net, pid1));
         Rights {
-            caps: kept.bits(),
+            caps: caps.bits(),
             no_new_privs: self.confine.no_new_privs,
-            seccomp: self.confine.seccomp.resolve(kept),
+            seccomp: self.confine.seccomp.resolve(caps),
         }
     }
 
@@ -318,17 +318,17 @@ pub enum Pid1 {
 /// Returns the default capabilities. A subhost in the network of the host gets no CAP_NET_RAW: raw sockets
 /// there read and forge the packets of others.
 fn default_caps(net: &Net, pid1: Pid1) -> Cap {
-    let mut kept = caps::DEFAULT;
+    let mut all = caps::DEFAULT;
     match net {
         Net::Host => {}
-        Net::Named(_) => kept |= Cap::NET_RAW,
-        Net::Private(_) => kept |= Cap::NET_ADMIN | Cap::NET_RAW,
+        Net::Named(_) => all |= Cap::NET_RAW,
+        Net::Private(_) => all |= Cap::NET_ADMIN | Cap::NET_RAW,
     }
     // An init of the tree ends by reboot(2), which in a pid namespace has no other effect.
     if pid1 == Pid1::Init {
-        kept |= Cap::SYS_BOOT;
+        all |= Cap::SYS_BOOT;
     }
-    kept
+    all
 }
 
 #[cfg(test)]

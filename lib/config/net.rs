@@ -161,6 +161,22 @@ impl Checker<'_> {
         } else {
             self.value("BRIDGES", mac.parse())?
         };
+        let host = self.host_end(index, link)?;
+        let mtu = self.mtu(index)?;
+        let addresses = self.addresses(index)?;
+        Ok(Cable {
+            index,
+            host,
+            inner: format!("eth{index}"),
+            bridge,
+            mac,
+            mtu,
+            addresses,
+        })
+    }
+
+    /// Returns the name of the host end of a cable.
+    fn host_end(&self, index: usize, link: &str) -> Result<String> {
         let host = format!("{link}{index}");
         if !is_usable_file_name(link) || link.contains(':') || link.contains(char::is_whitespace) {
             return Err(self.bad(
@@ -180,19 +196,24 @@ impl Checker<'_> {
                 )
                 .hint(format!("set LINK to a name of at most {room} bytes")));
         }
+        Ok(host)
+    }
+
+    fn mtu(&self, index: usize) -> Result<Option<u32>> {
         let mtu_key = format!("MTU{index}");
-        let mtu = match self.settings.get(&mtu_key) {
-            None => None,
-            Some(setting) => match setting.value.parse::<u32>() {
-                Ok(mtu @ 68..=65535) => Some(mtu),
-                _ => {
-                    return Err(self.bad(
-                        &mtu_key,
-                        format!("'{}' is no number from 68 to 65535", setting.value),
-                    ));
-                }
-            },
+        let Some(setting) = self.settings.get(&mtu_key) else {
+            return Ok(None);
         };
+        match setting.value.parse::<u32>() {
+            Ok(mtu @ 68..=65535) => Ok(Some(mtu)),
+            _ => {
+                let why = format!("'{}' is no number from 68 to 65535", setting.value);
+                Err(self.bad(&mtu_key, why))
+            }
+        }
+    }
+
+    fn addresses(&self, index: usize) -> Result<Vec<Cidr>> {
         let address_key = format!("ADDR{index}");
         let addresses = match self.settings.get(&address_key) {
             None => Vec::new(),
@@ -203,15 +224,7 @@ impl Checker<'_> {
                 return Err(self.bad(&address_key, format!("{address} is no address of a host")));
             }
         }
-        Ok(Cable {
-            index,
-            host,
-            inner: format!("eth{index}"),
-            bridge,
-            mac,
-            mtu,
-            addresses,
-        })
+        Ok(addresses)
     }
 
     fn list<T: std::str::FromStr<Err = String>>(&self, key: &str, text: &str) -> Result<Vec<T>> {

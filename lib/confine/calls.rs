@@ -222,7 +222,7 @@ pub(super) enum Strictness {
 }
 
 /// Returns the profile of a built-in filter for a process with these capabilities.
-pub(super) fn profile(kept: Cap, strictness: Strictness) -> Profile {
+pub(super) fn profile(caps: Cap, strictness: Strictness) -> Profile {
     let strict = strictness == Strictness::Strict;
     let mut rules = Vec::with_capacity(400);
     let mut add = |call: S, action, conditions: &[Condition]| {
@@ -235,7 +235,7 @@ pub(super) fn profile(kept: Cap, strictness: Strictness) -> Profile {
     let is_out = |call: &S| strict && TAKEN_IF_STRICT.contains(call);
     let guarded = GUARDED
         .iter()
-        .filter(|(caps, _)| caps.iter().any(|cap| kept.contains(*cap)))
+        .filter(|(guards, _)| guards.iter().any(|cap| caps.contains(*cap)))
         .flat_map(|(_, calls)| calls.iter());
     let not_strict = NOT_STRICT.iter().filter(|_| !strict);
     for call in USUAL.iter().chain(guarded).chain(not_strict) {
@@ -243,7 +243,7 @@ pub(super) fn profile(kept: Cap, strictness: Strictness) -> Profile {
             add(*call, Action::Allow, &[]);
         }
     }
-    if kept.contains(Cap::SYS_ADMIN) {
+    if caps.contains(Cap::SYS_ADMIN) {
         add(S::clone, Action::Allow, &[]);
         add(S::unshare, Action::Allow, &[]);
     } else {
@@ -275,7 +275,7 @@ pub(super) fn profile(kept: Cap, strictness: Strictness) -> Profile {
     // The errno of a kernel without the family.
     only(S::socket, families, libc::EAFNOSUPPORT);
     let attributes = ATTRIBUTES.iter();
-    let attributes = attributes.filter(|_| !kept.contains(Cap::LINUX_IMMUTABLE));
+    let attributes = attributes.filter(|_| !caps.contains(Cap::LINUX_IMMUTABLE));
     let discipline = strict.then_some(&DISCIPLINE);
     let not: Vec<_> = INPUT
         .iter()

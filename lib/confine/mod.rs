@@ -64,12 +64,12 @@ pub enum Filter {
 
 impl Filter {
     /// Returns the filter for a process with these capabilities.
-    pub fn resolve(&self, kept: CapabilitySet) -> Seccomp {
+    pub fn resolve(&self, caps: CapabilitySet) -> Seccomp {
         match self {
             Filter::Off => Seccomp::Off,
             Filter::Default => Seccomp::Default,
             Filter::Strict => Seccomp::Strict,
-            Filter::File(_, rules) => Seccomp::Own(rules.profile(kept)),
+            Filter::File(_, rules) => Seccomp::Own(rules.profile(caps)),
         }
     }
 }
@@ -77,7 +77,7 @@ impl Filter {
 /// Rights in the form that a child can apply between fork and exec.
 #[derive(Debug)]
 pub struct Confinement {
-    kept: CapabilitySet,
+    caps: CapabilitySet,
     no_new_privs: bool,
     program: Option<Program>,
 }
@@ -120,8 +120,8 @@ impl Rights {
     /// # Errors
     /// `Invalid` if the profile is too long for the kernel.
     pub fn prepare(&self) -> Result<Confinement> {
-        let kept = CapabilitySet::from_bits_retain(self.caps);
-        let compile = |strictness| calls::profile(kept, strictness).compile();
+        let caps = CapabilitySet::from_bits_retain(self.caps);
+        let compile = |strictness| calls::profile(caps, strictness).compile();
         let program = match &self.seccomp {
             Seccomp::Off => None,
             Seccomp::Own(profile) => Some(profile.compile()?),
@@ -129,7 +129,7 @@ impl Rights {
             Seccomp::Strict => Some(compile(Strictness::Strict)?),
         };
         Ok(Confinement {
-            kept,
+            caps,
             no_new_privs: self.no_new_privs,
             program,
         })
@@ -150,7 +150,7 @@ impl Confinement {
         clear_ambient_capability_set().doing(|| "clear the ambient capabilities")?;
         for number in 0..64 {
             let cap = CapabilitySet::from_bits_retain(1 << number);
-            if self.kept.contains(cap) {
+            if self.caps.contains(cap) {
                 continue;
             }
             match remove_capability_from_bounding_set(cap) {
@@ -169,8 +169,8 @@ impl Confinement {
             sys::filter_calls(program).doing(|| "filter system calls")?;
         }
         let sets = CapabilitySets {
-            effective: now.effective & self.kept,
-            permitted: now.permitted & self.kept,
+            effective: now.effective & self.caps,
+            permitted: now.permitted & self.caps,
             inheritable: CapabilitySet::empty(),
         };
         set_capabilities(None, sets).doing(|| "give up capabilities")

@@ -94,8 +94,8 @@ pub struct Rules {
 /// The capabilities that a process must have, all of them, and must not have, any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Needs {
-    kept: u64,
-    not: u64,
+    with: u64,
+    without: u64,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -145,9 +145,9 @@ impl Rules {
     }
 
     /// Returns the rules that apply to a process with these capabilities.
-    pub fn profile(&self, kept: CapabilitySet) -> Profile {
-        let kept = kept.bits();
-        let apply = |needs: &Needs| needs.kept & !kept == 0 && needs.not & kept == 0;
+    pub fn profile(&self, caps: CapabilitySet) -> Profile {
+        let caps = caps.bits();
+        let apply = |needs: &Needs| needs.with & !caps == 0 && needs.without & caps == 0;
         let rules = self.rules.iter().filter(|(needs, _)| apply(needs));
         Profile {
             default: self.default,
@@ -193,7 +193,7 @@ fn parse_needs(calls: &Calls, kernel: &str) -> Checked<Option<Needs>> {
     };
     let is_for_us = |when: &When| when.arches.iter().any(|arch| arch == ARCH.1);
     if let Some(includes) = &calls.includes {
-        needs.kept = caps(&includes.caps)?;
+        needs.with = caps(&includes.caps)?;
         let old = match &includes.min_kernel {
             Some(min) => parse_version(kernel)? < parse_version(min)?,
             None => false,
@@ -203,7 +203,7 @@ fn parse_needs(calls: &Calls, kernel: &str) -> Checked<Option<Needs>> {
         }
     }
     if let Some(excludes) = &calls.excludes {
-        needs.not = caps(&excludes.caps)?;
+        needs.without = caps(&excludes.caps)?;
         let new = match &excludes.min_kernel {
             Some(min) => parse_version(kernel)? >= parse_version(min)?,
             None => false,

@@ -44,8 +44,8 @@ impl Log {
         let set_append = |flag| fcntl(&self.file, FcntlArg::F_SETFL(flag));
         // With O_APPEND, pwrite(2) appends whatever its offset is (pwrite(2), BUGS).
         set_append(OFlag::empty())?;
-        let kept = self.move_to_front(size, size.saturating_sub(self.max / 2));
-        let cut = kept.and_then(|kept| self.file.set_len(kept));
+        let size = self.move_to_front(size, size.saturating_sub(self.max / 2));
+        let cut = size.and_then(|size| self.file.set_len(size));
         set_append(OFlag::O_APPEND)?;
         cut
     }

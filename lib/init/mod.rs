@@ -165,7 +165,7 @@ fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3])
             })?;
         confinement.enter()?;
         default_signals().doing(|| "reset signals")?;
-        sys::cloexec_from(3).doing(|| "let go of descriptors")
+        sys::cloexec_from(3).doing(|| "mark descriptors close-on-exec")
     };
     if let Err(error) = last_steps() {
         return error;

@@ -77,7 +77,7 @@ pub(crate) fn mount_detached(
         fsconfig_create(fs.as_fd())?;
         fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     };
-    make().doing(|| format!("make a {fstype} for the inside"))
+    make().doing(|| format!("mount a {fstype} for the subhost"))
 }
 
 /// Attaches a detached mount to `target`.

@@ -143,9 +143,9 @@ fn pin_one(processor: Option<usize>) -> Result<()> {
             .unwrap_or(Err(Error::sys(doing(), Errno::EIO)))?;
         let namespace = format!("/proc/self/task/{thread}/ns/mnt");
         let none = None::<&str>;
-        let kept = mount(Some(&*namespace), FILE, none, MsFlags::MS_BIND, none);
+        let pinned = mount(Some(&*namespace), FILE, none, MsFlags::MS_BIND, none);
         drop(bound);
-        kept.doing(|| format!("keep a mount namespace by {FILE}"))
+        pinned.doing(|| format!("keep a mount namespace by {FILE}"))
     })
 }
 

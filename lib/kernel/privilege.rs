@@ -38,7 +38,7 @@ pub(crate) fn lock_variable() -> Result<Option<String>> {
     let Some(lock) = ENTERED.get() else {
         return Ok(None);
     };
-    fcntl(lock, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "stay in the world")?;
+    fcntl(lock, FcntlArg::F_SETFD(FdFlag::empty())).doing(|| "keep the user's namespace")?;
     Ok(Some(format!("{LOCK_VARIABLE}={}", lock.as_raw_fd())))
 }
 

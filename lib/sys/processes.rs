@@ -170,7 +170,7 @@ unsafe fn enter_child(
         );
     }
     #[cfg(target_arch = "aarch64")]
-    // SAFETY: see above.
+    // SAFETY: the same holds for this architecture.
     unsafe {
         std::arch::asm!(
             "svc 0",
