@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt::Write;
 use subhost::Name;
 use subhost::cgroup::device_program;
-use subhost::config::Config;
+use subhost::config::{Config, Pid1};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let tree = std::env::temp_dir().join(format!("subhost-defaults-{}", std::process::id()));
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::load(&tree, &Name::new("any")?, &[]);
     std::fs::remove_dir_all(&tree)?;
     let config = config?;
-    let rights = config.rights(false);
+    let rights = config.rights(Pid1::Ours);
     let confinement = rights.prepare()?;
     let mut text = format!("static const uint64_t kept = {:#x};\n", rights.caps);
     text += "static const struct sock_filter calls[] = {\n";

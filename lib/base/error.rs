@@ -1,19 +1,19 @@
-//! What can go wrong, as data: which step, which object, why, and what helps.
+//! Failures as data: the step, its object, the reason, and what helps.
 //!
-//! An [`Error`] keeps its errno to the top so that callers can react to it; it becomes words only
-//! when a tool prints it. This file knows no subhost, no file and no namespace.
+//! An [`Error`] keeps its errno, so that a caller can react to it; only a front end turns it into text.
+//! This file knows no subhost, no file and no namespace.
 
 use std::fmt;
 use std::io;
 
-/// errno as nix names it (`errno(3)`).
+/// An errno, as nix names it (`errno(3)`).
 pub use nix::errno::Errno;
 
-/// Exit statuses of all tools, part of their interface (see `subhost(7)`).
+/// The exit statuses of all tools, a part of their interface (`subhost(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Failed: what the run did is undone, or the message says what is left.
+    /// The command failed. What it did is undone, or the message says what is left.
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
@@ -23,7 +23,7 @@ pub enum Exit {
     NoSubhost = 4,
     /// Its config or its state is invalid.
     Invalid = 5,
-    /// Something took longer than it may.
+    /// An operation exceeded its time limit.
     TimedOut = 6,
     /// Another command holds the subhost.
     Busy = 75,
@@ -35,26 +35,26 @@ pub enum Exit {
     NotFound = 127,
 }
 
-/// One failure, and those that came after it while cleaning up.
+/// One failure, and the failures that followed during the cleanup.
 #[derive(Debug, Clone)]
 pub struct Error {
-    /// The status a tool exits with.
+    /// The status that a tool exits with.
     pub exit: Exit,
-    /// What could not be done and to which object, or the whole sentence if there is no errno.
+    /// The failed operation with its object, or the whole sentence if there is no errno.
     pub what: String,
-    /// Why, in the kernel's words.
+    /// The reason, as an errno of the kernel.
     pub errno: Option<Errno>,
-    /// What helps.
+    /// A remedy, for the administrator.
     pub hint: Option<String>,
-    /// Further failures, of undoing or of the other steps of a teardown.
+    /// Further failures: of the undoing, or of other steps of a teardown.
     pub also: Vec<Error>,
 }
 
-/// The library's result.
+/// The result type of the library.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// A failure told in full by its sentence.
+    /// Makes a failure whose sentence says everything.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
         Self {
             exit,
@@ -65,7 +65,7 @@ impl Error {
         }
     }
 
-    /// A failed system call: `doing` completes "cannot ...", with verb and object.
+    /// Makes the failure of a system call. `doing` completes "cannot ..." with verb and object.
     pub fn sys(doing: impl fmt::Display, errno: Errno) -> Self {
         Self {
             errno: Some(errno),
@@ -73,14 +73,14 @@ impl Error {
         }
     }
 
-    /// Adds what helps.
+    /// Sets the remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Changes the status.
+    /// Sets the exit status.
     #[must_use]
     pub fn exit(mut self, exit: Exit) -> Self {
         self.exit = exit;
@@ -94,10 +94,10 @@ impl Error {
         self
     }
 
-    /// Many failures as one, the first leading; `Ok` if there are none.
+    /// Combines failures into one; `Ok` if there are none.
     ///
     /// # Errors
-    /// The first of `errors`, with the others behind it.
+    /// The first of `errors`; the others are in its `also`.
     pub fn collect(errors: Vec<Error>) -> Result<()> {
         let mut errors = errors.into_iter();
         match errors.next() {
@@ -122,12 +122,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Turns the many error types of system calls into [`Error`] with the step's name.
+/// Converts the error types of system calls into an [`Error`] that names the failed operation.
 pub trait Doing<T> {
-    /// `what` completes "cannot ...".
+    /// Names the failed operation: `what` completes "cannot ...".
     ///
     /// # Errors
-    /// The failure of `self`, told with `what`.
+    /// The failure of `self`, with the text of `what`.
     fn doing<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
 }
 
@@ -137,9 +137,9 @@ impl<T, E: IntoErrno> Doing<T> for std::result::Result<T, E> {
     }
 }
 
-/// The errno in an error of nix, rustix or std.
+/// An error of nix, rustix or std that holds an errno.
 pub trait IntoErrno {
-    /// The errno; EIO where std made up an error of its own.
+    /// Returns the errno; EIO if std made the error without one.
     fn into_errno(self) -> Errno;
 }
 
@@ -161,13 +161,13 @@ impl IntoErrno for rustix::io::Errno {
     }
 }
 
-/// Characters that are not seen and turn the text after them around, or end a line.
+/// Tells whether a character is invisible and reverses the text after it, or ends a line.
 fn misleads(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// A path or a word of the outside, fit to print: control characters made visible, so that a
-/// hostile name cannot write to the administrator's terminal nor look like another.
+/// Makes a path or a word from outside safe to print. It escapes control characters, so that a hostile
+/// name can neither control the terminal of the administrator nor look like another name.
 pub fn shown(text: impl AsRef<std::ffi::OsStr>) -> String {
     text.as_ref()
         .to_string_lossy()

@@ -1,55 +1,55 @@
-//! What the library has to tell while it works: events, handed to the sink that the front end gives.
+//! Events: what the library reports while it works. A sink that the front end gives receives them.
 //!
-//! The library never writes to a terminal. A program that gives no sink hears nothing but the results of
-//! its calls, as with the `log` crate.
+//! The library never writes to a terminal. Without a sink, a program sees only the results of its calls,
+//! as with the `log` crate.
 
 use super::error::Error;
 use super::name::Name;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// How much an event matters, from what is always told to what is told on request.
+/// The importance of an event, in descending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// A failure beside the one that a call returns.
+    /// A failure besides the one that a call returns.
     Error,
-    /// Something that the caller should know, though nothing has failed.
+    /// A warning: nothing has failed.
     Warning,
-    /// What a person at a terminal wants to know, as who is PID 1.
+    /// A remark for a person at a terminal, such as who is PID 1.
     Notice,
-    /// A step that is done.
+    /// A step of the work.
     Step,
 }
 
-/// What has happened.
+/// The content of an event.
 #[derive(Debug, Clone, Copy)]
 pub enum What<'a> {
-    /// A failure, with those that followed it.
+    /// A failure, with the failures that followed it.
     Error(&'a Error),
-    /// A sentence without a full stop: a warning.
+    /// A warning: a sentence without a full stop.
     Warning(&'a str),
-    /// A sentence for a person at a terminal, told without the name of the tool.
+    /// A remark for a person at a terminal, printed without the name of the tool.
     Notice(&'a str),
-    /// What is done, as in `making the mount on /opt/subhost/web/live`.
+    /// A step, as in `making the mount on /opt/subhost/web/live`.
     Step(&'a str),
 }
 
-/// Something that happened, and to which subhost.
+/// One event.
 #[derive(Debug, Clone, Copy)]
 pub struct Event<'a> {
-    /// The subhost; none if it concerns no particular one.
+    /// The subhost that the event is about; none if it is about no single one.
     pub subhost: Option<&'a Name>,
-    /// What.
+    /// The content.
     pub what: What<'a>,
 }
 
 type Sink = Box<dyn Fn(Event<'_>) + Send + Sync>;
 
-/// The sink, and the last level that it wants.
+/// The sink, and the least important level that it receives.
 static SINK: OnceLock<(Level, Sink)> = OnceLock::new();
 
-/// Has all events up to `level` handed to `sink`, from any thread, until the process ends. The first call
-/// counts: false if there is a sink already.
+/// Installs `sink`, which receives all events up to `level` from any thread until the process ends.
+/// Returns false, and changes nothing, if a sink is installed already.
 pub fn listen(level: Level, sink: impl Fn(Event<'_>) + Send + Sync + 'static) -> bool {
     SINK.set((level, Box::new(sink))).is_ok()
 }
@@ -62,25 +62,25 @@ fn send(level: Level, event: impl FnOnce(&Sink)) {
     }
 }
 
-/// Tells of a failure that no result carries.
+/// Reports a failure that no result carries.
 pub(crate) fn report(subhost: Option<&Name>, error: &Error) {
     let what = What::Error(error);
     send(Level::Error, |sink| sink(Event { subhost, what }));
 }
 
-/// Tells of what the caller should know.
+/// Reports a warning.
 pub(crate) fn warn(subhost: Option<&Name>, text: &str) {
     let what = What::Warning(text);
     send(Level::Warning, |sink| sink(Event { subhost, what }));
 }
 
-/// Tells a person at a terminal.
+/// Reports a remark for a person at a terminal.
 pub(crate) fn notice(subhost: &Name, text: &str) {
     let (subhost, what) = (Some(subhost), What::Notice(text));
     send(Level::Notice, |sink| sink(Event { subhost, what }));
 }
 
-/// Tells what is done; `text` is made only where somebody wants to know.
+/// Reports a step. `text` is called only if the sink receives steps.
 pub(crate) fn tell(subhost: Option<&Name>, text: impl FnOnce() -> String) {
     send(Level::Step, |sink| {
         let text = text();
@@ -89,10 +89,10 @@ pub(crate) fn tell(subhost: Option<&Name>, text: impl FnOnce() -> String) {
     });
 }
 
-/// The tool's name where it is not what we were called by.
+/// The name of the tool, if it differs from `argv[0]`.
 static CALLED: OnceLock<String> = OnceLock::new();
 
-/// The name that we were called by: that of the tool, for messages and records.
+/// Returns the name of the tool, for messages and records.
 pub fn program() -> String {
     if let Some(name) = CALLED.get() {
         return name.clone();
@@ -106,7 +106,7 @@ pub fn program() -> String {
         .unwrap_or_else(|| "subhost".into())
 }
 
-/// From now on we are called `name`; the first call counts. Gives the name that counts.
+/// Sets the name of the tool. The first call counts; returns the name that counts.
 pub(crate) fn set_program(name: &str) -> &'static str {
     CALLED.get_or_init(|| name.to_owned())
 }

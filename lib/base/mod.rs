@@ -1,5 +1,5 @@
-//! What every other room stands on: errors, messages, names, words, paths, the grammar of configs.
-//! Nothing here touches an object of the kernel.
+//! What every other room uses: errors, events, names, number formats, paths, the protocol of PID 1, and the
+//! grammar of configs. Nothing here touches an object of the kernel.
 
 pub mod envfile;
 pub mod error;

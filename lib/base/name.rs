@@ -1,10 +1,10 @@
-//! The name of a subhost: what it may be, and nothing else about it.
+//! The name of a subhost and its rules. Nothing here looks whether the subhost exists.
 
 use super::error::{Error, Exit, Result, shown};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What lies beside subhosts in $SUBHOST, or is said where a subhost's name is.
+/// Names that $SUBHOST holds besides subhosts, or that commands take in place of a subhost's name.
 const RESERVED: [&str; 7] = [
     "control",
     "defaults",
@@ -21,10 +21,12 @@ const RESERVED: [&str; 7] = [
 pub struct Name(String);
 
 impl Name {
+    /// Makes a name for a subhost.
+    ///
     /// # Errors
-    /// `Exit::Usage` with the rule.
+    /// `Exit::Usage`, with the rule as the hint.
     pub fn new(name: &str) -> Result<Self> {
-        Self::checked(name).ok_or_else(|| {
+        Self::parse(name).ok_or_else(|| {
             Error::new(
                 Exit::Usage,
                 format!("'{}' cannot be the name of a subhost", shown(name)),
@@ -37,15 +39,15 @@ impl Name {
         })
     }
 
-    /// None if it cannot be one.
-    pub(crate) fn checked(name: &str) -> Option<Self> {
-        let is_kept = RESERVED.contains(&name) || name.ends_with(".bridge");
-        Self::of_existing(name).filter(|_| !is_kept)
+    /// Returns the name; none if a subhost cannot have it.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let is_reserved = RESERVED.contains(&name) || name.ends_with(".bridge");
+        Self::parse_recorded(name).filter(|_| !is_reserved)
     }
 
-    /// None if it could never be one. What an earlier version brought up may have a name that is kept for
-    /// something else by now: it can still be looked at and taken down.
-    pub(crate) fn of_existing(name: &str) -> Option<Self> {
+    /// Returns the name of a subhost that may be up; none if no version allowed it. An earlier version
+    /// may have brought up a subhost whose name is reserved now: it can still be listed and stopped.
+    pub(crate) fn parse_recorded(name: &str) -> Option<Self> {
         let ok = name.len() <= 64
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name
@@ -54,7 +56,7 @@ impl Name {
         ok.then(|| Self(name.to_owned()))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -63,8 +65,8 @@ impl Name {
 impl TryFrom<String> for Name {
     type Error = String;
     fn try_from(name: String) -> std::result::Result<Self, String> {
-        // Of a record: of what is up.
-        Name::of_existing(&name).ok_or_else(|| format!("'{}' is no name", shown(name)))
+        // The name is from the record of a subhost that is up.
+        Name::parse_recorded(&name).ok_or_else(|| format!("'{}' is no name", shown(name)))
     }
 }
 
@@ -85,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_a_name() {
+    fn names_follow_the_rule() {
         let long = "x".repeat(64);
         for good in ["w", "0", "web.example", "a_b-c.d", "bridge", "labs", &long] {
             assert!(Name::new(good).is_ok(), "{good}");

@@ -1,25 +1,26 @@
-//! Where things are on the host, by constants: state, logs, ranges of ids, named network namespaces.
+//! Fixed paths on the host: state, logs, ranges of ids, named network namespaces. Nothing here opens them.
 
 use std::path::{Path, PathBuf};
 
-/// State of all subhosts, gone at reboot.
+/// The state of all subhosts; it is gone after a reboot.
 pub const RUN: &str = "/run/subhost";
-/// Claims of writable layers and images: links named by device and inode, to the name of the subhost.
+/// The claims of writable layers and images: symbolic links, named by device and inode, whose target is the
+/// name of the subhost.
 pub const CLAIMS: &str = "/run/subhost/.in-use";
-/// Here if it was we who made [`NETNS`] a mount of its own.
+/// A marker: the tools made [`NETNS`] a mount of its own.
 pub const SHARED: &str = "/run/subhost/.netns";
-/// The private mount on which a mount namespace is kept, and the file of that namespace.
+/// The private mount that holds the file of the pinned mount namespace.
 pub const PINNED: &str = "/run/subhost/.mnt";
-/// The kept mount namespace.
+/// The file of the pinned mount namespace.
 pub const PINNED_FILE: &str = "/run/subhost/.mnt/ns";
-/// Named network namespaces, by iproute2's convention (`ip-netns(8)`).
+/// The named network namespaces, by the convention of iproute2 (`ip-netns(8)`).
 pub const NETNS: &str = "/run/netns";
-/// The file of the network namespace `name`.
+/// Returns the file of the network namespace `name`.
 pub fn netns(name: &str) -> PathBuf {
     Path::new(NETNS).join(name)
 }
 
-/// Consoles of started subhosts.
+/// The console logs of started subhosts.
 pub const LOGS: &str = "/var/log/subhost";
-/// What outlives a reboot: ranges of ids.
+/// The state that survives a reboot: ranges of ids.
 pub const LASTING: &str = "/var/lib/subhost";

@@ -1,69 +1,69 @@
-//! What the tools and the processes of `subhost-init` say to each other, with a version.
+//! The versioned messages between the tools and the processes of `subhost-init`. Nothing here sends them.
 
 use super::error::{Error, Exit};
 use nix::errno::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The version of the messages. 0.1.0 spoke 1, which had none in its packets.
+/// The version of the messages. 0.1.0 used version 1, whose packets had no version.
 pub const PROTOCOL: u32 = 2;
 
-/// To a process of ours: on its way to be PID 1, being that, or beside one.
+/// A message to a process of `subhost-init`: PID 1, one that will be PID 1, or a helper process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToInit {
-    /// To one that is to become PID 1 in a user namespace, before it is: beside it the spec, the user namespace,
-    /// and the network namespace if there is one to join, which does not come with `Go` then.
+    /// Asks a process to become PID 1 in a user namespace. The packet carries the spec, the user namespace
+    /// and, if there is one to join, the network namespace, which `Go` does not carry then.
     EnterUserns,
-    /// It has been recorded, and may begin: beside it what it needs for that.
+    /// Says that the process is recorded and may begin. The packet carries the descriptors that it needs.
     Go,
-    /// All of its network is there. Before this nothing of the tree's runs.
+    /// Says that the network is complete. Before this, nothing of the tree runs.
     Proceed,
-    /// A signal for what it runs, as a terminal would send it.
+    /// Delivers a signal to the command of PID 1, as a terminal would.
     Signal(i32),
 }
 
-/// From such a process to the tool.
+/// A message from a process of `subhost-init` to the tool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromInit {
-    /// Beside it master and slave of the terminal inside.
+    /// The packet carries master and slave of the terminal inside.
     Terminal,
-    /// PID 1 in a user namespace has been made, by one that ends now.
+    /// PID 1 in a user namespace exists. The sender, which made it, exits now.
     Spawned {
-        /// Its pid on the host.
+        /// The pid of PID 1 on the host.
         pid: i32,
-        /// What of the host's could not be given other ids.
+        /// The mounts of the host whose ids could not be mapped.
         unmapped: Vec<String>,
     },
-    /// Up: what was to run runs.
+    /// The boot is complete.
     Up,
-    /// Not up, or it ends.
+    /// The boot failed, or PID 1 ends.
     Failed {
-        /// As in [`Error`].
+        /// The exit status, see [`Error`].
         exit: u8,
-        /// As in [`Error`].
+        /// The sentence, see [`Error`].
         what: String,
-        /// As in [`Error`].
+        /// The errno, see [`Error`].
         errno: Option<i32>,
-        /// As in [`Error`].
+        /// The hint, see [`Error`].
         hint: Option<String>,
     },
-    /// It does not know what it was told: it is of an earlier version.
+    /// The process is of an earlier version and does not know the message.
     Unknown,
 }
 
 impl FromInit {
-    /// A failure as a message.
+    /// Makes a message of a failure.
     pub fn failed(error: Error) -> Self {
         FromInit::Failed {
             exit: error.exit as u8,
-            // It must fit into a packet, whatever the command was.
+            // The text must fit into a packet, whatever the command was.
             what: error.what.chars().take(2000).collect(),
             errno: error.errno.map(|errno| errno as i32),
             hint: error.hint,
         }
     }
 
-    /// The failure in a message; none if it is none.
+    /// Returns the failure that the message reports; none if it reports none.
     pub fn error(self) -> Option<Error> {
         let (exit, what, errno, hint) = match self {
             FromInit::Failed {
@@ -93,8 +93,8 @@ impl FromInit {
     }
 }
 
-/// The failure where a PID 1 does not know what it was told.
-pub fn unknown() -> Error {
+/// Returns the failure that a PID 1 does not know a message.
+fn unknown() -> Error {
     Error::new(
         Exit::Failed,
         "its PID 1 is of an earlier version, which cannot do that",
@@ -102,17 +102,17 @@ pub fn unknown() -> Error {
     .hint("restart it")
 }
 
-/// A message on its way.
+/// A message with its version.
 #[derive(Serialize, Deserialize)]
 struct Packet<T> {
     version: u32,
     message: T,
 }
 
-/// A message as the text of a packet.
+/// Serializes a message into the text of a packet.
 ///
 /// # Errors
-/// None with our messages.
+/// Serialization failed, which no message of this file causes.
 pub fn to_text<T: Serialize>(message: &T) -> Result<Vec<u8>, Error> {
     let packet = Packet {
         version: PROTOCOL,
@@ -122,10 +122,10 @@ pub fn to_text<T: Serialize>(message: &T) -> Result<Vec<u8>, Error> {
         .map_err(|e| Error::new(Exit::Failed, format!("cannot put a packet into words: {e}")))
 }
 
-/// The message in a packet; none if it is of another version and not known to this.
+/// Parses the message in a packet; none if it is of another version and this version does not know it.
 ///
 /// # Errors
-/// It is no packet of ours.
+/// The text is not a packet of this protocol.
 pub fn from_text<T: DeserializeOwned>(text: &[u8]) -> Result<Option<T>, Error> {
     let failed = |e| Error::new(Exit::Failed, format!("cannot read a packet: {e}"));
     let wrong = match serde_json::from_slice::<Packet<T>>(text) {
@@ -134,7 +134,7 @@ pub fn from_text<T: DeserializeOwned>(text: &[u8]) -> Result<Option<T>, Error> {
     };
     match serde_json::from_slice::<Packet<serde::de::IgnoredAny>>(text) {
         Ok(packet) if packet.version != PROTOCOL => Ok(None),
-        // What 0.1.0 said was the message alone.
+        // A packet of 0.1.0 was the message alone.
         _ if serde_json::from_slice::<serde_json::Value>(text)
             .is_ok_and(|it| it["version"].is_null()) =>
         {
@@ -149,29 +149,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_come_as_they_went() {
+    fn messages_survive_serialization() {
         for message in [ToInit::EnterUserns, ToInit::Go, ToInit::Signal(15)] {
             let text = to_text(&message).unwrap();
             assert_eq!(from_text(&text).unwrap(), Some(message));
         }
         let error = Error::sys("run /x", Errno::ENOENT).exit(Exit::NotFound);
         let text = to_text(&FromInit::failed(error)).unwrap();
-        let told = from_text::<FromInit>(&text).unwrap().unwrap();
-        let told = told.error().unwrap();
+        let failure = from_text::<FromInit>(&text).unwrap().unwrap();
+        let failure = failure.error().unwrap();
         assert_eq!(
-            (told.exit, told.errno),
+            (failure.exit, failure.errno),
             (Exit::NotFound, Some(Errno::ENOENT))
         );
     }
 
     #[test]
-    fn what_another_version_says_is_told_apart_from_rubbish() {
+    fn messages_of_other_versions_are_not_errors() {
         let later = br#"{"version": 99, "message": {"Dance": 3}}"#;
         assert_eq!(from_text::<ToInit>(later).unwrap(), None);
-        // 0.1.0's.
+        // Packets of 0.1.0.
         assert_eq!(from_text::<ToInit>(b"null").unwrap(), None);
         assert_eq!(from_text::<FromInit>(br#"{"Failed": {}}"#).unwrap(), None);
-        // A version that knows more can still be understood where it says what this one knows.
+        // A later version can still send a message that this version knows.
         let known = br#"{"version": 99, "message": "Go", "more": 1}"#;
         assert_eq!(from_text(known).unwrap(), Some(ToInit::Go));
         let ours = br#"{"version": 2, "message": {"Dance": 3}}"#;

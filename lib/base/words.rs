@@ -1,6 +1,6 @@
-//! Numbers as a person reads them.
+//! Numbers in a form for people.
 
-/// Bytes as a person reads them.
+/// Formats a number of bytes, as in `2.0K`.
 pub fn bytes(count: u64) -> String {
     let units = ["B", "K", "M", "G", "T"];
     let (mut value, mut unit) = (count as f64, 0);
@@ -15,7 +15,7 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// Seconds as a person reads them.
+/// Formats a number of seconds, as in `1h01m`.
 pub fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

@@ -7,10 +7,11 @@ use crate::init::spec::Main;
 use crate::kernel::packets::{receive, send};
 use crate::kernel::proc;
 use crate::kernel::signals::Signals;
-use crate::kernel::spawn::{Child, shell_status};
+use crate::kernel::spawn::Child;
 use crate::kernel::terminal::{self, StdioMode, Terminal};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 
 /// Seconds that PID 1 may take to report that it is up.
 const PATIENCE: u16 = 60;
@@ -93,8 +94,14 @@ impl Booted {
                 let _ = crate::sys::pidfd_kill(&self.pidfd, signal);
             }
         };
-        terminal::relay(stdio, self.terminal.as_ref(), signals, &self.pidfd, pass_on)?;
+        let relay = terminal::Relay {
+            stdio,
+            terminal: self.terminal.as_ref(),
+            signals,
+            child: &self.pidfd,
+        };
+        relay.run(pass_on)?;
         let status = self.child.wait().doing(|| "wait for PID 1")?;
-        Ok(shell_status(status))
+        Ok(proc::shell_status(status.code(), status.signal()))
     }
 }

@@ -16,8 +16,8 @@ use crate::base::error::{Doing, Result};
 use crate::base::message;
 use crate::base::name::Name;
 use crate::base::protocol::{PROTOCOL, ToInit};
-use crate::cgroup::{self, Who};
-use crate::config::{Config, Net, Stop};
+use crate::cgroup::{self, Layout, Who};
+use crate::config::{Config, Net, Pid1, Stop};
 use crate::init::spec::{Main, Spec};
 use crate::kernel::clock::{boot_id, now};
 use crate::kernel::packets::{send, sockets};
@@ -75,21 +75,12 @@ pub trait Setup {
 }
 
 /// Returns what every process has that is booted in the subhost of `config` with `env` ([`Config::environment`]).
-pub fn guest(config: &Config, env: BTreeMap<String, String>, main: MainKind) -> Guest {
+pub fn guest(config: &Config, env: BTreeMap<String, String>, pid_1: Pid1) -> Guest {
     Guest {
         env,
-        rights: config.rights(main == MainKind::Init),
+        rights: config.rights(pid_1),
         labels: config.run.labels.clone(),
     }
-}
-
-/// Whose program PID 1 is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MainKind {
-    /// Ours.
-    Ours,
-    /// The tree's own init.
-    Init,
 }
 
 /// Returns what PID 1 does when the subhost is started: INIT, RUN or nothing.
@@ -101,13 +92,13 @@ pub fn main_of_start(config: &Config, env: &BTreeMap<String, String>) -> Main {
         ..guest.program(argv.to_vec())
     };
     if !run.init.is_empty() {
-        let guest = guest(config, env.clone(), MainKind::Init);
+        let guest = guest(config, env.clone(), Pid1::Init);
         return Main::Init(program(guest.with_env_of_init(), &run.init));
     }
     match run.command.is_empty() {
         true => Main::Hold,
         false => {
-            let guest = guest(config, env.clone(), MainKind::Ours);
+            let guest = guest(config, env.clone(), Pid1::Ours);
             Main::Run(program(guest, &run.command))
         }
     }
@@ -181,13 +172,17 @@ pub fn boot_config(
     setup: &mut dyn Setup,
     request: BootRequest,
 ) -> Result<Booted> {
-    let main = match request.main {
-        Main::Init(_) => MainKind::Init,
-        _ => MainKind::Ours,
+    let pid_1 = match request.main {
+        Main::Init(_) => Pid1::Init,
+        _ => Pid1::Ours,
     };
     // A subhost that ended by itself left its cgroups.
     state.remove_cgroups()?;
-    let plan = cgroup::Plan::new(config, main == MainKind::Init)?;
+    let layout = match pid_1 {
+        Pid1::Init => Layout::Divided,
+        Pid1::Ours => Layout::Single,
+    };
+    let plan = cgroup::Plan::new(config, layout)?;
     let cgroups = Cgroups::make(&plan, state)?;
     let spec = spec::compile(config, state, &request, &cgroups.group);
     let spec = cgroups.removed_if_failed(spec)?;
@@ -196,7 +191,7 @@ pub fn boot_config(
         tree: &config.tree,
         spec,
         stop: config.run.stop.clone(),
-        guest: guest(config, request.env, main),
+        guest: guest(config, request.env, pid_1),
         owns_network: matches!(config.net, Net::Private(_)),
         by: request.by,
     };
@@ -216,7 +211,7 @@ fn try_boot(what: &Boot, state: &State, setup: &mut dyn Setup, group: &Group) ->
     let process = &what.spec.process;
     if let (Some(base), true) = (what.spec.ids, has_own_cgroup(&process.main, group)) {
         // The tree's own init manages its part of the hierarchy.
-        group.give_to(base)?;
+        group.delegate_to(base)?;
     }
     let log = match process.tied {
         false => Some(log::open(what.name)?),

@@ -2,11 +2,11 @@
 
 use super::{BootRequest, generated, has_own_cgroup, is_init};
 use crate::base::error::{Doing, Error, Exit, Result};
-use crate::config::{Config, Layer, Net, Stop};
+use crate::config::{Config, Layer, Net, Pid1, Stop};
 use crate::confine::Rights;
 use crate::confine::devices::Device;
+use crate::init::default_stop_signal;
 use crate::init::spec::{self, Bind, Main, Mount, NOEXEC, Op, Own, Process, SAFE, Spec, Way};
-use crate::init::usual_stop;
 use crate::state::{Group, State};
 use nix::sys::signal::Signal;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -30,11 +30,17 @@ pub(super) fn compile(
 ) -> Result<Spec> {
     let run = &config.run;
     let usual = match &request.main {
-        Main::Run(program) => program.argv.first().and_then(|program| usual_stop(program)),
+        Main::Run(program) => program
+            .argv
+            .first()
+            .and_then(|program| default_stop_signal(program)),
         _ => None,
     };
     let is_init = is_init(&request.main);
-    let rights = config.rights(is_init);
+    let rights = config.rights(match is_init {
+        true => Pid1::Init,
+        false => Pid1::Ours,
+    });
     Ok(Spec {
         root: config.root.live.clone(),
         ids: request.ids,
@@ -73,7 +79,7 @@ fn ops(config: &Config, state: &State, rights: &Rights, cgroup: CgroupMount) -> 
     let (run, hidden) = (&config.run, &config.confine.hidden);
     let devices = config.confine.devices.iter().map(Device::node);
     let mut ops = vec![Op::Hostname(run.hostname.clone())];
-    ops.extend(spec::kernel(devices.collect::<Result<_>>()?));
+    ops.extend(spec::kernel_mounts(devices.collect::<Result<_>>()?));
     let is_kernels = |path: &String| path.starts_with("/proc/") || path.starts_with("/sys/");
     let masked = hidden.masked.iter().cloned();
     let (kernels, others) = masked.partition(is_kernels);

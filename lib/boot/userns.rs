@@ -45,7 +45,7 @@ impl UsernsEntry<'_> {
     fn enter(&self, child: &Child) -> Result<(i32, Vec<String>)> {
         // Root inside may change its network only from the user namespace that owns that.
         let owner = match self.network.filter(|_| self.owns_network) {
-            Some(network) => userns::owner_of(network)?,
+            Some(network) => userns::foreign_owner(network)?,
             None => None,
         };
         let userns = match owner {

@@ -1,7 +1,6 @@
-//! Which devices those inside may open, whatever nodes they have: behind nodev on all that they can
-//! write, and the capability to make nodes that they lack. By a program on the v2 cgroup
-//! (BPF_PROG_TYPE_CGROUP_DEVICE), where that cannot be by v1's controller; without both it goes
-//! without.
+//! The devices that processes inside may open. This is a second barrier: all that they can write is mounted
+//! nodev, and they lack CAP_MKNOD. In the v2 hierarchy it is a program on the cgroup
+//! (BPF_PROG_TYPE_CGROUP_DEVICE), in v1 the controller `devices`. A host with neither does without.
 
 use super::dir::write;
 use crate::config::Config;
@@ -10,12 +9,12 @@ use rustix::fs::{Mode, OFlags};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-/// One kind of device.
+/// The access to one device, or to all of a major number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
     block: bool,
     major: u32,
-    /// None: all.
+    /// The minor number; none means all.
     minor: Option<u32>,
     read: bool,
     write: bool,
@@ -32,8 +31,8 @@ impl Rule {
         }
     }
 
-    /// As v1 reads it (Documentation/admin-guide/cgroup-v1/devices.rst).
-    fn text(&self) -> String {
+    /// Formats the rule for v1 (Documentation/admin-guide/cgroup-v1/devices.rst).
+    fn to_text(self) -> String {
         let kind = if self.block { 'b' } else { 'c' };
         let minor = self.minor.map_or("*".into(), |minor| minor.to_string());
         let (read, write) = (
@@ -44,7 +43,7 @@ impl Rule {
     }
 }
 
-/// null, zero, full, random, urandom; tty, console, ptmx; the slaves of terminals (devices.txt).
+/// null, zero, full, random, urandom; tty, console, ptmx; the slaves of pseudoterminals (devices.txt).
 const USUAL: [Rule; 9] = [
     Rule::usual(1, Some(3)),
     Rule::usual(1, Some(5)),
@@ -57,11 +56,11 @@ const USUAL: [Rule; 9] = [
     Rule::usual(136, None),
 ];
 
-/// What the settings allow: the usual, and what DEVICES names. What BIND shows is nodev.
+/// Returns the rules of a config: the usual devices and those of DEVICES. Mounts of BIND are nodev.
 pub(super) fn rules(config: &Config) -> Vec<Rule> {
     let mut all = USUAL.to_vec();
     for device in &config.confine.devices {
-        // One that is not there is told of when the node is made.
+        // The step that makes the node reports a missing device.
         if let Ok(node) = device.node() {
             all.push(Rule {
                 block: node.block,
@@ -75,7 +74,7 @@ pub(super) fn rules(config: &Config) -> Vec<Rule> {
     all
 }
 
-/// Sets them on a v2 cgroup. False if the kernel does not.
+/// Attaches the rules to a v2 cgroup. Returns false if the kernel does not support this.
 pub(super) fn attach(dir: &Path, rules: &[Rule]) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(dir) = rustix::fs::open(dir, flags, Mode::empty()) else {
@@ -85,18 +84,19 @@ pub(super) fn attach(dir: &Path, rules: &[Rule]) -> bool {
     program.is_ok_and(|program| sys::attach_device_program(&dir, program.as_fd()).is_ok())
 }
 
-/// Sets them on a cgroup of v1.
+/// Writes the rules to a v1 cgroup.
 pub(super) fn allow(dir: &Path, rules: &[Rule]) -> std::io::Result<()> {
     write(&dir.join("devices.deny"), "a")?;
     rules
         .iter()
-        .try_for_each(|rule| write(&dir.join("devices.allow"), &rule.text()))
+        .try_for_each(|rule| write(&dir.join("devices.allow"), &rule.to_text()))
 }
 
-/// The program: 1 allows. Making nodes of what is allowed is allowed, as PID 1 does for its /dev.
+/// Compiles the rules; the program returns 1 to allow. A rule also allows making nodes, as PID 1 does for
+/// /dev.
 ///
-/// The kernel follows it along every way through it when it is loaded, which takes longer than to run it ever
-/// will: what is usual costs one test.
+/// At load time the kernel follows each path through the program, which takes longer than all its runs. So
+/// a device with full access takes one test.
 pub(super) fn program(rules: &[Rule]) -> Vec<Instruction> {
     // struct bpf_cgroup_dev_ctx of include/uapi/linux/bpf.h: u32 access_type, major, minor;
     // access_type is the kind (1 block, 2 character) and above 16 bits the access (1 mknod, 2 read,
@@ -110,7 +110,7 @@ pub(super) fn program(rules: &[Rule]) -> Vec<Instruction> {
     const SHIFT_RIGHT: u8 = 0x77;
     const IF_EQUAL: u8 = 0x15;
     const IF_NOT_EQUAL: u8 = 0x55;
-    /// Of the lower 32 bits.
+    // These two compare the lower 32 bits.
     const IF_SAME: u8 = 0x16;
     const IF_OTHER: u8 = 0x56;
     const EXIT: u8 = 0x95;
@@ -126,7 +126,7 @@ pub(super) fn program(rules: &[Rule]) -> Vec<Instruction> {
         offset,
         ..op(LOAD_WORD, to, 1, 0)
     };
-    // 2: access. 3: kind. 4: major. 5: major and minor.
+    // Registers: 2 is the access, 3 the kind, 4 the major number, 5 major and minor number.
     let mut all = vec![
         load(2, 0),
         op(MOVE, 3, 2, 0),
@@ -138,7 +138,7 @@ pub(super) fn program(rules: &[Rule]) -> Vec<Instruction> {
         load(0, 8),
         op(OR, 5, 0, 0),
     ];
-    // The tests that lead to where it is allowed.
+    // The indices of the tests that jump to the end, which allows.
     let mut allowing = Vec::new();
     for (kind, block) in [(2, false), (1, true)] {
         let of_kind = all.len();
@@ -174,7 +174,7 @@ pub(super) fn program(rules: &[Rule]) -> Vec<Instruction> {
 mod tests {
     use super::*;
 
-    /// What the program says, by a reading of the few instructions that it has.
+    /// Runs the program as the kernel does, and returns its answer.
     fn allows(program: &[Instruction], kind: u64, access: u64, major: u64, minor: u64) -> bool {
         let mut registers = [0u64; 6];
         let context = [access << 16 | kind, major, minor];
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_is_denied() {
+    fn other_devices_are_denied() {
         let disk = Rule {
             block: true,
             major: 7,
@@ -219,7 +219,7 @@ mod tests {
             read: true,
             write: false,
         };
-        // Of a number that takes all bits.
+        // Numbers with all bits set.
         let far = Rule {
             major: 4095,
             minor: Some(0xf_ffff),
@@ -243,8 +243,8 @@ mod tests {
     }
 
     #[test]
-    fn as_v1_reads_it() {
-        assert_eq!(USUAL[0].text(), "c 1:3 rwm");
-        assert_eq!(USUAL[8].text(), "c 136:* rwm");
+    fn rules_are_formatted_for_v1() {
+        assert_eq!(USUAL[0].to_text(), "c 1:3 rwm");
+        assert_eq!(USUAL[8].to_text(), "c 136:* rwm");
     }
 }

@@ -1,8 +1,9 @@
-//! One cgroup: made, given its limits, emptied and removed.
+//! One cgroup: making it, limiting, emptying and removing it.
 
 use super::limits::{Wanted, Write};
-use super::{Dir, INIT, JOINED, OURS};
+use super::{Dir, INIT, JOINED, Layout, OURS};
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
+use crate::kernel::dirs::make_missing;
 use crate::kernel::{holders, proc};
 use crate::sys;
 use std::fs::File;
@@ -11,15 +12,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Where a tool goes that stands in the way of controllers.
+/// The cgroup that a tool moves to if it prevents its cgroup from enabling controllers for others.
 const ASIDE: &str = "subhost-tools";
 
+/// Reads a file of a cgroup; empty if it does not exist or cannot be read.
 pub(super) fn read(file: &Path) -> String {
-    let text = proc::text(file).unwrap_or_default();
+    let text = proc::read_text(file).unwrap_or_default();
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Writes to a file that is there; cgroup file systems make none.
+/// Writes to an existing file of a cgroup.
 pub(super) fn write(file: &Path, text: &str) -> std::io::Result<()> {
     let open = File::options().write(true).open(file);
     open.and_then(|mut open| open.write_all(text.as_bytes()))
@@ -30,25 +32,24 @@ impl Dir {
         self.path.parent().unwrap_or(&self.floor)
     }
 
-    pub(super) fn make(&self, divided: bool) -> Result<()> {
+    /// Makes the cgroup.
+    ///
+    /// # Errors
+    /// `Busy` if it has processes already; `Failed` if it cannot hold processes; the failed call.
+    pub(super) fn make(&self, layout: Layout) -> Result<()> {
         let doing = || format!("make the cgroup {}", shown(&self.path));
-        // The last one's stop may take the parent from under us, and a start that was killed may have
-        // left ours, with what was written into it.
+        // Another stop may remove the parent meanwhile. A killed start may have left the cgroup with its
+        // limits, which must go.
         for _ in 0..20 {
             match std::fs::create_dir(&self.path) {
                 Ok(()) => {
-                    return self.finish(divided).inspect_err(|_| {
+                    return self.finish(layout).inspect_err(|_| {
                         let _ = remove_empty(&self.path);
                     });
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound && self.parent_is_ours => {
-                    match std::fs::create_dir(self.parent()) {
-                        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                            return Err(e)
-                                .doing(|| format!("make the cgroup {}", shown(self.parent())));
-                        }
-                        _ => {}
-                    }
+                    make_missing(self.parent(), 0o777)
+                        .doing(|| format!("make the cgroup {}", shown(self.parent())))?;
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
                     if remove_tree(&self.path).is_err() {
@@ -65,7 +66,8 @@ impl Dir {
         Err(Error::sys(doing(), Errno::EBUSY))
     }
 
-    fn finish(&self, divided: bool) -> Result<()> {
+    /// Prepares the new cgroup for processes.
+    fn finish(&self, layout: Layout) -> Result<()> {
         if read(&self.path.join("cgroup.type")).trim() == "domain invalid" {
             let what = format!(
                 "the cgroup {} takes no process, as processes are in the one above, which shares out controllers",
@@ -73,16 +75,18 @@ impl Dir {
             );
             return Err(Error::new(Exit::Failed, what).hint("CGROUP=/PATH names another"));
         }
-        self.prepare()?;
-        for part in [INIT, JOINED].into_iter().filter(|_| divided) {
-            let part = self.path.join(part);
-            std::fs::create_dir(&part).doing(|| format!("make the cgroup {}", shown(&part)))?;
+        self.inherit_cpuset()?;
+        if layout == Layout::Divided {
+            for part in [INIT, JOINED] {
+                let part = self.path.join(part);
+                std::fs::create_dir(&part).doing(|| format!("make the cgroup {}", shown(&part)))?;
+            }
         }
         Ok(())
     }
 
-    /// A cpuset of v1 begins with no CPU and no memory, and takes no process like that.
-    fn prepare(&self) -> Result<()> {
+    /// Copies CPUs and memory nodes of the parent: a new cpuset of v1 has none and cannot hold processes.
+    fn inherit_cpuset(&self) -> Result<()> {
         if !self.v1.iter().any(|one| one == "cpuset") {
             return Ok(());
         }
@@ -100,19 +104,23 @@ impl Dir {
         Ok(())
     }
 
-    /// Gives it what one key wants.
-    pub(super) fn limit(&self, wanted: &Wanted, divided: bool) -> Result<()> {
+    /// Sets one limit.
+    ///
+    /// # Errors
+    /// The controller cannot be enabled, or the kernel refuses the limit.
+    pub(super) fn limit(&self, wanted: &Wanted, layout: Layout) -> Result<()> {
         if self.is_v2() {
             self.enable(self.parent(), wanted)?;
-            if divided {
-                // So that an init can share it out; it is not its own to change.
-                let _ = give(&self.path, wanted.controller);
+            if layout == Layout::Divided {
+                // The init of the tree can then use the controller for its own cgroups, but not change the
+                // limit.
+                let _ = enable_controller(&self.path, wanted.controller);
             }
         }
         let writes = if self.is_v2() { &wanted.v2 } else { &wanted.v1 };
         let write = |one| self.write(wanted.key, one);
         match writes.iter().try_for_each(write) {
-            // Of v1's two bounds of memory one must not be over the other at any moment.
+            // Neither of the two memory limits of v1 may exceed the other at any time: try both orders.
             Err(error) if error.errno == Some(Errno::EINVAL) && !self.is_v2() => {
                 writes.iter().rev().try_for_each(write).map_err(|_| error)
             }
@@ -120,17 +128,18 @@ impl Dir {
         }
     }
 
-    /// Has its v2 hierarchy this controller to give?
-    pub(super) fn can(&self, controller: &str) -> bool {
+    /// Tells whether the v2 hierarchy has this controller.
+    pub(super) fn has_controller(&self, controller: &str) -> bool {
         read(&self.floor.join("cgroup.controllers"))
             .split_ascii_whitespace()
             .any(|one| one == controller)
     }
 
+    /// Writes a value to the first of its files that exists.
     fn write(&self, key: &str, one: &Write) -> Result<()> {
         let mut last = None;
         for (file, text) in &one.ways {
-            // No CPUs: those of what is above. v1 has no word for that.
+            // An empty list of CPUs means those of the parent. v1 does not know it.
             let text = match (text.as_str(), self.is_v2()) {
                 ("", true) => "\n".into(),
                 ("", false) => read(&self.parent().join(file)).trim().to_owned(),
@@ -138,7 +147,7 @@ impl Dir {
             };
             let file = self.path.join(file);
             let written = match write(&file, &text) {
-                // Older kernels give no cgroup with processes none: all that there are.
+                // Older kernels refuse an empty list for a cgroup with processes (ENOSPC): write all CPUs.
                 Err(e) if e.raw_os_error() == Some(Errno::ENOSPC as i32) && text == "\n" => {
                     write(&file, &read(&self.parent().join("cpuset.cpus.effective")))
                 }
@@ -163,7 +172,7 @@ impl Dir {
         }
     }
 
-    /// Has the controller given down to what is in `dir`.
+    /// Enables the controller of a limit for the children of `dir`, from the floor downwards.
     fn enable(&self, dir: &Path, wanted: &Wanted) -> Result<()> {
         let has = |file: &str| {
             read(&dir.join(file))
@@ -179,20 +188,20 @@ impl Dir {
         {
             self.enable(above, wanted)?;
         }
-        // Those that can divide threads are given to whoever asks, and then no cgroup below takes a
-        // process (cgroups(7), threaded mode). The hierarchy's root is without cgroup.type.
+        // A cgroup with processes enables a threaded controller without an error, and then its children
+        // cannot hold processes (cgroups(7), threaded mode). The root has no file cgroup.type.
         let in_use =
             || dir.join("cgroup.type").exists() && !read(&dir.join("cgroup.procs")).is_empty();
-        let share = || match in_use() {
+        let try_to_enable = || match in_use() {
             true => Err(Errno::EBUSY.into()),
-            false => give(dir, wanted.controller),
+            false => enable_controller(dir, wanted.controller),
         };
-        let mut given = share();
-        let is_busy = |given: &std::io::Result<()>| matches!(given, Err(e) if e.raw_os_error() == Some(Errno::EBUSY as i32));
-        if is_busy(&given) && dir == self.floor && self.parent() == dir && step_aside(dir) {
-            given = share();
+        let mut enabled = try_to_enable();
+        let is_busy = |enabled: &std::io::Result<()>| matches!(enabled, Err(e) if e.raw_os_error() == Some(Errno::EBUSY as i32));
+        if is_busy(&enabled) && dir == self.floor && self.parent() == dir && step_aside(dir) {
+            enabled = try_to_enable();
         }
-        match given {
+        match enabled {
             Err(e) if e.raw_os_error() == Some(Errno::EBUSY as i32) => {
                 let what = format!(
                     "{}: the cgroup {} cannot share out its controller {}, as processes are in it itself",
@@ -214,9 +223,12 @@ impl Dir {
         }
     }
 
-    /// Ends what is in it, and removes it.
+    /// Kills the processes in the cgroup and removes it.
+    ///
+    /// # Errors
+    /// The cgroup stays busy; the failed call.
     pub(super) fn remove(&self) -> Result<()> {
-        // The kernel takes a moment to let the last process go.
+        // The kernel needs a moment to release the last process. Waits in milliseconds.
         const WAITS: [u64; 12] = [0, 1, 2, 5, 10, 20, 50, 100, 200, 400, 800, 1600];
         let mut waits = WAITS.iter();
         loop {
@@ -240,14 +252,15 @@ impl Dir {
         self.leave_parent()
     }
 
-    /// What holds ours goes with the last one in it.
+    /// Removes the parent if it was made for subhosts and this was the last one in it.
     pub(super) fn leave_parent(&self) -> Result<()> {
         if !self.parent_is_ours {
             if self.is_v2() && self.parent() == self.floor {
-                // Not there, or a tool is in it that boots another.
+                // This fails if there is none, or if another tool that boots a subhost is in it.
                 let was_aside = std::fs::remove_dir(self.floor.join(ASIDE)).is_ok();
                 if was_aside && !has_directories(&self.floor) {
-                    // We had it share them out; with processes in it again, what is below takes none.
+                    // Disable the controllers again. Else children could not hold processes once the floor
+                    // has some.
                     let file = self.floor.join("cgroup.subtree_control");
                     for controller in read(&file).split_ascii_whitespace() {
                         let _ = write(&file, &format!("-{controller}"));
@@ -258,11 +271,11 @@ impl Dir {
         }
         for _ in 0..3 {
             match std::fs::remove_dir(self.parent()).map_err(IntoErrno::into_errno) {
-                // Another one has been quicker.
+                // Another tool has removed it.
                 Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-                // Where nothing can be written, it has never been made.
+                // The file system is read-only, and the parent was never made.
                 Err(Errno::EROFS) if !self.parent().exists() => return Ok(()),
-                // It still serves others, or did when it was asked.
+                // It still has other cgroups, or had one at the time of the call.
                 Err(Errno::EBUSY) if has_directories(self.parent()) => return Ok(()),
                 Err(Errno::EBUSY) => {}
                 other => {
@@ -273,14 +286,14 @@ impl Dir {
         Ok(())
     }
 
-    /// Ends all that is in it.
+    /// Kills all processes in the cgroup.
     fn kill(&self) {
         if self.is_v2() && write(&self.path.join("cgroup.kill"), "1").is_ok() {
             return;
         }
         for pid in members(&self.path) {
-            // By the time that it is held it may be another.
-            if let Ok(pidfd) = proc::open(pid)
+            // Another process may have got the pid before the pidfd was opened.
+            if let Ok(pidfd) = proc::open_pidfd(pid)
                 && members(&self.path).contains(&pid)
             {
                 let _ = sys::pidfd_kill(&pidfd, nix::libc::SIGKILL);
@@ -289,8 +302,8 @@ impl Dir {
     }
 }
 
-/// The tool that boots, alone in a cgroup that is given to it, leaves that for one below it: then it
-/// can share out controllers. So does every daemon with systemd's `Delegate=yes`.
+/// Moves this tool, if it is alone in a cgroup that is delegated to it, to a cgroup below, so that `dir`
+/// can enable controllers. Daemons with `Delegate=yes` of systemd do the same.
 fn step_aside(dir: &Path) -> bool {
     let procs = read(&dir.join("cgroup.procs"));
     let us = std::process::id().to_string();
@@ -302,19 +315,19 @@ fn step_aside(dir: &Path) -> bool {
     (made.is_ok() || aside.is_dir()) && write(&aside.join("cgroup.procs"), "0").is_ok()
 }
 
-fn give(dir: &Path, controller: &str) -> std::io::Result<()> {
+fn enable_controller(dir: &Path, controller: &str) -> std::io::Result<()> {
     write(
         &dir.join("cgroup.subtree_control"),
         &format!("+{controller}"),
     )
 }
 
-/// Are there cgroups in it? By the links of its directory, which kernfs counts: there may be a thousand.
+/// Tells whether a cgroup has children, by the link count of its directory: there may be a thousand.
 fn has_directories(dir: &Path) -> bool {
     std::fs::metadata(dir).is_ok_and(|meta| meta.nlink() > 2)
 }
 
-/// The processes in a cgroup and those below. A process of another pid namespace shows as 0.
+/// Returns the processes in a cgroup and below it. A process of another pid namespace is 0.
 pub fn members(dir: &Path) -> Vec<i32> {
     let mut pids: Vec<i32> = read(&dir.join("cgroup.procs"))
         .lines()
@@ -327,7 +340,7 @@ pub fn members(dir: &Path) -> Vec<i32> {
     pids
 }
 
-/// Who is in it, in words.
+/// Describes the processes in a cgroup.
 fn occupants(dir: &Path) -> String {
     let all: Vec<String> = members(dir)
         .iter()
@@ -339,16 +352,16 @@ fn occupants(dir: &Path) -> String {
     }
 }
 
-/// Removes a cgroup with those in it, and the one that holds ours if it was the last; no process is
-/// in them.
+/// Removes a cgroup without processes and those below it, and its parent if it was made for subhosts and is
+/// empty now.
 ///
 /// # Errors
-/// One is busy.
+/// A cgroup is busy; the failed call.
 pub fn remove_empty(dir: &Path) -> Result<()> {
     let mut waits = [1, 5, 20, 50, 100].iter();
     loop {
         match (remove_tree(dir), waits.next()) {
-            // The last one is still leaving.
+            // The last process is still exiting.
             (Err(e), Some(wait)) if e.raw_os_error() == Some(Errno::EBUSY as i32) => {
                 std::thread::sleep(Duration::from_millis(*wait));
             }
@@ -370,7 +383,7 @@ pub fn remove_empty(dir: &Path) -> Result<()> {
 
 fn remove_tree(dir: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir(dir) {
-        // It has others in it: a cgroup that has says EBUSY as well.
+        // Processes or children: the errno is the same for both.
         Err(e) if e.raw_os_error() == Some(Errno::EBUSY as i32) => {}
         other => return other,
     }

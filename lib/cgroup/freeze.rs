@@ -1,4 +1,4 @@
-//! Freezing: by the v2 cgroup itself, where there is none by v1's controller.
+//! Freezing a subhost, by its v2 cgroup or, without one, by the v1 controller `freezer`.
 
 use super::Group;
 use super::dir::{read, write};
@@ -6,11 +6,11 @@ use crate::base::error::{Doing, Error, Exit, Result, shown};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// A process in an uninterruptible wait freezes when its wait ends.
+/// The time limit for freezing. A process in an uninterruptible wait freezes only after its wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Group {
-    /// The file that freezes, what freezes and what thaws.
+    /// Returns the file that freezes, with the texts that freeze and thaw; none if there is no such cgroup.
     pub fn freezer(&self) -> Option<(PathBuf, &'static str, &'static str)> {
         match (self.unified(), self.v1("freezer")) {
             (Some(dir), _) => Some((dir.join("cgroup.freeze"), "1", "0")),
@@ -19,7 +19,7 @@ impl Group {
         }
     }
 
-    /// Has it been told to freeze?
+    /// Tells whether the cgroup is frozen or freezing.
     pub fn is_frozen(&self) -> bool {
         self.freezer().is_some_and(|(file, _, thawed)| {
             let state = read(&file);
@@ -27,8 +27,8 @@ impl Group {
         })
     }
 
-    /// Do all processes in it rest?
-    fn rests(&self) -> bool {
+    /// Tells whether all processes have come to rest.
+    fn is_at_rest(&self) -> bool {
         match (self.unified(), self.v1("freezer")) {
             (Some(dir), _) => read(&dir.join("cgroup.events"))
                 .lines()
@@ -38,20 +38,16 @@ impl Group {
         }
     }
 
-    /// Freezes it, and waits until all in it rest; or thaws it.
+    /// Freezes the processes and waits until all have come to rest.
     ///
     /// # Errors
-    /// There is no cgroup that could; `TimedOut`: it is thawed again then.
-    pub fn freeze(&self, on: bool) -> Result<()> {
-        let Some((file, frozen, thawed)) = self.freezer() else {
-            let what = "it has no cgroup that could be frozen";
-            return Err(Error::new(Exit::Failed, what)
-                .hint("mount cgroup v2, or v1's freezer; it has one after the next start"));
-        };
+    /// There is no cgroup that can be frozen; `TimedOut`, and the processes are thawed again.
+    pub fn freeze(&self) -> Result<()> {
+        let (file, frozen, thawed) = self.must_have_freezer()?;
         let set = |text| write(&file, text).doing(|| format!("write {}", shown(&file)));
-        set(if on { frozen } else { thawed })?;
+        set(frozen)?;
         let end = Instant::now() + PATIENCE;
-        while on && !self.rests() {
+        while !self.is_at_rest() {
             if Instant::now() > end {
                 let left = set(thawed).err();
                 let what = "not all of its processes come to rest: it goes on";
@@ -62,5 +58,20 @@ impl Group {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+    /// Thaws the processes.
+    ///
+    /// # Errors
+    /// There is no cgroup that can be frozen; the failed call.
+    pub fn thaw(&self) -> Result<()> {
+        let (file, _, thawed) = self.must_have_freezer()?;
+        write(&file, thawed).doing(|| format!("write {}", shown(&file)))
+    }
+
+    fn must_have_freezer(&self) -> Result<(PathBuf, &'static str, &'static str)> {
+        self.freezer().ok_or_else(|| {
+            Error::new(Exit::Failed, "it has no cgroup that could be frozen")
+                .hint("mount cgroup v2, or v1's freezer; it has one after the next start")
+        })
     }
 }

@@ -1,8 +1,8 @@
-//! The cgroups of a subhost: one in the v2 hierarchy, to end, freeze and count all that runs in it,
-//! and on hybrid hosts one in each v1 hierarchy whose controller a limit needs.
+//! The cgroups of a subhost: one in the v2 hierarchy, to kill, freeze and count its processes, and on
+//! hybrid hosts one in each v1 hierarchy whose controller a limit needs.
 //!
-//! They are made before PID 1 and recorded before that, so that whatever is killed on the way, stop
-//! finds them. What is in a cgroup's directory is the kernel's: it goes by rmdir alone.
+//! They are recorded before they are made, and made before PID 1, so that a stop finds them even if a tool
+//! was killed. The files in a cgroup belong to the kernel; rmdir(2) removes it with them.
 
 mod devices;
 mod dir;
@@ -16,73 +16,85 @@ mod usage;
 
 pub use dir::{members, remove_empty};
 pub use limits::Rates;
-pub use live::change;
+pub use live::{Target, change};
 pub use place::OURS;
-pub use usage::Usage;
+pub use usage::{Counts, Usage};
 
 use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::config::Config;
 use crate::kernel::spawn::Entry;
 use crate::state::{Dir, Group};
 use crate::sys::Instruction;
-use limits::{Wanted, old_name, wanted};
-use place::{Hierarchies, Which};
+use limits::{Wanted, v1_name, wanted};
+use place::{Hierarchies, Search, Which};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
-/// Where an init of the tree's own is: its limits lie above what it can write.
+/// The cgroup of an init of the tree. The limits are on its parent, which the init cannot write.
 const INIT: &str = "init";
-/// Where those are that join such a subhost: its init may have divided its own among its services,
-/// and then no process can be in it.
+/// The cgroup of processes that join a subhost with such an init. The init may have divided its own cgroup
+/// among its services, and then it cannot hold processes itself.
 const JOINED: &str = "joined";
 
-/// Cgroups that are to be made, with what is written into them; by default none.
+/// The division of the v2 cgroup of a subhost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// All processes are in the cgroup itself.
+    Single,
+    /// An init of the tree, and the processes that join, have cgroups of their own below it.
+    Divided,
+}
+
+/// The cgroups to make, and what to write into their files. By default there are none.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// What is recorded.
+    /// The cgroups as they are recorded.
     pub group: Group,
     wanted: Vec<(usize, Wanted)>,
     devices: Vec<devices::Rule>,
 }
 
-/// Who enters.
+/// A process that enters the cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// PID 1.
     Init,
-    /// Who joins it.
+    /// A process that joins a running subhost.
     Joining,
 }
 
 impl Plan {
-    /// What the settings want, found in the hierarchies of this host. `divided`: for an init of the
-    /// tree's own.
+    /// Plans the cgroups and limits of a config, in the hierarchies of this host.
     ///
     /// # Errors
-    /// A limit is set and the host has no such controller; CGROUP names what is not there.
-    pub fn new(config: &Config, divided: bool) -> Result<Self> {
+    /// A limit is set and the host lacks its controller, or the cgroup that CGROUP names does not exist.
+    pub fn new(config: &Config, layout: Layout) -> Result<Self> {
         let limits = &config.limits;
         let root = match &config.root.image {
             Some(image) => image.file.clone(),
             None => config.root.upper.clone(),
         };
-        let mut found = Hierarchies::default();
+        let mut hierarchies = Hierarchies::default();
+        let mut place =
+            |which, search| hierarchies.place(which, &limits.cgroup, &config.name, search);
         let mut dirs = Vec::new();
-        dirs.extend(found.place(Which::V2, &limits.cgroup, &config.name, true)?);
+        dirs.extend(place(Which::V2, Search::MountTable)?);
         let mut all = Vec::new();
         for wanted in wanted(limits, &rates::rates(&limits.io, &root)?) {
             if dirs
                 .first()
-                .is_some_and(|dir| dir.is_v2() && dir.can(wanted.controller))
+                .is_some_and(|dir| dir.is_v2() && dir.has_controller(wanted.controller))
             {
                 all.push((0, wanted));
                 continue;
             }
-            let name = old_name(wanted.controller);
-            let thorough = wanted.explicit;
-            let place = found.place(Which::V1(name), &limits.cgroup, &config.name, thorough);
-            match place {
+            let name = v1_name(wanted.controller);
+            let search = match wanted.explicit {
+                true => Search::MountTable,
+                false => Search::UsualPlaces,
+            };
+            match place(Which::V1(name), search) {
                 Ok(Some(dir)) => all.push((add(&mut dirs, dir, name), wanted)),
                 Ok(None) | Err(_) if !wanted.explicit => {}
                 Ok(None) => return Err(missing(&wanted)),
@@ -90,16 +102,15 @@ impl Plan {
             }
         }
         if !dirs.iter().any(Dir::is_v2) {
-            // Where there is no v2 at all, freezing and devices have controllers of their own.
+            // Without a v2 hierarchy, freezing and device rules need v1 controllers.
             for controller in ["freezer", "devices"] {
-                let which = Which::V1(controller);
-                let dir = found.place(which, &limits.cgroup, &config.name, false);
+                let dir = place(Which::V1(controller), Search::UsualPlaces);
                 if let Ok(Some(dir)) = dir {
                     add(&mut dirs, dir, controller);
                 }
             }
         }
-        let divided = divided && dirs.iter().any(Dir::is_v2);
+        let divided = layout == Layout::Divided && dirs.iter().any(Dir::is_v2);
         Ok(Self {
             group: Group {
                 dirs,
@@ -112,11 +123,11 @@ impl Plan {
         })
     }
 
-    /// Makes them. Gives those that are there: where cgroups cannot be written and nothing is set that
-    /// needs them, none.
+    /// Makes the cgroups and returns those that exist then. If the host lets us write none, and no limit is
+    /// set that needs one, there are none.
     ///
     /// # Errors
-    /// One that a limit needs cannot be made, or does not take the limit; none is left then.
+    /// A cgroup that a limit needs cannot be made, or the kernel refuses the limit. No cgroup is left then.
     pub fn make(&self) -> Result<Group> {
         let mut made = Group {
             dirs: Vec::new(),
@@ -135,8 +146,11 @@ impl Plan {
         for (index, dir) in self.group.dirs.iter().enumerate() {
             let wanted = self.wanted.iter().filter(|(at, _)| *at == index);
             let wanted: Vec<&Wanted> = wanted.map(|(_, wanted)| wanted).collect();
-            let divided = self.group.divided && dir.is_v2();
-            if let Err(error) = dir.make(divided) {
+            let layout = match dir.is_v2() {
+                true => self.group.layout(),
+                false => Layout::Single,
+            };
+            if let Err(error) = dir.make(layout) {
                 let error = error.also(dir.leave_parent().err());
                 match wanted.iter().find(|wanted| wanted.explicit) {
                     None if cannot_write(error.errno) && error.also.is_empty() => continue,
@@ -152,9 +166,9 @@ impl Plan {
                     .doing(|| format!("bound the devices of {}", shown(&dir.path)))?;
             }
             for wanted in wanted {
-                match dir.limit(wanted, divided) {
+                match dir.limit(wanted, layout) {
                     Err(error) if wanted.explicit => return Err(error),
-                    // Where it cannot be given, the usual limit is none.
+                    // A default limit that cannot be set is left out.
                     _ => {}
                 }
             }
@@ -163,12 +177,12 @@ impl Plan {
     }
 }
 
-/// The program that bounds the devices of this subhost where its cgroup is of v2.
+/// Compiles the program that restricts the devices of a subhost in a v2 cgroup.
 pub fn device_program(config: &Config) -> Vec<Instruction> {
     devices::program(&devices::rules(config))
 }
 
-/// Puts a directory to the others; one hierarchy can have several controllers. Gives its place.
+/// Adds a directory to the others, or its controller to that of the same hierarchy. Returns its index.
 fn add(dirs: &mut Vec<Dir>, mut dir: Dir, controller: &str) -> usize {
     let device = |dir: &Dir| std::fs::metadata(&dir.floor).ok().map(|meta| meta.dev());
     let same = |other: &Dir| !other.is_v2() && device(other) == device(&dir);
@@ -186,6 +200,7 @@ fn add(dirs: &mut Vec<Dir>, mut dir: Dir, controller: &str) -> usize {
     index
 }
 
+/// Makes the failure of a limit whose controller the host lacks.
 fn missing(wanted: &Wanted) -> Error {
     if crate::kernel::privilege::is_user() {
         let what = format!("{} needs a cgroup that is the user's to manage", wanted.key);
@@ -206,7 +221,7 @@ fn missing(wanted: &Wanted) -> Error {
     })
 }
 
-/// Cgroups are for others to write, or not there to be written.
+/// Tells whether an errno says that this host lets us write no cgroups.
 fn cannot_write(errno: Option<Errno>) -> bool {
     [Errno::EROFS, Errno::EACCES, Errno::EPERM]
         .iter()
@@ -214,10 +229,18 @@ fn cannot_write(errno: Option<Errno>) -> bool {
 }
 
 impl Group {
-    /// The way in.
+    /// Returns the layout of the v2 cgroup.
+    fn layout(&self) -> Layout {
+        match self.divided {
+            true => Layout::Divided,
+            false => Layout::Single,
+        }
+    }
+
+    /// Opens the cgroups for a process that enters.
     ///
     /// # Errors
-    /// One has been removed.
+    /// A cgroup has been removed.
     pub fn entry(&self, who: Who) -> Result<Entry> {
         let mut entry = Entry::default();
         for dir in &self.dirs {
@@ -241,11 +264,11 @@ impl Group {
         Ok(entry)
     }
 
-    /// Makes that of v2 which PID 1 is in one that the user `owner` manages (`cgroups(7)`, delegation).
+    /// Delegates the v2 cgroup of PID 1 to the user `owner` (`cgroups(7)`, delegation).
     ///
     /// # Errors
-    /// It has been removed.
-    pub fn give_to(&self, owner: u32) -> Result<()> {
+    /// The cgroup has been removed.
+    pub fn delegate_to(&self, owner: u32) -> Result<()> {
         let Some(dir) = self.unified() else {
             return Ok(());
         };
@@ -265,10 +288,10 @@ impl Group {
         Ok(())
     }
 
-    /// Ends what is left in them, and removes them.
+    /// Kills the processes that are left in the cgroups, and removes the cgroups.
     ///
     /// # Errors
-    /// What does not end.
+    /// Cgroups that stay busy.
     pub fn remove(&self) -> Result<()> {
         let removed = self.dirs.iter().map(Dir::remove);
         Error::collect(removed.filter_map(Result::err).collect())

@@ -1,5 +1,5 @@
-//! Where a subhost's cgroups are: in the v2 hierarchy wherever that is mounted, on hybrid hosts too,
-//! and in those v1 hierarchies whose controllers are needed. Looks only.
+//! Where the cgroups of a subhost are: in the v2 hierarchy, also on hybrid hosts, and in the v1 hierarchies
+//! of controllers that are needed. Nothing here makes a cgroup.
 
 use super::Dir;
 use crate::base::error::{Doing, Error, Exit, Result, shown};
@@ -8,36 +8,47 @@ use crate::config::Cgroup;
 use crate::kernel::mountinfo::{Mount, Table};
 use std::path::{Component, Path, PathBuf};
 
-/// Where hierarchies are mounted.
+/// The usual mount point of the hierarchies.
 const TOP: &str = "/sys/fs/cgroup";
 /// `CGROUP2_SUPER_MAGIC` and `CGROUP_SUPER_MAGIC` of include/uapi/linux/magic.h.
 const V2: i128 = 0x6367_7270;
 const V1: i128 = 0x0027_e0eb;
-/// What is below a hierarchy's root and holds all cgroups of ours.
+/// The cgroup below the root of a hierarchy that holds those of all subhosts.
 pub const OURS: &str = "subhost";
-/// What marks a cgroup as one that its user may manage (systemd's `Delegate=yes`).
+/// The extended attributes of a cgroup that is delegated to its user (`Delegate=yes` of systemd).
 const DELEGATED: [&str; 2] = ["trusted.delegate", "user.delegate"];
 
-/// What is known of the hierarchies, read when it is asked for.
+/// The mounted hierarchies and the cgroup of a process, read on first use.
 #[derive(Default)]
 pub(super) struct Hierarchies {
     table: Option<Table>,
+    /// The text of /proc/PID/cgroup.
     own: Option<String>,
 }
 
-/// Which hierarchy.
+/// A hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which<'a> {
+    /// The v2 hierarchy.
     V2,
     /// The v1 hierarchy of this controller.
     V1(&'a str),
 }
 
+/// How far to search for the mount of a hierarchy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Search {
+    /// Only at the usual mount points: the mount table may be long.
+    UsualPlaces,
+    /// In the mount table as well.
+    MountTable,
+}
+
 impl Hierarchies {
-    /// As they are for the process `pid`, not for us.
+    /// Reads the cgroup of the process `pid` instead of our own.
     ///
     /// # Errors
-    /// It is gone.
+    /// The process is gone.
     pub fn read(pid: i32) -> Result<Self> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
         Ok(Self {
@@ -46,16 +57,17 @@ impl Hierarchies {
         })
     }
 
-    /// A cgroup of `name` below the one that the process is in: what bounds it now goes on to.
+    /// Returns the place of a cgroup of `name` below that of the process, so that the present limits of the
+    /// process still apply.
     ///
     /// # Errors
     /// The mount table cannot be read.
     pub fn place_below(&mut self, which: Which, name: &Name) -> Result<Option<Dir>> {
-        let Some(at) = self.mounted(which, true)? else {
+        let Some(at) = self.find_mount(which, Search::MountTable)? else {
             return Ok(None);
         };
-        match self.own(which, &at)?.filter(|own| *own != at) {
-            None => self.place(which, &Cgroup::Auto, name, true),
+        match self.own_dir(which, &at)?.filter(|own| *own != at) {
+            None => self.place(which, &Cgroup::Auto, name, Search::MountTable),
             Some(own) => Ok(Some(Dir {
                 path: own.join(format!("{OURS}.{name}")),
                 floor: own,
@@ -72,42 +84,50 @@ impl Hierarchies {
         Ok(self.table.get_or_insert_default())
     }
 
-    /// Where it is mounted. The usual places need no look at the mount table, which may be long.
-    pub fn mounted(&mut self, which: Which, thorough: bool) -> Result<Option<PathBuf>> {
+    /// Finds the mount point of a hierarchy; none if it is not mounted.
+    fn find_mount(&mut self, which: Which, search: Search) -> Result<Option<PathBuf>> {
         let top = Path::new(TOP);
         let (usual, magic) = match which {
             Which::V2 => (vec![top.to_owned(), top.join("unified")], V2),
             Which::V1(controller) => (vec![top.join(controller)], V1),
         };
-        if let Some(at) = usual.into_iter().find(|at| is(at, magic)) {
+        if let Some(at) = usual.into_iter().find(|at| is_of_type(at, magic)) {
             return Ok(Some(at));
         }
-        if !thorough {
+        if search == Search::UsualPlaces {
             return Ok(None);
         }
         let table = self.table()?;
         let seen = |mount: &&Mount| table.at(&mount.at).is_some_and(|seen| seen.id == mount.id);
-        let mut mounts = table.all().iter().filter(|mount| which.is_of(mount));
+        let mut mounts = table
+            .all()
+            .iter()
+            .filter(|mount| which.is_mounted_by(mount));
         Ok(mounts.find(seen).map(|mount| mount.at.clone()))
     }
 
-    /// The directory of our own cgroup in what is mounted at `at`; none if it is not to be seen there.
-    fn own(&mut self, which: Which, at: &Path) -> Result<Option<PathBuf>> {
+    /// Returns our cgroup in the hierarchy as text; none if we have none there.
+    fn own_path(&mut self, which: Which) -> Result<Option<PathBuf>> {
         if self.own.is_none() {
             let text = std::fs::read_to_string("/proc/thread-self/cgroup");
             self.own = Some(text.doing(|| "read our cgroup")?);
         }
-        let Some(path) = own_path(self.own.as_deref().unwrap_or_default(), which) else {
+        let text = self.own.as_deref().unwrap_or_default();
+        Ok(parse_own_path(text, which).map(Path::to_owned))
+    }
+
+    /// Returns the directory of our cgroup in the hierarchy at `at`; none if it is not visible there.
+    fn own_dir(&mut self, which: Which, at: &Path) -> Result<Option<PathBuf>> {
+        let Some(path) = self.own_path(which)? else {
             return Ok(None);
         };
-        let path = path.to_owned();
-        // In a part that lies outside what our cgroup namespace shows.
+        // The cgroup is outside of our cgroup namespace.
         if path.components().any(|part| part == Component::ParentDir) {
             return Ok(None);
         }
         let root = match self.table()?.at(at) {
             Some(mount) => mount.root.clone(),
-            // By a link.
+            // A symbolic link leads to the mount point.
             None => match std::fs::canonicalize(at) {
                 Ok(real) => match self.table()?.at(&real) {
                     Some(mount) => mount.root.clone(),
@@ -119,18 +139,16 @@ impl Hierarchies {
         Ok(path.strip_prefix(&root).ok().map(|rest| at.join(rest)))
     }
 
-    /// The nearest cgroup above us, or ours, that has been given to its user to manage.
+    /// Returns the nearest delegated cgroup: ours or one above it.
     fn delegated(&mut self, which: Which, at: &Path) -> Result<Option<PathBuf>> {
-        // In the root, as most are where no systemd runs: nothing to look for.
-        if self.own.is_none() {
-            let text = std::fs::read_to_string("/proc/thread-self/cgroup");
-            self.own = Some(text.doing(|| "read our cgroup")?);
-        }
-        let own = own_path(self.own.as_deref().unwrap_or_default(), which);
-        if own.is_none_or(|own| own == Path::new("/")) {
+        // We are in the root, as usual without systemd.
+        if self
+            .own_path(which)?
+            .is_none_or(|own| own == Path::new("/"))
+        {
             return Ok(None);
         }
-        let Some(own) = self.own(which, at)? else {
+        let Some(own) = self.own_dir(which, at)? else {
             return Ok(None);
         };
         let above = own.ancestors().take_while(|dir| *dir != at);
@@ -140,18 +158,19 @@ impl Hierarchies {
             .map(Path::to_owned))
     }
 
-    /// The cgroup of `name` in one hierarchy; none if that is not mounted, or is not ours to write.
+    /// Returns the place of the cgroup of `name` in a hierarchy; none if the hierarchy is not mounted or we
+    /// may not write there.
     ///
     /// # Errors
-    /// CGROUP names one that is not there.
+    /// The cgroup that CGROUP names does not exist.
     pub fn place(
         &mut self,
         which: Which,
-        wish: &Cgroup,
+        setting: &Cgroup,
         name: &Name,
-        thorough: bool,
+        search: Search,
     ) -> Result<Option<Dir>> {
-        let Some(at) = self.mounted(which, thorough)? else {
+        let Some(at) = self.find_mount(which, search)? else {
             return Ok(None);
         };
         let below = |base: PathBuf, floor: PathBuf| Dir {
@@ -160,10 +179,10 @@ impl Hierarchies {
             parent_is_ours: false,
             v1: Vec::new(),
         };
-        Ok(Some(match wish {
+        Ok(Some(match setting {
             Cgroup::Auto => match self.delegated(which, &at)? {
                 Some(base) => below(base.clone(), base),
-                // A user's: what is there is another's.
+                // For an ordinary user: the cgroup belongs to another user.
                 None if !may_write(&at) => return Ok(None),
                 None => Dir {
                     path: at.join(OURS).join(name.as_str()),
@@ -172,7 +191,7 @@ impl Hierarchies {
                     v1: Vec::new(),
                 },
             },
-            Cgroup::Inherit => match self.own(which, &at)? {
+            Cgroup::Inherit => match self.own_dir(which, &at)? {
                 Some(base) => below(base.clone(), base),
                 None => {
                     let what = format!(
@@ -198,7 +217,7 @@ impl Hierarchies {
 }
 
 impl Which<'_> {
-    fn is_of(self, mount: &Mount) -> bool {
+    fn is_mounted_by(self, mount: &Mount) -> bool {
         match self {
             Which::V2 => mount.fstype == "cgroup2",
             Which::V1(controller) => {
@@ -212,8 +231,8 @@ impl Which<'_> {
     }
 }
 
-/// Is it a directory of a file system of this kind?
-fn is(path: &Path, magic: i128) -> bool {
+/// Tells whether a directory is in a file system of this type.
+fn is_of_type(path: &Path, magic: i128) -> bool {
     rustix::fs::statfs(path).is_ok_and(|system| i128::from(system.f_type) == magic)
 }
 
@@ -230,8 +249,8 @@ fn is_delegated(dir: &Path) -> bool {
     })
 }
 
-/// The path of a process's cgroup in one hierarchy, of the text of `/proc/PID/cgroup` (`cgroups(7)`).
-fn own_path<'a>(text: &'a str, which: Which) -> Option<&'a Path> {
+/// Returns the path of the cgroup in a hierarchy from the text of `/proc/PID/cgroup` (`cgroups(7)`).
+fn parse_own_path<'a>(text: &'a str, which: Which) -> Option<&'a Path> {
     text.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
@@ -248,13 +267,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_paths() {
+    fn own_paths_are_parsed() {
         let text = "4:memory:/a/b\n2:cpu,cpuacct:/c:d\n1:name=systemd:/\n0::/e\n";
-        let of = |which| own_path(text, which).map(|path| path.to_str().unwrap());
+        let of = |which| parse_own_path(text, which).map(|path| path.to_str().unwrap());
         assert_eq!(of(Which::V2), Some("/e"));
         assert_eq!(of(Which::V1("memory")), Some("/a/b"));
         assert_eq!(of(Which::V1("cpuacct")), Some("/c:d"));
         assert_eq!(of(Which::V1("pids")), None);
-        assert_eq!(own_path("", Which::V2), None);
+        assert_eq!(parse_own_path("", Which::V2), None);
     }
 }

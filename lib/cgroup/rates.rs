@@ -1,4 +1,4 @@
-//! Which block device an IO is about. Looks only.
+//! The block devices that IO bounds. Nothing here sets a bound.
 
 use super::Rates;
 use crate::base::error::{Doing, Error, Exit, Result, shown};
@@ -7,19 +7,20 @@ use nix::libc::{major, minor};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-/// The rates of IO by the numbers of their devices; `root` is what the root's writable layer is.
+/// Returns the rates of IO with the numbers of their devices. `root` is the writable layer of the root, or
+/// its image.
 pub(super) fn rates(all: &[Io], root: &Path) -> Result<Vec<Rates>> {
-    let of = |io: &Io| {
+    let to_rates = |io: &Io| {
         Ok(Rates {
             device: device(io.device.as_deref().unwrap_or(root))?,
             bounds: [io.read_bytes, io.write_bytes, io.read_ops, io.write_ops],
         })
     };
-    all.iter().map(of).collect()
+    all.iter().map(to_rates).collect()
 }
 
-/// `major:minor` of a block device, or of the one that a directory or file lies on. The kernel counts
-/// by whole disks.
+/// Returns `major:minor` of a block device, or of that of a directory or file. A partition gives its whole
+/// disk, which is what the kernel counts.
 fn device(path: &Path) -> Result<String> {
     let meta =
         std::fs::metadata(path).doing(|| format!("find the device of IO {}", shown(path)))?;
@@ -28,7 +29,7 @@ fn device(path: &Path) -> Result<String> {
         false => meta.dev(),
     };
     let (major, minor) = (major(number), minor(number));
-    // Numbers of file systems that are on no device, or on several (unnamed_dev of fs/super.c).
+    // Major 0: a file system on no device, or on several (unnamed_dev of fs/super.c).
     if major == 0 {
         let what = format!("IO: {} lies on no block device", shown(path));
         return Err(Error::new(Exit::Failed, what)

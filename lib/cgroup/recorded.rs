@@ -1,17 +1,17 @@
-//! The cgroups that a subhost's state speaks of: ended, counted, removed.
+//! The cgroups in the recorded state of a subhost: killing, counting, removing.
 
 use crate::base::error::Result;
 use crate::state::{Last, State};
 
 impl State {
-    /// Ends what is left in its cgroups, removes and forgets them.
+    /// Kills the processes that are left in its cgroups, removes the cgroups and their record.
     ///
     /// # Errors
-    /// What does not end. They are not forgotten then.
+    /// A cgroup stays busy. Its record stays as well then.
     pub fn remove_cgroups(&self) -> Result<()> {
         let group = self.cgroups()?;
         if !group.is_empty() {
-            // The count goes with it.
+            // The count of the OOM killer is lost with the cgroup.
             if let Some(last) = self.last().filter(|last| last.out_of_memory == Some(true)) {
                 self.record_last(&last);
             }
@@ -21,13 +21,13 @@ impl State {
         Ok(())
     }
 
-    /// How the last run ended.
+    /// Returns how the last run ended; none if that is not recorded.
     pub fn last(&self) -> Option<Last> {
         let mut last = self.recorded_last()?;
         let killed = last.signal == Some(nix::libc::SIGKILL);
-        let of_now = || matches!(self.init(), Ok(Some(init)) if init.since <= last.when);
-        if killed && last.out_of_memory.is_none() && of_now() {
-            // The cgroup that it was in, with its counts, is there until the next start or stop.
+        let is_of_last_run = || matches!(self.init(), Ok(Some(init)) if init.since <= last.when);
+        if killed && last.out_of_memory.is_none() && is_of_last_run() {
+            // The cgroup and its counts stay until the next start or stop.
             let kills = self.cgroups().unwrap_or_default().usage().oom_kills;
             last.out_of_memory = kills.map(|kills| kills > 0);
         }

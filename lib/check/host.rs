@@ -236,7 +236,7 @@ fn mounting() -> Vec<Ability> {
 fn processes() -> Vec<Ability> {
     let us = std::process::id() as i32;
     let join = move || {
-        let pidfd = proc::open(us)?;
+        let pidfd = proc::open_pidfd(us)?;
         if crate::kernel::privilege::has_entered() {
             // Of the host's namespaces, in which we are else, none can be joined by a user.
             return Ok(());

@@ -170,7 +170,7 @@ fn place(tree: &Path) -> Ability {
 }
 
 fn init() -> Ability {
-    match crate::kernel::tools::sibling("subhost-init") {
+    match crate::kernel::tools::find_tool("subhost-init") {
         Ok(path) => Ability::new("subhost-init", true, shown(path)),
         Err(error) => Ability::new("subhost-init", false, error.to_string())
             .essential()

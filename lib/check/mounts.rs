@@ -199,7 +199,7 @@ pub(super) fn mounts(snapshot: &Snapshot, loops: &[Loop], reported: &Reported) -
             )
             .note(),
         };
-        let holders = crate::kernel::holders::of_mount(&mount.at);
+        let holders = crate::kernel::holders::find_on_mount(&mount.at);
         let holders = holders.into_iter().map(|holder| Held {
             pid: holder.pid,
             command: holder.command,

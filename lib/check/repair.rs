@@ -215,7 +215,7 @@ fn kill(identity: &proc::Identity) -> Result<()> {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(Error::sys(format!("kill pid {}", identity.pid), errno)),
     }
-    match proc::wait(&pidfd, Some(KILL_TIMEOUT)) {
+    match proc::wait_for_end(&pidfd, Some(KILL_TIMEOUT)) {
         true => Ok(()),
         false => Err(Error::new(
             Exit::TimedOut,

@@ -36,7 +36,7 @@ pub(super) struct Place {
 impl Place {
     /// Where `path` lies, by the table of one mount namespace.
     pub fn find(table: &Table, path: &Path) -> Option<Self> {
-        let mount = table.holding(path)?;
+        let mount = table.find_containing(path)?;
         let below = path.strip_prefix(&mount.at).ok()?;
         Some(Self {
             device: mount.device.clone(),

@@ -63,8 +63,8 @@ impl Common {
     /// The name cannot be one.
     pub fn subhost(&self, name: &str) -> Result<Subhost> {
         let is_up = |name: &Name| State::new(name).exists();
-        let name =
-            Name::new(name).or_else(|error| Name::of_existing(name).filter(is_up).ok_or(error))?;
+        let name = Name::new(name)
+            .or_else(|error| Name::parse_recorded(name).filter(is_up).ok_or(error))?;
         // Also where no config is read, as by those that join.
         for word in &self.set {
             crate::config::setting(word)?;
@@ -113,7 +113,7 @@ impl Common {
         let us = rustix::process::getpid();
         let mut shares = Vec::new();
         for share in names.chunks(names.len().div_ceil(workers)) {
-            let child = sys::child(|| {
+            let child = sys::fork_child(|| {
                 processor::set_saturated();
                 // Whoever ends us ends them, each after what it is at.
                 let end = rustix::process::Signal::TERM;

@@ -35,7 +35,8 @@ pub fn main() -> u8 {
     init::begin();
     match log_max {
         Some(max) => init::log_console(&socket, max),
-        None => init::pid_1(&socket, words.len() == 2),
+        None if words.len() == 2 => init::pid_1(&socket, init::Entry::Userns),
+        None => init::pid_1(&socket, init::Entry::Direct),
     }
 }
 

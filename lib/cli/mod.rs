@@ -163,7 +163,7 @@ pub fn main<T: Tool + CommandFactory>() -> u8 {
 fn with<T: Tool + CommandFactory>(args: Vec<OsString>) -> u8 {
     // What is made on the way must not depend on who called.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    crate::kernel::privilege::adopt_mark();
+    crate::kernel::privilege::adopt_lock();
     // What our caller left open is not for hooks and not for the inside.
     let _ = crate::sys::cloexec_from(3);
     let tool = match T::try_parse_from(args) {

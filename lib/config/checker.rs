@@ -1,6 +1,5 @@
-//! From settings as text to settings with meaning. What needs the kernel (does the bridge exist,
-//! is the image in use) is not asked here; only whether a LOWER or the image is a file, since
-//! that decides what the words mean.
+//! Gives settings their meaning. Nothing here asks the kernel (whether a bridge exists, an image is in use,
+//! ...), except whether a LOWER or the image is a file, since that decides what the setting means.
 
 use super::userns::Assigned;
 use super::values::Checked;
@@ -11,7 +10,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-/// The settings of one subhost; what each group of keys means, its own file knows.
+/// The settings of one subhost. The file of each group of keys adds the methods that check them.
 pub(super) struct Checker<'a> {
     pub(super) tree: &'a Path,
     pub(super) name: &'a Name,
@@ -20,12 +19,12 @@ pub(super) struct Checker<'a> {
     pub(super) assigned: OnceCell<Assigned>,
 }
 
-/// All of a config.
+/// Checks all settings.
 pub(super) fn config(tree: &Path, name: &Name, settings: Settings) -> Result<Config> {
     Checker::new(tree, name, settings).config()
 }
 
-/// Of the keys of limits alone.
+/// Checks only the keys of limits.
 pub(super) fn limits(tree: &Path, name: &Name, settings: Settings) -> Result<Limits> {
     let checker = Checker::new(tree, name, settings);
     checker.limits(&keys::raw(&checker.texts())?)
@@ -50,7 +49,7 @@ impl<'a> Checker<'a> {
     }
 
     fn config(mut self) -> Result<Config> {
-        // An empty value is that of a key that is not set, as in sh.
+        // As in sh, an empty value is the same as no value.
         for (key, default) in keys::KEYS {
             self.default_to(key, default);
         }
@@ -94,6 +93,7 @@ impl<'a> Checker<'a> {
         })
     }
 
+    /// Sets the value of a key whose value is empty.
     fn default_to(&mut self, key: &str, value: &str) {
         if let Some(setting) = self.settings.get_mut(key)
             && setting.value.is_empty()
@@ -102,6 +102,7 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Makes the failure that the value of `key` is invalid, with the place of the setting.
     pub(super) fn bad(&self, key: &str, why: impl std::fmt::Display) -> Error {
         let origin = self
             .settings
@@ -110,12 +111,13 @@ impl<'a> Checker<'a> {
         invalid(origin, key, why)
     }
 
+    /// Returns a checked value, or the failure of its key.
     pub(super) fn value<T>(&self, key: &str, checked: Checked<T>) -> Result<T> {
         checked.map_err(|why| self.bad(key, why))
     }
 
-    /// A path on the host, relative ones from the subhost's directory; `.` and `..` are taken
-    /// out by text, since mountinfo never shows them.
+    /// Resolves a path on the host; a relative path begins at the directory of the subhost. `.` and `..`
+    /// are removed from the text, because mountinfo never shows them.
     pub(super) fn path(&self, key: &str, text: &str) -> Result<PathBuf> {
         if text.is_empty() {
             return Err(self.bad(key, "is empty"));
@@ -133,6 +135,7 @@ impl<'a> Checker<'a> {
         Ok(path)
     }
 
+    /// Checks a value unless it is empty.
     pub(super) fn optional<T>(
         &self,
         key: &str,
@@ -146,8 +149,8 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// Can it be the name of a file that the kernel or a tool makes of it?
-pub(super) fn usable_file_name(name: &str) -> bool {
+/// Tells whether a name can be a file name for the kernel and for iproute2.
+pub(super) fn is_usable_file_name(name: &str) -> bool {
     !name.is_empty()
         && name != "."
         && name != ".."

@@ -1,4 +1,4 @@
-//! What those inside may do.
+//! The keys that confine processes inside.
 
 use super::checker::Checker;
 use super::keys::Raw;
@@ -9,23 +9,23 @@ use crate::confine::{Filter, caps, devices::Device, hidden::Hidden, oci::Rules};
 use rustix::thread::CapabilitySet;
 use std::path::{Path, PathBuf};
 
-/// What those inside may do, against what they usually may.
+/// The confinement, relative to the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confine {
-    /// Capabilities more and less.
+    /// The change to the default capabilities.
     pub caps: caps::Change,
-    /// Nothing that is executed gives more rights.
+    /// Whether no_new_privs is set.
     pub no_new_privs: bool,
-    /// System calls.
+    /// The filter of system calls.
     pub seccomp: Filter,
-    /// What is covered, and what can only be read.
+    /// The masked and the read-only paths.
     pub hidden: Hidden,
-    /// Devices beside the usual ones.
+    /// The devices besides the usual ones.
     pub devices: Vec<Device>,
 }
 
-/// So many that a program for all of them (`cgroup::device_program`) needs no jump that is too far for an
-/// instruction.
+/// The most devices. A program for this many (`cgroup::device_program`) needs no jump beyond the range of
+/// an instruction.
 const DEVICES_MAX: usize = 1000;
 
 impl Checker<'_> {
@@ -61,7 +61,7 @@ impl Checker<'_> {
                 return Err(self.bad("SECCOMP", what));
             }
         };
-        // Who can write it decides what those inside can do.
+        // Whoever can write the file decides what processes inside can do, so it must be trusted.
         let read = trust::read(&file, self.tree)?;
         let kernel = nix::sys::utsname::uname().doing(|| "ask for the kernel's release")?;
         let rules = Rules::parse(&read, &kernel.release().to_string_lossy());
@@ -78,12 +78,12 @@ impl Checker<'_> {
             if word == "none" || word.starts_with('-') {
                 continue;
             }
-            // Without repeated slashes.
+            // The components drop repeated slashes.
             let path: PathBuf = Path::new(&self.inside("MASK", word)?)
                 .components()
                 .collect();
             *word = path.to_string_lossy().into_owned();
-            // Without them there is no system.
+            // Without these no system runs.
             if ["/proc", "/sys", "/dev"].contains(&word.as_str()) {
                 return Err(self.bad("MASK", format!("{word} cannot be covered as a whole")));
             }

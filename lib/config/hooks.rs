@@ -1,4 +1,4 @@
-//! Programs on the host, run along the way.
+//! The keys of hooks: programs that run on the host before and after a step.
 
 use super::checker::Checker;
 use super::keys::Raw;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// When a hook runs.
+/// The moment at which a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Phase {
@@ -21,12 +21,12 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The key that sets its hook.
+    /// Returns the key of its hook.
     pub fn key(self) -> String {
         self.as_str().to_uppercase()
     }
 
-    /// As PHASE says it.
+    /// Returns its name, as the variable PHASE has it.
     pub fn as_str(self) -> &'static str {
         match self {
             Phase::Premount => "premount",
@@ -40,6 +40,7 @@ impl Phase {
 }
 
 impl Checker<'_> {
+    /// Checks the hooks.
     pub(super) fn hooks(&self, raw: &Raw) -> Result<BTreeMap<Phase, Vec<String>>> {
         let mut hooks = BTreeMap::new();
         for (key, phase, text) in [
@@ -52,7 +53,8 @@ impl Checker<'_> {
         ] {
             let mut words = self.value(key, words(text))?;
             if let Some(program) = words.first_mut() {
-                // Nothing is looked for in a PATH that cron or init happened to have.
+                // A relative path begins at the directory of the subhost. PATH is not searched: cron and
+                // init have others.
                 *program = self.path(key, program)?.to_string_lossy().into_owned();
                 hooks.insert(phase, words);
             }
@@ -60,6 +62,7 @@ impl Checker<'_> {
         Ok(hooks)
     }
 
+    /// Checks how long a hook may run.
     pub(super) fn hook_timeout(&self, raw: &Raw) -> Result<Duration> {
         match self.value("HOOK_TIMEOUT", duration(&raw.hook_timeout))? {
             Duration::ZERO => Err(self.bad("HOOK_TIMEOUT", "leaves a hook no time to run")),

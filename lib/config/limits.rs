@@ -1,5 +1,5 @@
-//! What a subhost may use of the host: numbers in range. Whether the host has what they need is asked when
-//! they are set.
+//! The keys of limits. Nothing here checks that the host has the controllers; that is done when the limits
+//! are set.
 
 use super::checker::{self, Checker};
 use super::keys::Raw;
@@ -11,72 +11,72 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-/// Where a subhost's cgroup is made.
+/// The place of the cgroup of a subhost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Cgroup {
-    /// Below a delegated cgroup that we are in, else in `subhost` below the root of the hierarchy.
+    /// Below a delegated cgroup of this process, else in `subhost` below the root of the hierarchy.
     #[default]
     Auto,
-    /// Below the cgroup that we are in.
+    /// Below the cgroup of this process.
     Inherit,
-    /// Below this one, which must exist.
+    /// Below this cgroup, which must exist.
     Named(PathBuf),
 }
 
 /// An upper bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bound {
-    /// None but the host's.
+    /// No bound but that of the host.
     Max,
-    /// This much.
+    /// At most this much.
     At(u64),
 }
 
-/// Bounds for one block device.
+/// The bounds of one block device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Io {
-    /// The device, or a directory on it; none: what the root's writable layer lies on.
+    /// The device, or a directory on it; none means the device of the writable layer of the root.
     pub device: Option<PathBuf>,
-    /// Bytes per second.
+    /// The read rate in bytes per second.
     pub read_bytes: Option<Bound>,
-    /// Bytes per second.
+    /// The write rate in bytes per second.
     pub write_bytes: Option<Bound>,
-    /// Operations per second.
+    /// The read rate in operations per second.
     pub read_ops: Option<Bound>,
-    /// Operations per second.
+    /// The write rate in operations per second.
     pub write_ops: Option<Bound>,
 }
 
-/// The period of which CPUS is a part, microseconds.
+/// The period of CPUS, in microseconds.
 pub const CPU_PERIOD: u64 = 100_000;
-/// How many processes there may be where nothing is set: enough for any service, and too few for a
-/// fork bomb to take the host's pids and memory.
-pub const USUAL_PIDS: u64 = 8192;
+/// The default bound of processes: enough for any service, and too few for a fork bomb to use up the pids
+/// and the memory of the host.
+pub const DEFAULT_PIDS: u64 = 8192;
 
-/// Limits; what is not set is the host's to give.
+/// The limits. A limit that is not set is that of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Where the cgroup is.
+    /// The place of the cgroup.
     pub cgroup: Cgroup,
-    /// CPU time in each [`CPU_PERIOD`], microseconds.
+    /// The CPU time in each [`CPU_PERIOD`], in microseconds.
     pub cpus: Option<Bound>,
-    /// Share of CPU time, 100 where nothing is set.
+    /// The share of CPU time; the default is 100.
     pub cpu_weight: Option<u64>,
-    /// CPUs, as the kernel lists them.
+    /// The CPUs, in the list format of cpuset(7).
     pub cpuset: Option<String>,
-    /// Bytes.
+    /// The memory, in bytes.
     pub memory: Option<Bound>,
-    /// Bytes of swap, beyond `memory`.
+    /// The swap beyond `memory`, in bytes.
     pub memory_swap: Option<Bound>,
-    /// Processes and threads.
+    /// The number of processes and threads.
     pub pids: Option<Bound>,
-    /// Share of disk time, 100 where nothing is set.
+    /// The share of I/O; the default is 100.
     pub io_weight: Option<u64>,
-    /// Rates of block devices.
+    /// The rates of block devices.
     pub io: Vec<Io>,
 }
 
-/// The keys of limits that can be changed while a subhost runs.
+/// The limits that can be changed while a subhost runs.
 pub const LIMIT_KEYS: &[&str] = &[
     "CPUS",
     "CPU_WEIGHT",
@@ -89,7 +89,7 @@ pub const LIMIT_KEYS: &[&str] = &[
 ];
 
 impl Config {
-    /// Those of the settings that are limits, and set.
+    /// Returns the limits that are set, as text.
     pub fn limit_settings(&self) -> BTreeMap<String, String> {
         let is_set = |key: &&&str| {
             self.settings
@@ -101,10 +101,10 @@ impl Config {
             .collect()
     }
 
-    /// Limits by themselves, from settings that are nowhere but in the kernel.
+    /// Checks the limits of a running subhost, which are in no config.
     ///
     /// # Errors
-    /// `Invalid` with the key.
+    /// `Invalid`, with the key.
     pub fn limits_of(
         tree: &Path,
         name: &Name,
@@ -128,10 +128,11 @@ impl Config {
     }
 }
 
-/// Less is not enough for a process to begin.
+/// The least memory in bytes; with less, no process can start.
 pub(super) const LEAST_MEMORY: u64 = 1 << 20;
 
 impl Checker<'_> {
+    /// Checks the limits.
     pub(super) fn limits(&self, raw: &Raw) -> Result<Limits> {
         let set = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let memory = self.optional("MEMORY", &raw.memory, memory)?;
@@ -156,7 +157,7 @@ impl Checker<'_> {
         })
     }
 
-    /// `DEVICE:rbps=1M,wiops=100`.
+    /// Parses `DEVICE:rbps=1M,wiops=100`, several of them with blanks between.
     fn io(&self, text: &str) -> Result<Vec<Io>> {
         let mut all: Vec<Io> = Vec::new();
         for word in self.value("IO", words(text))? {
@@ -166,7 +167,7 @@ impl Checker<'_> {
                     format!("'{word}' is not DEVICE:rbps=N,wbps=N,riops=N,wiops=N"),
                 )
             };
-            // The path may have colons of its own.
+            // A path may contain colons.
             let (device, rates) = word.rsplit_once(':').ok_or_else(wrong)?;
             let device = match device {
                 "root" => None,
@@ -228,7 +229,8 @@ fn memory(text: &str) -> Checked<Bound> {
     })
 }
 
-/// `1.5` CPUs as microseconds in a period. The kernel takes no quota under 1 ms.
+/// Parses a number of CPUs, as in `1.5`, into microseconds of a period. The kernel refuses a quota under 1
+/// ms.
 fn quota(text: &str) -> Checked<u64> {
     let wrong = || format!("'{text}' is not a number of CPUs from 0.01 on, such as 1.5");
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
@@ -242,7 +244,7 @@ fn quota(text: &str) -> Checked<u64> {
         .and_then(|whole| whole.checked_add(thousandths))
         .and_then(|all| all.checked_mul(CPU_PERIOD / 1000))
         .ok_or_else(wrong)?;
-    // The kernel's own bound: it counts quotas in nanoseconds, shifted (kernel/sched/core.c).
+    // The kernel counts quotas in shifted nanoseconds and refuses larger ones (kernel/sched/core.c).
     match quota {
         1000..=17_000_000_000 => Ok(quota),
         _ => Err(wrong()),
@@ -257,7 +259,7 @@ fn weight(text: &str) -> Checked<u64> {
 }
 
 fn pids(text: &str) -> Checked<u64> {
-    // The kernel's PID_MAX_LIMIT on 64 bits.
+    // PID_MAX_LIMIT of a kernel with 64 bits.
     match text.parse() {
         Ok(pids @ 1..=4_194_304) => Ok(pids),
         _ => Err(format!(
@@ -266,7 +268,7 @@ fn pids(text: &str) -> Checked<u64> {
     }
 }
 
-/// `0-3,5`, as the kernel lists CPUs.
+/// Checks a list of CPUs, as in `0-3,5` (list format of cpuset(7)).
 fn cpuset(text: &str) -> Checked<String> {
     let wrong = || format!("'{text}' is not a list of CPUs, such as 0-3,5");
     let number = |text: &str| -> Checked<u16> {
@@ -310,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpus() {
+    fn cpus_are_parsed() {
         assert_eq!(quota("1.5"), Ok(150_000));
         assert_eq!(quota("2"), Ok(200_000));
         assert_eq!(quota("0.01"), Ok(1000));
@@ -332,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_cpus() {
+    fn lists_of_cpus_are_checked() {
         for good in ["0", "0-3", "0-3,5,7-7"] {
             assert_eq!(cpuset(good).as_deref(), Ok(good));
         }
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers() {
+    fn numbers_have_bounds() {
         assert_eq!(memory("64M"), Ok(Bound::At(64 << 20)));
         assert_eq!(memory("max"), Ok(Bound::Max));
         assert!(memory("64K").is_err() && memory("much").is_err());
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn cgroups() {
+    fn cgroups_are_parsed() {
         assert_eq!(cgroup("auto"), Ok(Cgroup::Auto));
         assert_eq!(cgroup("/a/b/"), Ok(Cgroup::Named("/a/b".into())));
         for bad in ["/", "a", "/a/../b", "/..", ""] {

@@ -1,13 +1,13 @@
-//! The address that a cable's inner end has for good when none is given.
+//! The default MAC of the inner end of a cable.
 
 use crate::config::Mac;
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 
-/// siphash-2-4 over machine-id, the subhost's name and the cable's number, as a locally
-/// administered individual address. The same on every start of this host, others on another host.
-/// Without a machine-id (`machine-id(5)`) the boot's random id serves; `assigned` then keeps it.
-pub fn derived(name: &str, index: usize) -> Mac {
+/// Derives a MAC from machine-id, name of the subhost and index of the cable, with SipHash-2-4. It is a
+/// locally administered unicast address, the same at each start on this host and another on another host. A
+/// host without a machine-id (`machine-id(5)`) uses its boot id; the file `assigned` keeps the result.
+pub fn derive(name: &str, index: usize) -> Mac {
     let id = [
         "/etc/machine-id",
         "/var/lib/dbus/machine-id",
@@ -20,11 +20,11 @@ pub fn derived(name: &str, index: usize) -> Mac {
             .filter(|id| !id.trim().is_empty())
     })
     .unwrap_or_default();
-    from(id.trim(), name, index)
+    hash(id.trim(), name, index)
 }
 
-fn from(machine: &str, name: &str, index: usize) -> Mac {
-    // An application's own key, so that the address does not give the machine-id away.
+fn hash(machine: &str, name: &str, index: usize) -> Mac {
+    // A key of this application, so that the address does not reveal the machine-id.
     let mut hasher = SipHasher24::new_with_keys(0x7375_6268_6f73_7400, 0x6361_626c_6500_0001);
     for part in [machine, name, &index.to_string()] {
         hasher.write(part.as_bytes());
@@ -39,18 +39,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stable_local_and_individual() {
-        let mac = from("0123", "web", 0);
-        assert_eq!(mac, from("0123", "web", 0));
+    fn addresses_are_stable_local_and_unicast() {
+        let mac = hash("0123", "web", 0);
+        assert_eq!(mac, hash("0123", "web", 0));
         assert_eq!(mac.0[0] & 3, 2);
         for other in [
-            from("0123", "web", 1),
-            from("0123", "we", 0),
-            from("9", "web", 0),
+            hash("0123", "web", 1),
+            hash("0123", "we", 0),
+            hash("9", "web", 0),
         ] {
             assert_ne!(mac, other);
         }
-        // Parts are kept apart: (a, bc) is not (ab, c).
-        assert_ne!(from("a", "bc", 0), from("ab", "c", 0));
+        // The parts are separated: (a, bc) differs from (ab, c).
+        assert_ne!(hash("a", "bc", 0), hash("ab", "c", 0));
     }
 }

@@ -1,11 +1,10 @@
-//! A subhost's settings: where they come from, and what they mean.
+//! The settings of a subhost: reading them and their meaning.
 //!
-//! [`Config::load`] reads `defaults` and `config`, checks that nobody else could have written
-//! them, and gives the settings their meaning. It never runs anything, and reads nothing from
-//! inside a subhost's tree.
+//! [`Config::load`] reads `defaults` and `config`, checks that no other user could have written them, and
+//! checks each value. It executes nothing and reads nothing from the tree of a subhost.
 //!
-//! A key is a row of `table`; what it means stands in the file of its group, which has the types and
-//! what fills them.
+//! `table` has one row for each key. The file of a group of keys has its types and the code that checks
+//! them.
 
 mod checker;
 mod confine;
@@ -24,11 +23,11 @@ mod weak;
 
 pub use confine::Confine;
 pub use hooks::Phase;
-pub use limits::{Bound, CPU_PERIOD, Cgroup, Io, LIMIT_KEYS, Limits, USUAL_PIDS};
+pub use limits::{Bound, CPU_PERIOD, Cgroup, DEFAULT_PIDS, Io, LIMIT_KEYS, Limits};
 pub use net::{Cable, Net, Private};
 pub use root::{Image, Layer, Root};
 pub use run::{Bind, EnvFile, Run, Stop};
-pub use trust::{check_above, unreachable_by_others};
+pub use trust::{check_above, check_unreachable};
 pub use userns::Userns;
 pub use values::{Cidr, Mac};
 pub use weak::weakened;
@@ -47,37 +46,37 @@ use std::time::Duration;
 /// All settings of one subhost, with their meaning.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// $SUBHOST, absolute.
+    /// The directory of the subhosts ($SUBHOST), absolute.
     pub tree: PathBuf,
-    /// Its name.
+    /// The name of the subhost.
     pub name: Name,
-    /// `$SUBHOST/NAME`.
+    /// The directory of the subhost, `$SUBHOST/NAME`.
     pub dir: PathBuf,
-    /// Its root file system.
+    /// The root file system.
     pub root: Root,
-    /// Its network.
+    /// The network.
     pub net: Net,
-    /// What runs in it.
+    /// The command or init, and the files of the host that it sees.
     pub run: Run,
-    /// What those inside may do.
+    /// The confinement of processes inside.
     pub confine: Confine,
-    /// What it may use of the host.
+    /// The limits on what it may use of the host.
     pub limits: Limits,
-    /// Whether root inside is nobody outside.
+    /// Whether it has a user namespace.
     pub userns: Userns,
-    /// First of the ids that it was given for good, if it was.
+    /// The first of its assigned ids, if it has some.
     pub ids: Option<u32>,
-    /// Programs on the host, run along the way.
+    /// The hooks on the host.
     pub hooks: BTreeMap<Phase, Vec<String>>,
-    /// How long a hook may take.
+    /// The time limit of a hook.
     pub hook_timeout: Duration,
-    /// The sets that start at boot; empty: none.
+    /// The sets that it is started with at boot; none if it is not.
     pub autostart: Vec<String>,
-    /// Every setting as text, defaults included: what `subhost-config` prints and hooks get.
+    /// All settings as text, with the defaults, for `subhost-config` and hooks.
     pub settings: BTreeMap<String, String>,
 }
 
-/// Where a setting was made, for messages.
+/// The place of a setting, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     Default,
@@ -85,12 +84,12 @@ pub(crate) enum Origin {
     CommandLine,
     /// A program that uses the library.
     Program,
-    /// It holds already, or is to.
+    /// The running subhost has it, or is to have it.
     Live,
 }
 
 impl fmt::Display for Origin {
-    /// What a message about it begins with.
+    /// Writes the beginning of a message about the setting.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default | Origin::Program | Origin::Live => Ok(()),
@@ -107,9 +106,10 @@ pub(crate) struct Setting {
     pub origin: Origin,
 }
 
-/// The settings by key, before they have meaning.
+/// The settings by key, as text.
 pub(crate) type Settings = BTreeMap<String, Setting>;
 
+/// Makes the failure of an invalid value.
 pub(crate) fn invalid(origin: &Origin, key: &str, why: impl fmt::Display) -> Error {
     Error::new(
         Exit::Invalid,
@@ -118,8 +118,8 @@ pub(crate) fn invalid(origin: &Origin, key: &str, why: impl fmt::Display) -> Err
 }
 
 impl Config {
-    /// Reads and checks the settings of `name` below `tree` ($SUBHOST); `set` are `KEY=VALUE`
-    /// pairs that come last.
+    /// Reads and checks the settings of `name` below `tree` ($SUBHOST). `set` are `KEY=VALUE` pairs, which
+    /// override those of the files.
     ///
     /// # Errors
     /// `NoSubhost` if there is no config; `Invalid` with file, line and key; `Failed` if a file
@@ -146,12 +146,12 @@ impl Config {
         checker::config(tree, name, settings)
     }
 
-    /// Checks settings that stand in no file: pairs of a key and its value, of which a later one wins.
-    /// What is not among them has its default; `defaults` and `config` below `tree` ($SUBHOST, absolute)
-    /// are not read, and need not be there.
+    /// Checks settings that are in no file: pairs of a key and its value, of which the last wins. Other
+    /// keys have their defaults. `defaults` and `config` below `tree` ($SUBHOST, absolute) are not read and
+    /// need not exist.
     ///
     /// # Errors
-    /// `Invalid` with the key.
+    /// `Invalid`, with the key.
     pub fn from_settings<K, V>(
         tree: &Path,
         name: &Name,
@@ -168,45 +168,46 @@ impl Config {
         checker::config(tree, name, all)
     }
 
-    /// The file that keeps what was given to the subhost for good.
+    /// Returns the file with the values that were assigned to the subhost for good.
     pub fn assigned_file(dir: &Path) -> PathBuf {
         dir.join("assigned")
     }
 
-    /// What those inside may do; `has_init` if the tree's own init runs.
-    pub fn rights(&self, has_init: bool) -> Rights {
-        let kept = self.confine.caps.apply(usual(&self.net, has_init));
+    /// Returns the rights of processes inside.
+    pub fn rights(&self, pid1: Pid1) -> Rights {
+        let caps = self.confine.caps.apply(default_caps(&self.net, pid1));
         Rights {
-            caps: kept.bits(),
+            caps: caps.bits(),
             no_new_privs: self.confine.no_new_privs,
-            seccomp: self.confine.seccomp.resolved(kept),
+            seccomp: self.confine.seccomp.resolve(caps),
         }
     }
 
-    /// Is it an ordinary user's network, with a helper?
+    /// Tells whether the network is that of an ordinary user, with a helper.
     pub fn has_helper(&self) -> bool {
         matches!(&self.net, Net::Private(private) if private.helper)
     }
 
-    /// The kind of root in one word, as `subhost-list` shows it.
+    /// Returns the kind of root in one word, for `subhost-list`.
     pub fn kind(&self) -> &'static str {
         self.root.kind()
     }
 }
 
-/// A word of `--set`: a known key and its value.
+/// Splits a word of `--set` into key and value.
 ///
 /// # Errors
-/// `Usage` if it is no such word; `Invalid` with the nearest key.
+/// `Usage` if it is not `KEY=VALUE`; `Invalid` with the nearest key if there is no such key.
 pub fn setting(word: &str) -> Result<(&str, &str)> {
     let (key, value) = word
         .split_once('=')
         .ok_or_else(|| Error::new(Exit::Usage, format!("--set {}: not KEY=VALUE", shown(word))))?;
-    known(key, &Origin::CommandLine)?;
+    check_key(key, &Origin::CommandLine)?;
     Ok((key, value))
 }
 
-fn known(key: &str, origin: &Origin) -> Result<()> {
+/// Checks that there is such a key.
+fn check_key(key: &str, origin: &Origin) -> Result<()> {
     keys::kind(key).map(drop).map_err(|nearest| {
         let error = Error::new(Exit::Invalid, format!("{origin}unknown key {}", shown(key)));
         match nearest {
@@ -216,7 +217,7 @@ fn known(key: &str, origin: &Origin) -> Result<()> {
     })
 }
 
-/// The defaults that depend on nothing.
+/// Returns the defaults that depend on no other setting.
 fn built_in() -> Settings {
     let setting = |value: &str| Setting {
         value: value.to_owned(),
@@ -227,8 +228,9 @@ fn built_in() -> Settings {
         .collect()
 }
 
+/// Adds a setting, in place of an earlier one.
 fn put(settings: &mut Settings, key: &str, value: String, origin: Origin) -> Result<()> {
-    known(key, &origin)?;
+    check_key(key, &origin)?;
     if value.contains('\0') {
         return Err(invalid(&origin, key, "contains a NUL"));
     }
@@ -236,12 +238,12 @@ fn put(settings: &mut Settings, key: &str, value: String, origin: Origin) -> Res
     Ok(())
 }
 
-/// Reads one file of `KEY=word` lines that only its owner, root or the caller, could have written.
+/// Reads a file of `KEY=word` lines, which only root or the caller may be able to write.
 pub(crate) fn read_trusted(file: &Path, tree: &Path, name: &Name) -> Result<Vec<envfile::Pair>> {
     read_pairs(file, tree, name, ToString::to_string)
 }
 
-/// The same, where nothing of the text is to get into a message.
+/// Reads such a file without quoting its text in a message.
 fn read_secret(file: &Path, tree: &Path, name: &Name) -> Result<Vec<envfile::Pair>> {
     read_pairs(file, tree, name, |e| {
         format!("{}:{}: {}", e.line, e.column, e.bare)
@@ -269,19 +271,20 @@ fn merge(settings: &mut Settings, file: &Path, tree: &Path, name: &Name) -> Resu
     Ok(())
 }
 
-/// The names of all subhosts below `tree`: directories with a config. Sorted.
+/// Returns the names of all subhosts below `tree`, the directories with a config, sorted.
 ///
 /// # Errors
 /// `tree` cannot be read.
 pub fn names(tree: &Path) -> Result<Vec<Name>> {
-    names_and(tree, Vec::new())
+    names_with(tree, Vec::new())
 }
 
-/// The same and those that are known already, which are not looked at. Sorted, each once.
+/// Returns the names of all subhosts below `tree` and those of `known`, sorted and without duplicates. It
+/// does not look for the configs of `known`.
 ///
 /// # Errors
-/// The same.
-pub fn names_and(tree: &Path, mut known: Vec<Name>) -> Result<Vec<Name>> {
+/// `tree` cannot be read.
+pub fn names_with(tree: &Path, mut known: Vec<Name>) -> Result<Vec<Name>> {
     known.sort();
     let mut names = Vec::new();
     let is_known = |name: &str| {
@@ -293,7 +296,7 @@ pub fn names_and(tree: &Path, mut known: Vec<Name>) -> Result<Vec<Name>> {
         let other = std::str::from_utf8(name)
             .ok()
             .filter(|name| !is_known(name));
-        let other = other.and_then(Name::checked);
+        let other = other.and_then(Name::parse);
         names.extend(other.filter(|name| tree.join(name.as_str()).join("config").exists()));
     });
     read.doing(|| format!("read {}", shown(tree)))?;
@@ -303,50 +306,59 @@ pub fn names_and(tree: &Path, mut known: Vec<Name>) -> Result<Vec<Name>> {
     Ok(names)
 }
 
-/// Kept by default where the network is the subhost's own, or not the host's: raw sockets on the
-/// host's links read and forge what others send.
-pub fn usual(net: &Net, has_init: bool) -> Cap {
-    let mut kept = caps::PINNED;
+/// The kind of PID 1 of a subhost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pid1 {
+    /// The PID 1 of the tools.
+    Ours,
+    /// An init of the tree.
+    Init,
+}
+
+/// Returns the default capabilities. A subhost in the network of the host gets no CAP_NET_RAW: raw sockets
+/// there read and forge the packets of others.
+fn default_caps(net: &Net, pid1: Pid1) -> Cap {
+    let mut all = caps::DEFAULT;
     match net {
         Net::Host => {}
-        Net::Named(_) => kept |= Cap::NET_RAW,
-        Net::Private(_) => kept |= Cap::NET_ADMIN | Cap::NET_RAW,
+        Net::Named(_) => all |= Cap::NET_RAW,
+        Net::Private(_) => all |= Cap::NET_ADMIN | Cap::NET_RAW,
     }
-    // An init of the tree's own ends by reboot(2): in a pid namespace that is all that it does.
-    if has_init {
-        kept |= Cap::SYS_BOOT;
+    // An init of the tree ends by reboot(2), which in a pid namespace has no other effect.
+    if pid1 == Pid1::Init {
+        all |= Cap::SYS_BOOT;
     }
-    kept
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(settings: &[(&str, &str)]) -> Result<Config> {
+    fn load(settings: &[(&str, &str)]) -> Result<Config> {
         let name = Name::new("w").unwrap();
         Config::from_settings(Path::new("/no/such"), &name, settings.iter().copied())
     }
 
     #[test]
-    fn without_a_file() {
-        let config = of(&[]).unwrap();
+    fn a_config_needs_no_file() {
+        let config = load(&[]).unwrap();
         assert_eq!(config.dir, Path::new("/no/such/w"));
         assert_eq!(config.root.upper, Path::new("/no/such/w/root"));
         assert_eq!(config.run.hostname, "w");
         assert_eq!(config.settings["RAM_SIZE"], "50M");
-        assert!(of(&[("ADDR0", "192.0.2.1/24"), ("BRIDGES", "=")]).is_ok());
+        assert!(load(&[("ADDR0", "192.0.2.1/24"), ("BRIDGES", "=")]).is_ok());
     }
 
     #[test]
-    fn later_wins_and_empty_is_unset() {
-        let config = of(&[("PIDS", "1"), ("RAM_SIZE", ""), ("PIDS", "7")]).unwrap();
+    fn the_last_value_wins_and_an_empty_one_is_unset() {
+        let config = load(&[("PIDS", "1"), ("RAM_SIZE", ""), ("PIDS", "7")]).unwrap();
         assert_eq!(config.limits.pids, Some(Bound::At(7)));
         assert_eq!(config.run.ram_size, 50 << 20);
     }
 
     #[test]
-    fn what_is_wrong_is_named_without_a_place() {
+    fn errors_without_a_file_name_the_key() {
         for (key, value, why) in [
             ("MEMROY", "64M", "unknown key MEMROY (did you mean MEMORY?)"),
             (
@@ -356,7 +368,7 @@ mod tests {
             ),
             ("RUN", "a\0b", "RUN: contains a NUL"),
         ] {
-            let error = of(&[(key, value)]).unwrap_err();
+            let error = load(&[(key, value)]).unwrap_err();
             assert_eq!((error.exit, error.to_string()), (Exit::Invalid, why.into()));
         }
     }

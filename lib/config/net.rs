@@ -1,6 +1,6 @@
-//! The network: bridges, addresses, routes.
+//! The keys of the network: namespace, cables, addresses, routes.
 
-use super::checker::{Checker, usable_file_name};
+use super::checker::{Checker, is_usable_file_name};
 use super::keys::Raw;
 use super::values::words;
 use super::{Cidr, Mac, invalid, keys, mac};
@@ -9,53 +9,54 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// How the network is made.
+/// The kind of network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Net {
-    /// The host's own.
+    /// The network of the host.
     Host,
-    /// A named namespace of somebody else's.
+    /// A named namespace that somebody else made.
     Named(String),
-    /// A named namespace of its own.
+    /// A named namespace of the subhost.
     Private(Private),
 }
 
-/// A network namespace of the subhost's own.
+/// The network namespace of a subhost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Private {
-    /// Its cables, by index.
+    /// The cables, by index.
     pub cables: Vec<Cable>,
-    /// Default gateways, at most one of each family.
+    /// The default gateways, at most one for each address family.
     pub gateways: Vec<IpAddr>,
-    /// Further routes.
+    /// Further routes: destination and gateway.
     pub routes: Vec<(Cidr, IpAddr)>,
-    /// An ordinary user's helper carries what goes in and out.
+    /// Whether a helper of an ordinary user connects it (NET=user).
     pub helper: bool,
 }
 
-/// A veth pair.
+/// A cable: a veth pair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cable {
-    /// Its number.
+    /// The index, from 0.
     pub index: usize,
-    /// Name of the host end.
+    /// The name of the host end.
     pub host: String,
-    /// Name of the inner end.
+    /// The name of the inner end.
     pub inner: String,
-    /// The bridge that the host end belongs to.
+    /// The bridge of the host end.
     pub bridge: Option<String>,
-    /// Address of the inner end; none only where there is no machine-id and none was assigned.
+    /// The MAC of the inner end.
     pub mac: Mac,
-    /// MTU of both ends, bytes.
+    /// The MTU of both ends, in bytes.
     pub mtu: Option<u32>,
-    /// Addresses of the inner end.
+    /// The addresses of the inner end.
     pub addresses: Vec<Cidr>,
 }
 
-/// Bytes of an interface's name without the final NUL (IFNAMSIZ, `netdevice(7)`).
+/// The most bytes of an interface name, without the final NUL (IFNAMSIZ, `netdevice(7)`).
 const IFNAME_MAX: usize = 15;
 
 impl Checker<'_> {
+    /// Checks the keys of the network.
     pub(super) fn net(&self, raw: &Raw) -> Result<Net> {
         let bridges = self.value("BRIDGES", words(&raw.bridges))?;
         let shared = match raw.net.as_str() {
@@ -68,7 +69,7 @@ impl Checker<'_> {
                 helper: true,
             })),
             other => match other.strip_prefix("netns:") {
-                Some(name) if usable_file_name(name) => Some(Net::Named(name.to_owned())),
+                Some(name) if is_usable_file_name(name) => Some(Net::Named(name.to_owned())),
                 _ => {
                     return Err(self.bad(
                         "NET",
@@ -90,9 +91,9 @@ impl Checker<'_> {
                     ));
                 }
             }
-            return self.no_cable_beyond(0).map(|()| net);
+            return self.refuse_beyond(0).map(|()| net);
         }
-        self.no_cable_beyond(bridges.len())?;
+        self.refuse_beyond(bridges.len())?;
         let assigned = self.assigned_macs()?;
         let mut cables = Vec::new();
         for (index, word) in bridges.iter().enumerate() {
@@ -107,8 +108,8 @@ impl Checker<'_> {
         }))
     }
 
-    /// ADDR3 of a subhost with two cables is a typo, not a wish.
-    fn no_cable_beyond(&self, count: usize) -> Result<()> {
+    /// Refuses numbered keys beyond the last cable: ADDR3 of a subhost with two cables is a typing error.
+    fn refuse_beyond(&self, count: usize) -> Result<()> {
         for key in self.settings.keys() {
             if let Ok(keys::Kind::Numbered(index)) = keys::kind(key)
                 && index >= count
@@ -144,7 +145,7 @@ impl Checker<'_> {
         let (bridge, mac) = word.split_once('=').unwrap_or((word, ""));
         let bridge = match bridge {
             "" => None,
-            name if usable_file_name(name) && name.len() <= IFNAME_MAX => Some(name.to_owned()),
+            name if is_usable_file_name(name) && name.len() <= IFNAME_MAX => Some(name.to_owned()),
             name => {
                 return Err(self.bad(
                     "BRIDGES",
@@ -155,13 +156,29 @@ impl Checker<'_> {
         let mac = if mac.is_empty() {
             match assigned.get(&format!("MAC{index}")) {
                 Some(mac) => *mac,
-                None => mac::derived(self.name.as_str(), index),
+                None => mac::derive(self.name.as_str(), index),
             }
         } else {
             self.value("BRIDGES", mac.parse())?
         };
+        let host = self.host_end(index, link)?;
+        let mtu = self.mtu(index)?;
+        let addresses = self.addresses(index)?;
+        Ok(Cable {
+            index,
+            host,
+            inner: format!("eth{index}"),
+            bridge,
+            mac,
+            mtu,
+            addresses,
+        })
+    }
+
+    /// Returns the name of the host end of a cable.
+    fn host_end(&self, index: usize, link: &str) -> Result<String> {
         let host = format!("{link}{index}");
-        if !usable_file_name(link) || link.contains(':') || link.contains(char::is_whitespace) {
+        if !is_usable_file_name(link) || link.contains(':') || link.contains(char::is_whitespace) {
             return Err(self.bad(
                 "LINK",
                 format!("'{link}' cannot begin the name of an interface"),
@@ -179,19 +196,24 @@ impl Checker<'_> {
                 )
                 .hint(format!("set LINK to a name of at most {room} bytes")));
         }
+        Ok(host)
+    }
+
+    fn mtu(&self, index: usize) -> Result<Option<u32>> {
         let mtu_key = format!("MTU{index}");
-        let mtu = match self.settings.get(&mtu_key) {
-            None => None,
-            Some(setting) => match setting.value.parse::<u32>() {
-                Ok(mtu @ 68..=65535) => Some(mtu),
-                _ => {
-                    return Err(self.bad(
-                        &mtu_key,
-                        format!("'{}' is no number from 68 to 65535", setting.value),
-                    ));
-                }
-            },
+        let Some(setting) = self.settings.get(&mtu_key) else {
+            return Ok(None);
         };
+        match setting.value.parse::<u32>() {
+            Ok(mtu @ 68..=65535) => Ok(Some(mtu)),
+            _ => {
+                let why = format!("'{}' is no number from 68 to 65535", setting.value);
+                Err(self.bad(&mtu_key, why))
+            }
+        }
+    }
+
+    fn addresses(&self, index: usize) -> Result<Vec<Cidr>> {
         let address_key = format!("ADDR{index}");
         let addresses = match self.settings.get(&address_key) {
             None => Vec::new(),
@@ -202,15 +224,7 @@ impl Checker<'_> {
                 return Err(self.bad(&address_key, format!("{address} is no address of a host")));
             }
         }
-        Ok(Cable {
-            index,
-            host,
-            inner: format!("eth{index}"),
-            bridge,
-            mac,
-            mtu,
-            addresses,
-        })
+        Ok(addresses)
     }
 
     fn list<T: std::str::FromStr<Err = String>>(&self, key: &str, text: &str) -> Result<Vec<T>> {
@@ -220,6 +234,7 @@ impl Checker<'_> {
             .collect()
     }
 
+    /// Parses an IP address.
     pub(super) fn ip(&self, key: &str, word: &str) -> Result<IpAddr> {
         word.parse()
             .map_err(|_| self.bad(key, format!("'{word}' is not an IP address")))

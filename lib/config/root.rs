@@ -1,4 +1,4 @@
-//! The root file system: layers, images, and where it is mounted.
+//! The keys of the root file system: layers, images, mount points.
 
 use super::checker::Checker;
 use super::keys::Raw;
@@ -7,53 +7,53 @@ use super::values::{size, words, yes_no};
 use crate::base::error::Result;
 use std::path::PathBuf;
 
-/// How the root file system is made.
+/// The root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
-    /// Where it is mounted.
+    /// The mount point.
     pub live: PathBuf,
-    /// The file tree, or the overlay's writable layer.
+    /// The file tree, or the upper of the overlay.
     pub upper: PathBuf,
-    /// The overlay's work directory, or where the tmpfs of a volatile root is mounted.
+    /// The work directory of the overlay, or the mount point of the tmpfs of a volatile root.
     pub work: PathBuf,
-    /// Read-only layers, topmost first; empty: the root is a recursive bind of `upper`.
+    /// The layers, topmost first; if there are none, the root is a recursive bind mount of `upper`.
     pub lowers: Vec<Layer>,
-    /// The image that holds `upper` and `work`.
+    /// The image that contains `upper` and `work`.
     pub image: Option<Image>,
-    /// Nothing can be written.
+    /// Whether the root is read-only.
     pub read_only: bool,
-    /// What is written is gone at stop.
+    /// Whether changes are lost at stop.
     pub volatile: bool,
-    /// Bytes that may be written, where that is a bound of the root's own to keep.
+    /// The size of the tmpfs of a volatile root, in bytes.
     pub disk: Option<u64>,
 }
 
-/// One read-only layer of an overlay.
+/// A read-only layer of an overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layer {
     /// A directory.
     Directory(PathBuf),
-    /// A file with a file system in it (squashfs, erofs, ext4 ...), mounted read-only.
+    /// A file that contains a file system (squashfs, erofs, ext4, ...), mounted read-only.
     Image(PathBuf),
 }
 
-/// A file with a file system in it.
+/// A file that contains a file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// The file.
+    /// The path of the file.
     pub file: PathBuf,
-    /// Where it is mounted.
+    /// The mount point.
     pub at: PathBuf,
-    /// Number of the partition, from 1; none: the whole file.
+    /// The number of the partition, from 1; none means the whole file.
     pub partition: Option<u32>,
-    /// File system type; none: recognised by its superblock.
+    /// The type of the file system; none means that it is detected by its superblock.
     pub fstype: Option<String>,
-    /// Mount options of the file system.
+    /// The mount options of the file system.
     pub options: Option<String>,
 }
 
 impl Root {
-    /// `image`, `overlay` or `rbind`.
+    /// Returns `image`, `overlay` or `rbind`.
     pub fn kind(&self) -> &'static str {
         match (&self.image, self.lowers.is_empty()) {
             (Some(_), _) => "image",
@@ -64,6 +64,7 @@ impl Root {
 }
 
 impl Checker<'_> {
+    /// Checks the keys of an image; none if there is no image.
     pub(super) fn image(&self, raw: &Raw) -> Result<Option<Image>> {
         let file = if raw.image.is_empty() {
             let file = self.dir.join(format!("{}.img", self.name));
@@ -96,7 +97,7 @@ impl Checker<'_> {
         };
         let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(Some(Image {
-            // As the kernel will call it.
+            // The kernel shows the path without symbolic links.
             file: std::fs::canonicalize(&file).unwrap_or(file),
             at: self.dir.join("mnt"),
             partition,
@@ -105,6 +106,7 @@ impl Checker<'_> {
         }))
     }
 
+    /// Checks the keys of the root.
     pub(super) fn root(&self, raw: &Raw, image: Option<Image>) -> Result<Root> {
         let read_only = self.value("READ_ONLY", yes_no(&raw.read_only))?;
         let volatile = self.value("VOLATILE", yes_no(&raw.volatile))?;
@@ -125,7 +127,7 @@ impl Checker<'_> {
         }
         let live = self.path("LIVE", &raw.live)?;
         let upper = self.path("UPPER", &raw.upper)?;
-        // The volatile tmpfs is mounted outside the image, which is then mounted read-only.
+        // The tmpfs is mounted outside of the image, which a volatile root mounts read-only.
         let work = if volatile {
             self.dir.join("work")
         } else {
@@ -152,7 +154,12 @@ impl Checker<'_> {
         if !lowers.is_empty() && (work.starts_with(&upper) || upper.starts_with(&work)) {
             return Err(self.bad("WORK", "WORK and UPPER lie in each other; give each a directory of its own on one file system"));
         }
-        let disk = self.disk(&raw.disk, image.is_some(), volatile)?;
+        let storage = match (volatile, &image) {
+            (true, _) => Storage::Memory,
+            (false, Some(_)) => Storage::Image,
+            (false, None) => Storage::Directory,
+        };
+        let disk = self.disk(&raw.disk, storage)?;
         Ok(Root {
             live,
             upper,
@@ -165,20 +172,20 @@ impl Checker<'_> {
         })
     }
 
-    /// What may be written to the root.
-    fn disk(&self, text: &str, image: bool, volatile: bool) -> Result<Option<u64>> {
+    /// Checks the bound on what may be written to the root.
+    fn disk(&self, text: &str, storage: Storage) -> Result<Option<u64>> {
         let Some(size) = self.optional("DISK", text, size)? else {
             return Ok(None);
         };
         if size < LEAST_MEMORY {
             return Err(self.bad("DISK", format!("'{text}' is less than 1M")));
         }
-        match (volatile, image) {
-            (true, _) => Ok(Some(size)),
-            (false, true) => Err(self
+        match storage {
+            Storage::Memory => Ok(Some(size)),
+            Storage::Image => Err(self
                 .bad("DISK", "an image is bounded by its own size")
                 .hint("truncate and resize2fs or the like make it larger or smaller")),
-            (false, false) => Err(self
+            Storage::Directory => Err(self
                 .bad(
                     "DISK",
                     "bounds what VOLATILE=yes holds in memory; a directory has no bound",
@@ -186,4 +193,12 @@ impl Checker<'_> {
                 .hint("an IMAGE is as large as its file")),
         }
     }
+}
+
+/// Where the root keeps what is written.
+#[derive(Clone, Copy)]
+enum Storage {
+    Memory,
+    Image,
+    Directory,
 }

@@ -1,4 +1,4 @@
-//! What runs in a subhost, how it is ended, and which files of the host it has.
+//! The keys of what runs in a subhost, how it is stopped, and which files of the host it sees.
 
 use super::checker::Checker;
 use super::keys::Raw;
@@ -13,75 +13,76 @@ use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-/// What runs in a subhost, and how it is ended.
+/// The command or init of a subhost, and its surroundings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Its host name.
+    /// The host name.
     pub hostname: String,
-    /// What our PID 1 runs; empty: it holds until stop.
+    /// The command that our PID 1 runs; if empty, PID 1 only waits for the stop.
     pub command: Vec<String>,
-    /// The tree's own init instead of our PID 1; empty: ours.
+    /// The init of the tree as PID 1; empty if PID 1 is ours.
     pub init: Vec<String>,
-    /// User inside that `command` runs as.
+    /// The user inside that runs `command`.
     pub user: String,
-    /// Directory inside that `command` runs in.
+    /// The working directory of `command` inside.
     pub dir: String,
-    /// Further environment, as far as the config itself has it: [`Config::environment`] is all.
+    /// The variables `ENV_*` of the config; [`Config::environment`] adds those of the files.
     pub env: BTreeMap<String, String>,
-    /// Files with more of it, an earlier one first.
+    /// The files with further variables; a later file overrides an earlier one.
     pub env_files: Vec<EnvFile>,
     /// How RUN or INIT is asked to end.
     pub stop: Stop,
-    /// How long that may take.
+    /// The time limit for that.
     pub stop_timeout: Duration,
-    /// What the host's security modules confine it all by.
+    /// The labels of the host's security modules.
     pub labels: Vec<Label>,
-    /// Host directories and files that appear inside.
+    /// The directories and files of the host that appear inside.
     pub binds: Vec<Bind>,
-    /// Temporary file systems inside: path and size in bytes.
+    /// The tmpfs inside: mount point and size in bytes.
     pub tmpfs: Vec<(String, Option<u64>)>,
-    /// How large the log of what runs in the background may become, bytes.
+    /// The largest size of the console log, in bytes.
     pub log_max: u64,
-    /// Size of the tmpfs on /run, bytes; 0: none.
+    /// The size of the tmpfs on /run in bytes; 0 means none.
     pub ram_size: u64,
-    /// Name servers.
+    /// The name servers.
     pub dns: Vec<IpAddr>,
-    /// Search domains.
+    /// The search domains.
     pub search: Vec<String>,
 }
 
-/// A file of variables that are secrets, maybe: it is read only for who is to have them.
+/// A file of variables, which may be secret. It is read only for a process that gets them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvFile {
-    /// On the host.
+    /// The path on the host.
     pub path: PathBuf,
-    /// It need not be there.
+    /// Whether the file may be missing.
     pub optional: bool,
 }
 
-/// A host directory or file that appears inside.
+/// A directory or file of the host that appears inside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
-    /// On the host.
+    /// The path on the host.
     pub source: PathBuf,
-    /// Inside.
+    /// The path inside.
     pub target: String,
-    /// Cannot be written through.
+    /// Whether it is read-only inside.
     pub read_only: bool,
 }
 
 /// How RUN or INIT is asked to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stop {
-    /// By what the init in the tree understands; TERM for RUN.
+    /// By what the init of the tree understands; by TERM for RUN.
     Usual,
-    /// By a signal, its number.
+    /// By the signal with this number.
     Signal(i32),
-    /// By a command run inside.
+    /// By a command that runs inside.
     Command(Vec<String>),
 }
 
 impl Checker<'_> {
+    /// Checks the keys of what runs.
     pub(super) fn run(&self, raw: &Raw) -> Result<Run> {
         let command = self.value("RUN", words(&raw.run))?;
         let init = self.value("INIT", words(&raw.init))?;
@@ -98,7 +99,7 @@ impl Checker<'_> {
             return Err(self.bad("INIT", format!("'{}' is no path from / on", init[0])));
         }
         let hostname = raw.hostname.clone();
-        // HOST_NAME_MAX of Linux, and what a name in DNS may hold.
+        // HOST_NAME_MAX of Linux, and the characters of a domain name.
         let fits = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
         let begins = hostname.starts_with(|c: char| c.is_ascii_alphanumeric());
         if hostname.len() > 64 || !begins || !hostname.chars().all(fits) {
@@ -160,20 +161,20 @@ impl Checker<'_> {
     }
 
     fn labels(&self, raw: &Raw) -> Result<Vec<Label>> {
-        let given = [
+        let labels = [
             Label::AppArmor(raw.apparmor.clone()),
             Label::SeLinux(raw.selinux.clone()),
         ];
-        let given: Vec<_> = given
+        let labels: Vec<_> = labels
             .into_iter()
             .filter(|l| !l.as_str().is_empty())
             .collect();
-        for label in &given {
+        for label in &labels {
             if label.as_str().chars().any(char::is_control) {
                 return Err(self.bad(label.key(), "contains a control character"));
             }
         }
-        Ok(given)
+        Ok(labels)
     }
 
     fn log_max(&self, text: &str) -> Result<u64> {
@@ -204,6 +205,7 @@ impl Checker<'_> {
         })
     }
 
+    /// Checks a path inside.
     pub(super) fn inside(&self, key: &str, path: &str) -> Result<String> {
         let lexical = Path::new(path);
         if !path.starts_with('/') || lexical.components().any(|c| c == Component::ParentDir) {
@@ -256,6 +258,7 @@ impl Checker<'_> {
         Ok(all)
     }
 
+    /// Checks the sets of AUTOSTART; none for `no`.
     pub(super) fn autostart(&self, raw: &Raw) -> Result<Vec<String>> {
         let sets = self.value("AUTOSTART", words(&raw.autostart))?;
         match sets.as_slice() {
@@ -269,12 +272,12 @@ impl Checker<'_> {
 }
 
 impl Config {
-    /// What RUN, INIT and whatever is entered get beside a login's environment: what ENV_FILE names, read
-    /// now, and over that `ENV_*`. For nobody else: it is how secrets are passed.
+    /// Returns the variables of RUN, INIT and entered commands: those of the files of ENV_FILE, which it
+    /// reads now, overridden by `ENV_*`. They may be secret: pass them to these processes only.
     ///
     /// # Errors
-    /// With the file and the key: `Failed` if it cannot be read, `Invalid` if others could have written it,
-    /// or with its line, but not with what stands there.
+    /// `Failed` if a file cannot be read; `Invalid` if others can write a file, or with the line that is
+    /// wrong, but without its text.
     pub fn environment(&self) -> Result<BTreeMap<String, String>> {
         let mut env = BTreeMap::new();
         for file in &self.run.env_files {

@@ -1,7 +1,7 @@
-//! Who could have written a file, and who can reach a tree.
+//! Checks who can write a file and who can reach a tree.
 //!
-//! Settings grant everything (CVE-2026-40226 of nspawn is a config that others could write), and
-//! a setuid file planted inside a tree serves every user who can reach it from the host.
+//! A config grants everything to its author (in CVE-2026-40226 of systemd-nspawn others could write one). A
+//! setuid file in a tree serves every user of the host who can reach it.
 
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use nix::unistd::geteuid;
@@ -10,14 +10,17 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// A config is text of this many bytes at most.
+/// The largest config in bytes.
 const MAX: u64 = 1 << 20;
 
-/// Reads `file` after checking that it and every directory above it belong to root or to us and
-/// can be written by nobody else.
+/// Reads `file` after checking that it and each directory above it belong to root or to us and that no
+/// other user can write them.
 ///
-/// In a user's world, where others than he are all one, this has been seen of `tree` and what is above
-/// it before.
+/// In the user namespace of an ordinary user all other owners look the same. There, `tree` and the
+/// directories above it were checked before ([`check_above`]).
+///
+/// # Errors
+/// `Invalid` if another user can write it; `Failed` with the failed call.
 pub(super) fn read(file: &Path, tree: &Path) -> Result<Vec<u8>> {
     let real = std::fs::canonicalize(file).doing(|| format!("read {}", shown(file)))?;
     let ways = if real == file {
@@ -28,13 +31,13 @@ pub(super) fn read(file: &Path, tree: &Path) -> Result<Vec<u8>> {
     for path in ways {
         for dir in path.ancestors().skip(1) {
             let meta = std::fs::metadata(dir).doing(|| format!("look at {}", shown(dir)))?;
-            let seen = crate::kernel::privilege::has_entered() && tree.starts_with(dir);
-            if !(seen && is_unmapped(&meta)) {
-                written_by_us(dir, &meta, is_sticky(&meta))?;
+            let checked = crate::kernel::privilege::has_entered() && tree.starts_with(dir);
+            if !(checked && is_unmapped(&meta)) {
+                check_directory(dir, &meta)?;
             }
         }
     }
-    // A FIFO of this name must not hang us.
+    // O_NONBLOCK, so that a FIFO with this name does not block us.
     let open = File::options()
         .read(true)
         .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
@@ -49,7 +52,8 @@ pub(super) fn read(file: &Path, tree: &Path) -> Result<Vec<u8>> {
             format!("{} is not a regular file", shown(file)),
         ));
     }
-    written_by_us(file, &meta, false)?;
+    check_owner(file, &meta)?;
+    check_mode(file, &meta)?;
     let mut text = Vec::with_capacity(meta.len().min(MAX) as usize + 1);
     opened
         .take(MAX + 1)
@@ -58,34 +62,40 @@ pub(super) fn read(file: &Path, tree: &Path) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// In a sticky directory (/tmp) others can add but not replace.
-fn is_sticky(meta: &Metadata) -> bool {
-    meta.mode() & 0o1000 != 0
-}
-
-/// Is its owner somebody who has no id in our user namespace?
+/// Tells whether the owner has no id in our user namespace.
 fn is_unmapped(meta: &Metadata) -> bool {
     let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
     overflow.is_ok_and(|text| text.trim().parse() == Ok(meta.uid()))
 }
 
-/// Checks that `tree` and every directory above it that is there belong to root or to us and can be
-/// written by nobody else.
+/// Checks that `tree` and each existing directory above it belong to root or to us and that no other user
+/// can write them.
 ///
 /// # Errors
-/// `Invalid` with the one that does not.
+/// `Invalid`, with the first directory that fails.
 pub fn check_above(tree: &Path) -> Result<()> {
     for dir in tree.ancestors() {
         match std::fs::metadata(dir) {
-            Ok(meta) => written_by_us(dir, &meta, is_sticky(&meta))?,
-            // Told when it is looked into.
+            Ok(meta) => check_directory(dir, &meta)?,
+            // The reader of the directory reports the failure.
             Err(_) => continue,
         }
     }
     Ok(())
 }
 
-fn written_by_us(path: &Path, meta: &Metadata, others_may_add: bool) -> Result<()> {
+/// Checks owner and mode of a directory. Others may write a sticky directory such as /tmp: they can add
+/// names there but not replace ours.
+fn check_directory(path: &Path, meta: &Metadata) -> Result<()> {
+    check_owner(path, meta)?;
+    match meta.mode() & 0o1000 {
+        0 => check_mode(path, meta),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that root or we own a file.
+fn check_owner(path: &Path, meta: &Metadata) -> Result<()> {
     if meta.uid() != 0 && meta.uid() != geteuid().as_raw() {
         return Err(Error::new(
             Exit::Invalid,
@@ -93,7 +103,12 @@ fn written_by_us(path: &Path, meta: &Metadata, others_may_add: bool) -> Result<(
         )
         .hint(format!("chown root {}", shown(path))));
     }
-    if meta.mode() & 0o022 != 0 && !others_may_add {
+    Ok(())
+}
+
+/// Checks that only its owner can write a file.
+fn check_mode(path: &Path, meta: &Metadata) -> Result<()> {
+    if meta.mode() & 0o022 != 0 {
         return Err(Error::new(
             Exit::Invalid,
             format!(
@@ -107,20 +122,20 @@ fn written_by_us(path: &Path, meta: &Metadata, others_may_add: bool) -> Result<(
     Ok(())
 }
 
-/// Is there a directory on the way to `path`, or `path` itself, that keeps everybody but root (or
-/// us) out? Links on the way count where they lead.
+/// Checks that a directory on the way to `path`, or `path` itself, admits only root or us. Symbolic links
+/// are followed.
 ///
 /// # Errors
-/// `Invalid` with the chmod that helps, on `guard`; none where that could harm the host.
-pub fn unreachable_by_others(path: &Path, guard: Option<&Path>) -> Result<()> {
+/// `Invalid`, with a chmod of `guard` as the remedy; without a remedy if that could harm the host.
+pub fn check_unreachable(path: &Path, guard: Option<&Path>) -> Result<()> {
     let Ok(real) = std::fs::canonicalize(path) else {
-        return Ok(()); // What does not exist is refused elsewhere, by the step that needs it.
+        return Ok(()); // The step that needs the path reports that it does not exist.
     };
     let closed = |p: &Path| {
         std::fs::metadata(p).is_ok_and(|meta| {
             let ours = meta.uid() == 0 || meta.uid() == geteuid().as_raw();
             let others = if meta.is_dir() { 0o011 } else { 0o066 };
-            // A user's group may have others in it.
+            // The group of an ordinary user may have other members.
             let alone = meta.gid() == 0 && !crate::kernel::privilege::is_user();
             let group = if alone { 0o070 } else { 0 };
             ours && meta.mode() & others & !group == 0

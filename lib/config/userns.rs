@@ -1,4 +1,4 @@
-//! User namespaces, and the ids that were given for good.
+//! The key of the user namespace, and the values that were assigned to a subhost for good.
 
 use super::checker::Checker;
 use super::keys::Raw;
@@ -6,21 +6,22 @@ use super::{Config, Origin, invalid, read_trusted};
 use crate::base::error::Result;
 use std::collections::BTreeMap;
 
-/// Has it a user namespace, with ids of its own?
+/// Whether a subhost has a user namespace with its own ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Userns {
-    /// No: its users are the host's.
+    /// It has none: its users are those of the host.
     No,
-    /// Yes, or it does not come up.
+    /// It has one, or does not come up.
     Yes,
-    /// Where kernel and file systems can.
+    /// It has one if the kernel and the file systems support it.
     Auto,
 }
 
-/// Key, value and where it says so.
+/// The assigned values by key, each with its place.
 pub(super) type Assigned = BTreeMap<String, (String, Origin)>;
 
 impl Checker<'_> {
+    /// Checks USERNS.
     pub(super) fn userns(&self, raw: &Raw) -> Result<Userns> {
         match raw.userns.as_str() {
             "no" => Ok(Userns::No),
@@ -33,7 +34,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The first of its ids, as `assigned` has it.
+    /// Returns the first of its ids from the file `assigned`; none if it has no ids yet.
     pub(super) fn ids(&self) -> Result<Option<u32>> {
         let assigned = self.assigned()?;
         let Some((text, origin)) = assigned.get("IDS") else {
@@ -44,7 +45,7 @@ impl Checker<'_> {
             .map_err(|_| invalid(origin, "IDS", format!("'{text}' is no id")))
     }
 
-    /// What was given to the subhost for good.
+    /// Reads the assigned values, once.
     pub(super) fn assigned(&self) -> Result<&Assigned> {
         if let Some(assigned) = self.assigned.get() {
             return Ok(assigned);

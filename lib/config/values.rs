@@ -1,4 +1,4 @@
-//! Small values that settings are made of: addresses, MACs, sizes, durations, signals, words.
+//! The types of values: addresses, MACs, sizes, durations, words. Nothing here knows a key.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -6,16 +6,16 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Why a value is refused, in words; the caller knows file, line and key.
+/// A result whose error is the reason; the caller knows file, line and key.
 pub(super) type Checked<T> = Result<T, String>;
 
-/// An address with the length of its network's prefix.
+/// An address with the prefix length of its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cidr {
     /// The address.
     pub address: IpAddr,
-    /// Bits of the prefix.
+    /// The length of the prefix, in bits.
     pub prefix: u8,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for Cidr {
 }
 
 impl Cidr {
-    /// Is it a network's own address, with no bit beyond the prefix?
+    /// Tells whether no bit beyond the prefix is set.
     pub fn is_network(&self) -> bool {
         let bits = match self.address {
             IpAddr::V4(a) => u128::from(a.to_bits()) << 96,
@@ -63,7 +63,7 @@ impl Cidr {
         bits.checked_shl(self.prefix.into()).unwrap_or(0) == 0
     }
 
-    /// Is `address` in the same network?
+    /// Tells whether `address` is in this network.
     pub fn contains(&self, address: IpAddr) -> bool {
         let same = |a: &[u8], b: &[u8]| {
             a.iter().zip(b).enumerate().all(|(i, (x, y))| {
@@ -130,6 +130,7 @@ impl fmt::Display for Mac {
     }
 }
 
+/// Parses `yes` or `no`; an empty text is `no`.
 pub(super) fn yes_no(text: &str) -> Checked<bool> {
     match text {
         "yes" => Ok(true),
@@ -138,7 +139,7 @@ pub(super) fn yes_no(text: &str) -> Checked<bool> {
     }
 }
 
-/// Bytes: a number with K, M, G or T (powers of 1024), or none.
+/// Parses a size in bytes: a number with an optional suffix K, M, G or T (powers of 1024).
 pub(super) fn size(text: &str) -> Checked<u64> {
     let wrong = || format!("'{text}' is not a size, such as 64M");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -154,7 +155,7 @@ pub(super) fn size(text: &str) -> Checked<u64> {
     number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
-/// A number with ms, s, m or h; seconds without.
+/// Parses a duration: a number with the suffix ms, s, m or h, or in seconds.
 pub(super) fn duration(text: &str) -> Checked<Duration> {
     let wrong = || format!("'{text}' is not a duration, such as 10s");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -169,7 +170,7 @@ pub(super) fn duration(text: &str) -> Checked<Duration> {
     millis.map(Duration::from_millis).ok_or_else(wrong)
 }
 
-/// Words as sh splits them: blanks, quotes, backslash.
+/// Splits a text into words as sh does, with blanks, quotes and backslashes.
 pub(super) fn words(text: &str) -> Checked<Vec<String>> {
     shell_words::split(text).map_err(|_| format!("'{text}' has a quote that is not closed"))
 }
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cidr() {
+    fn networks_contain_their_addresses() {
         let net: Cidr = "192.0.2.10/25".parse().unwrap();
         assert!(net.contains("192.0.2.127".parse().unwrap()));
         assert!(!net.contains("192.0.2.128".parse().unwrap()));
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn macs() {
+    fn macs_are_parsed() {
         let mac: Mac = "02:00:5E:00:53:01".parse().unwrap();
         assert_eq!(mac.to_string(), "02:00:5e:00:53:01");
         for bad in [
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_durations() {
+    fn sizes_and_durations_are_parsed() {
         assert_eq!(size("64M"), Ok(64 << 20));
         assert_eq!(size("0"), Ok(0));
         assert!(size("64MB").is_err() && size("M").is_err() && size("99999999T").is_err());

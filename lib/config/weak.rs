@@ -1,14 +1,14 @@
-//! What a config weakens against the defaults, in words. Each key that can weaken has its function here,
-//! whatever module does the rest of it.
+//! Describes what a config weakens, compared with the defaults. Each key that can weaken something has its
+//! function here.
 
 use crate::base::error::shown;
-use crate::config::{Bind, Bound, Config, Layer, Net};
+use crate::config::{Bind, Bound, Config, Layer, Net, Pid1};
 use crate::confine::{Filter, caps};
 use std::path::Path;
 
-/// All that is weaker than it could be; empty where nothing is.
+/// Returns a sentence for each weakness; none if there is none.
 pub fn weakened(config: &Config) -> Vec<String> {
-    let about: [fn(&Config) -> Vec<String>; 8] = [
+    let checks: [fn(&Config) -> Vec<String>; 8] = [
         layers,
         network,
         binds,
@@ -18,7 +18,7 @@ pub fn weakened(config: &Config) -> Vec<String> {
         devices,
         processes,
     ];
-    about.iter().flat_map(|about| about(config)).collect()
+    checks.iter().flat_map(|check| check(config)).collect()
 }
 
 fn layers(config: &Config) -> Vec<String> {
@@ -43,7 +43,7 @@ fn network(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// Whoever writes there can run programs on the host.
+/// The directories whose writers can run programs on the host.
 const SYSTEM: &[&str] = &[
     "/bin",
     "/boot",
@@ -61,7 +61,7 @@ const SYSTEM: &[&str] = &[
     "/var/run",
     "/var/spool/cron",
 ];
-/// Where the host keeps what only some may read.
+/// The directories with files that only some users of the host may read.
 const SECRET: &[&str] = &[
     "/",
     "/dev",
@@ -77,7 +77,7 @@ fn binds(config: &Config) -> Vec<String> {
     let about = |bind: &Bind| {
         let source = &bind.source;
         let lies_in = |dirs: &[&str]| dirs.iter().any(|dir| source.starts_with(dir));
-        // Read-only or not, a socket takes what one says to it.
+        // A socket can be used through a read-only mount as well.
         let sockets = source.extension().is_some_and(|end| end == "sock")
             || ["/run", "/var/run"]
                 .map(Path::new)
@@ -98,8 +98,12 @@ fn binds(config: &Config) -> Vec<String> {
 }
 
 fn capabilities(config: &Config) -> Vec<String> {
-    let usual = super::usual(&config.net, !config.run.init.is_empty());
-    let more = config.confine.caps.apply(usual) - usual;
+    let pid1 = match config.run.init.is_empty() {
+        true => Pid1::Ours,
+        false => Pid1::Init,
+    };
+    let default = super::default_caps(&config.net, pid1);
+    let more = config.confine.caps.apply(default) - default;
     let text = || {
         format!(
             "CAPS gives root inside also {}",

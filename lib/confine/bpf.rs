@@ -1,10 +1,10 @@
-//! The program that the kernel gets of a system call filter.
+//! Compiles a profile to the program that the kernel runs for each system call (seccomp_filter.rst).
 //!
-//! The kernel translates all of a program, and runs it for every call there is to learn which are always
-//! allowed: to load one costs by its length, and by how long it looks for a number. Libraries make one part for
-//! each rule and ask for the number in each; here the search goes by halves over ranges of numbers, a test jumps
-//! to where it leads, what ends the program is there once, and no argument is loaded twice. The default costs 0.1 ms,
-//! and cost 0.8 ms as seccompiler makes it.
+//! At load time the kernel translates the whole program and runs it for each number to find the calls that
+//! are always allowed, so loading costs by the length of the program and of its search. Usual libraries emit
+//! one part for each rule, which compares the number. This compiler does a binary search over ranges of
+//! numbers, jumps directly to the targets, shares the return instructions and loads no argument twice. The
+//! default filter loads in 0.1 ms; as compiled by seccompiler it took 0.8 ms.
 
 use super::profile::{Action, Compare, Condition, Profile, Rule};
 use crate::base::error::{Error, Exit, Result};
@@ -15,15 +15,15 @@ use syscalls::Sysno;
 pub type Program = Vec<sock_filter>;
 
 impl Profile {
-    /// The program.
+    /// Compiles the profile.
     ///
     /// # Errors
-    /// `Invalid` if the kernel would not take it, as it is too long.
+    /// `Invalid` if the program is longer than the kernel allows.
     pub fn compile(&self) -> Result<Program> {
         let mut calls: Vec<&Rule> = self.rules.iter().collect();
-        // Of one call in the order in which they are listed.
+        // The sort is stable: the rules of one call stay in their order.
         calls.sort_by_key(|rule| rule.call);
-        // What becomes of every number, in ranges: from here on.
+        // The ranges of numbers: each begins at its number and ends before the next.
         let mut ranges: Vec<(u32, Leaf)> = Vec::new();
         let mut from = |number, leaf| {
             if ranges.last().is_none_or(|(_, last)| *last != leaf) {
@@ -43,14 +43,14 @@ impl Profile {
         if next <= known {
             from(next, Leaf::always(self.default));
         }
-        // Newer ones than we know, if only listed ones are allowed, and those of x32, a second entry
-        // to the same calls, are not there: a C library then takes others.
-        let not_there = Leaf::always(Action::Errno(nix::libc::ENOSYS as u16));
+        // An allow list answers ENOSYS for calls that are newer than this list, so that a C library falls
+        // back to an older call. It does the same for x32, a second entry to the same calls.
+        let unknown = Leaf::always(Action::Errno(nix::libc::ENOSYS as u16));
         let beyond = match self.default {
             Action::Allow => X32,
             _ => known + 1,
         };
-        from(beyond, not_there);
+        from(beyond, unknown);
         let mut backwards = Backwards::default();
         let begin = backwards.search(&ranges);
         let program = backwards.finish(begin);
@@ -64,12 +64,12 @@ impl Profile {
     }
 }
 
-/// What becomes of the numbers of a range.
+/// The treatment of the numbers in a range.
 #[derive(Debug, PartialEq, Eq)]
 struct Leaf<'a> {
-    /// The rules that look at arguments, the strictest first.
+    /// The rules with conditions on arguments, the strictest first.
     rules: Vec<&'a Rule>,
-    /// What becomes of those that no rule holds for.
+    /// The action if no rule matches.
     otherwise: Action,
 }
 
@@ -81,14 +81,14 @@ impl<'a> Leaf<'a> {
         }
     }
 
-    /// What the rules of one call make of it.
+    /// Combines the rules of one call.
     fn combine(all: &[&'a Rule], default: Action) -> Self {
         let always = all.iter().filter(|rule| rule.conditions.is_empty());
         let always = always.map(|rule| rule.action).max();
         let some = all.iter().filter(|rule| !rule.conditions.is_empty());
-        // Less strict ones change nothing.
-        let counts = |rule: &&&Rule| always.is_none_or(|always| rule.action > always);
-        let mut rules: Vec<&Rule> = some.filter(counts).copied().collect();
+        // A rule that is less strict than an unconditional one has no effect.
+        let has_effect = |rule: &&&Rule| always.is_none_or(|always| rule.action > always);
+        let mut rules: Vec<&Rule> = some.filter(has_effect).copied().collect();
         rules.sort_by_key(|rule| std::cmp::Reverse(rule.action));
         Self {
             rules,
@@ -106,8 +106,8 @@ const IF_AT_LEAST: u16 = 0x35;
 const AND: u16 = 0x54;
 const RETURN: u16 = 0x06;
 const MAX_LEN: usize = 4096;
-/// Where struct seccomp_data has the call's number, the architecture of its entry, and the first of the
-/// arguments: each has 8 bytes, on our architectures the lower half first.
+/// Offsets in struct seccomp_data: the number of the call, the architecture of its entry, the first argument.
+/// An argument has 8 bytes, the lower half first on x86_64 and aarch64.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
@@ -116,34 +116,34 @@ const ARGUMENTS: u32 = 16;
 const ARCH: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCH: u32 = 0xc000_00b7;
-/// Numbers from here on are those of x32. On aarch64 none are.
+/// The first number of x32. aarch64 has no calls from there on.
 const X32: u32 = 0x4000_0000;
-/// How far a test jumps. The kernel's limit is 255: there is room for the jumps that it then needs.
+/// The longest jump of a test. The kernel allows 255; the rest is for jumps that are inserted.
 const FAR: usize = 250;
 
-fn step(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
+fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-/// Where a test leads to.
+/// The target of a test.
 #[derive(Debug, Clone, Copy)]
 enum Target {
-    /// To the end of the program.
+    /// A return instruction with this action.
     End(Action),
-    /// To the step with this number, counted from the last.
+    /// The instruction with this index, counted from the end of the program.
     Step(usize),
 }
 
-/// 32 bits of an argument, and what they are compared with.
+/// A comparison of 32 bits of an argument.
 #[derive(Clone, Copy)]
 struct Word {
     offset: u32,
     value: u32,
-    /// The bits that count.
+    /// The bits that are compared.
     mask: u32,
 }
 
-/// A program in the making, from its last step to its first: jumps lead to what is there.
+/// A program that is built from its last instruction to its first, so that the targets of jumps exist.
 #[derive(Debug, Default)]
 struct Backwards {
     steps: Program,
@@ -156,12 +156,13 @@ impl Backwards {
         self.steps.len() - 1
     }
 
-    /// A step that is near enough for a test, and leads there.
-    fn near(&mut self, target: Target) -> usize {
+    /// Returns the index of an instruction within reach of a test that leads to `target`; adds one if
+    /// needed.
+    fn within_reach(&mut self, target: Target) -> usize {
         let next = self.steps.len();
         match target {
             Target::Step(step) if next - step > FAR => {
-                self.push(self::step(JUMP, (next - step - 1) as u32, 0, 0))
+                self.push(instruction(JUMP, (next - step - 1) as u32, 0, 0))
             }
             Target::Step(step) => step,
             Target::End(action) => {
@@ -171,35 +172,35 @@ impl Backwards {
                     return *step;
                 }
                 self.ends.push((action, next));
-                self.push(self::step(RETURN, action.value(), 0, 0))
+                self.push(instruction(RETURN, action.value(), 0, 0))
             }
         }
     }
 
-    /// A test of what is loaded.
+    /// Adds a test of the loaded value.
     fn test(&mut self, code: u16, k: u32, yes: Target, no: Target) -> Target {
-        let (yes, no) = (self.near(yes), self.near(no));
+        let (yes, no) = (self.within_reach(yes), self.within_reach(no));
         let next = self.steps.len();
         let [jt, jf] = [yes, no].map(|step| (next - step - 1) as u8);
-        Target::Step(self.push(step(code, k, jt, jf)))
+        Target::Step(self.push(instruction(code, k, jt, jf)))
     }
 
-    /// A test of 32 bits of an argument, of those in `mask`.
-    fn word(&mut self, word: Word, code: u16, yes: Target, no: Target) -> Target {
-        let load = step(LOAD, word.offset, 0, 0);
+    /// Adds a load and a test of 32 bits of an argument.
+    fn test_word(&mut self, word: Word, code: u16, yes: Target, no: Target) -> Target {
+        let load = instruction(LOAD, word.offset, 0, 0);
         if word.mask == u32::MAX {
-            // What is loaded stays loaded.
-            let [yes, no] = [yes, no].map(|target| self.past(target, word.offset));
+            // The targets need not load the same value again.
+            let [yes, no] = [yes, no].map(|target| self.skip_load(target, word.offset));
             self.test(code, word.value, yes, no);
         } else {
             self.test(code, word.value & word.mask, yes, no);
-            self.push(step(AND, word.mask, 0, 0));
+            self.push(instruction(AND, word.mask, 0, 0));
         }
         Target::Step(self.push(load))
     }
 
-    /// Where a target goes on if this is loaded.
-    fn past(&self, target: Target, offset: u32) -> Target {
+    /// Returns the target after its load instruction, if it loads the value at `offset`.
+    fn skip_load(&self, target: Target, offset: u32) -> Target {
         match target {
             Target::Step(step) if (self.steps[step].code, self.steps[step].k) == (LOAD, offset) => {
                 Target::Step(step - 1)
@@ -208,7 +209,7 @@ impl Backwards {
         }
     }
 
-    fn condition(&mut self, condition: &Condition, yes: Target, no: Target) -> Target {
+    fn test_condition(&mut self, condition: &Condition, yes: Target, no: Target) -> Target {
         let (code, yes, no) = match condition.compare {
             Compare::Equal | Compare::Masked(_) => (IF_EQUAL, yes, no),
             Compare::NotEqual => (IF_EQUAL, no, yes),
@@ -226,56 +227,58 @@ impl Backwards {
             value: condition.value as u32,
             mask: mask as u32,
         };
-        let of_low = self.word(low, code, yes, no);
+        let test_low = self.test_word(low, code, yes, no);
         if !condition.wide {
-            return of_low;
+            return test_low;
         }
-        // The upper half decides unless it is the same.
+        // The upper half decides, unless both are equal.
         let high = Word {
             offset: low.offset + 4,
             value: (condition.value >> 32) as u32,
             mask: (mask >> 32) as u32,
         };
         match code {
-            IF_EQUAL => self.word(high, IF_EQUAL, of_low, no),
+            IF_EQUAL => self.test_word(high, IF_EQUAL, test_low, no),
             _ => {
-                let same = self.test(IF_EQUAL, high.value, of_low, no);
-                self.word(high, IF_ABOVE, yes, same)
+                let same = self.test(IF_EQUAL, high.value, test_low, no);
+                self.test_word(high, IF_ABOVE, yes, same)
             }
         }
     }
 
-    fn leaf(&mut self, leaf: &Leaf) -> Target {
+    fn test_rules(&mut self, leaf: &Leaf) -> Target {
         let otherwise = Target::End(leaf.otherwise);
         leaf.rules.iter().rfold(otherwise, |otherwise, rule| {
             let holds = Target::End(rule.action);
             let conditions = rule.conditions.iter();
-            conditions.rfold(holds, |holds, one| self.condition(one, holds, otherwise))
+            conditions.rfold(holds, |holds, one| {
+                self.test_condition(one, holds, otherwise)
+            })
         })
     }
 
-    /// Looks for the range that the loaded number is in.
+    /// Adds the binary search for the range of the loaded number.
     fn search(&mut self, ranges: &[(u32, Leaf)]) -> Target {
         if let [(_, leaf)] = ranges {
-            return self.leaf(leaf);
+            return self.test_rules(leaf);
         }
         let (low, high) = ranges.split_at(ranges.len() / 2);
         let (from_here, below) = (self.search(high), self.search(low));
         self.test(IF_AT_LEAST, high[0].0, from_here, below)
     }
 
-    /// Looks at the architecture, then at the number. A call by another architecture's entry (32 bits) has
-    /// other numbers: the process ends.
+    /// Adds the check of the architecture and the load of the number. The entry of another architecture (32
+    /// bits) has other numbers, so such a call kills the process.
     fn finish(mut self, begin: Target) -> Program {
-        let begin = self.near(begin);
+        let begin = self.within_reach(begin);
         if begin + 1 < self.steps.len() {
             let over = self.steps.len() - begin - 1;
-            self.push(step(JUMP, over as u32, 0, 0));
+            self.push(instruction(JUMP, over as u32, 0, 0));
         }
-        self.push(step(LOAD, NUMBER, 0, 0));
-        self.push(step(RETURN, Action::KillProcess.value(), 0, 0));
-        self.push(step(IF_EQUAL, ARCH, 1, 0));
-        self.push(step(LOAD, ARCHITECTURE, 0, 0));
+        self.push(instruction(LOAD, NUMBER, 0, 0));
+        self.push(instruction(RETURN, Action::KillProcess.value(), 0, 0));
+        self.push(instruction(IF_EQUAL, ARCH, 1, 0));
+        self.push(instruction(LOAD, ARCHITECTURE, 0, 0));
         self.steps.reverse();
         self.steps
     }
@@ -284,9 +287,10 @@ impl Backwards {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confine::calls::Strictness;
     use proptest::prelude::*;
 
-    /// What the kernel makes of a call by this program.
+    /// Runs the program as the kernel does, and returns its result for a call.
     fn run(program: &Program, number: u32, arguments: [u64; 6]) -> u32 {
         let mut data = vec![number, ARCH, 0, 0];
         data.extend(
@@ -335,7 +339,7 @@ mod tests {
         }
     }
 
-    /// What it should make of it.
+    /// Returns the action that the rules give for a call.
     fn expected(profile: &Profile, number: u32, arguments: [u64; 6]) -> Action {
         let rules = profile.rules.iter().filter(|rule| rule.call == number);
         let that_hold = rules
@@ -417,7 +421,9 @@ mod tests {
     #[test]
     fn the_usual_program_is_short() {
         let caps = rustix::thread::CapabilitySet::empty();
-        let program = super::super::calls::profile(caps, false).compile().unwrap();
+        let program = super::super::calls::profile(caps, Strictness::Default)
+            .compile()
+            .unwrap();
         assert!(program.len() < 120, "{} steps", program.len());
         assert_eq!(program[0].k, ARCHITECTURE);
     }

@@ -1,17 +1,17 @@
-//! What the built-in filters let through: an allow list, with what a capability guards only if that
-//! stays. Whoever adds to it asks what a service of a distribution needs.
+//! The built-in filters of system calls: an allow list. Calls that a capability guards are allowed only with
+//! that capability. A call is added only if a service of a distribution needs it.
 //!
-//! From Docker's list, which is the most attacked, less what services do without: modify_ldt (16-bit
-//! segments for old emulators, and holes: CVE-2015-5157), clocks read by the calls that set them,
-//! fanotify. Not let through by any capability: kexec, io_uring (its calls pass no filter), keyrings
-//! (without a user namespace they are the host's, shared by uid).
+//! The list follows that of Docker, which is the most attacked, without modify_ldt (16-bit segments for old
+//! emulators, CVE-2015-5157), without reading clocks by the calls that set them, and without fanotify. No
+//! capability allows kexec, io_uring (its operations bypass the filter) and keyrings (without a user
+//! namespace they belong to the host, shared by uid).
 
 use super::profile::{Action, Compare, Condition, Profile, Rule, int};
 use nix::libc;
 use rustix::thread::CapabilitySet as Cap;
 use syscalls::Sysno as S;
 
-/// Allowed whatever their arguments are.
+/// The calls that are allowed with any arguments.
 #[rustfmt::skip]
 const ALLOWED: &[S] = &[
     S::accept, S::accept4, S::bind, S::brk, S::cachestat, S::capget, S::capset, S::chdir,
@@ -59,7 +59,7 @@ const ALLOWED: &[S] = &[
     S::unlinkat, S::utimensat, S::vmsplice, S::wait4, S::waitid, S::write, S::writev,
 ];
 
-/// Those that newer architectures are without.
+/// The calls that newer architectures lack.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 const OLD: &[S] = &[
@@ -73,7 +73,7 @@ const OLD: &[S] = &[
 #[cfg(target_arch = "aarch64")]
 const OLD: &[S] = &[S::fstatat];
 
-/// Both in the order of their numbers, in which they are needed whenever a filter is made.
+/// Both lists, sorted by number at compile time, as each filter needs them in this order.
 const USUAL: [S; ALLOWED.len() + OLD.len()] = {
     let mut all = [S::read; ALLOWED.len() + OLD.len()];
     let mut count = 0;
@@ -93,8 +93,8 @@ const USUAL: [S; ALLOWED.len() + OLD.len()] = {
     all
 };
 
-/// Allowed to those who keep one of these capabilities, without which the kernel would refuse most
-/// of it anyway.
+/// The calls that are allowed with one of these capabilities. Without it, the kernel would refuse most of
+/// what they do.
 const GUARDED: &[(&[Cap], &[S])] = &[
     (
         &[Cap::SYS_ADMIN],
@@ -172,10 +172,11 @@ const GUARDED: &[(&[Cap], &[S])] = &[
     (&[Cap::SYS_TTY_CONFIG], &[S::vhangup]),
 ];
 
-/// Allowed by default, not if strict: processes of equal rights look into each other, memory is
-/// placed by hand, handles of files are told, pages are given away.
+/// The calls that SECCOMP=default allows and strict does not: a process can inspect others with the same
+/// rights.
 const NOT_STRICT: &[S] = &[S::ptrace, S::process_vm_readv, S::process_vm_writev];
-/// Let through otherwise.
+/// The calls of the other lists that strict removes: memory placement, handles of files, and giving pages
+/// away.
 const TAKEN_IF_STRICT: &[S] = &[
     S::get_mempolicy,
     S::mbind,
@@ -188,14 +189,14 @@ const TAKEN_IF_STRICT: &[S] = &[
     S::vmsplice,
 ];
 
-/// Every namespace that clone(2) makes; the bit of the time namespace is one of its exit signal.
+/// The flags of clone(2) for new namespaces, except CLONE_NEWTIME, whose bit is in the exit signal.
 const NEW: u64 = 0x7e02_0000;
-/// The same for unshare(2), with the time namespace.
+/// The flags of unshare(2) for new namespaces, with CLONE_NEWTIME.
 const NEW_OR_TIME: u64 = NEW | 0x80;
-/// Execution domains that are none: Linux, with old uname or addresses below 4 GB or both, and the
-/// question which one it is. No READ_IMPLIES_EXEC, no ADDR_NO_RANDOMIZE.
+/// The allowed arguments of personality(2): PER_LINUX, with UNAME26 or ADDR_LIMIT_32BIT or both, and the
+/// query. READ_IMPLIES_EXEC and ADDR_NO_RANDOMIZE are not among them.
 const PERSONALITIES: [u32; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
-/// Sockets of these families. Others load modules that nobody audits.
+/// The allowed families of sockets. Others load modules that are rarely audited.
 const FAMILIES: [u32; 5] = [
     libc::AF_UNIX as u32,
     libc::AF_INET as u32,
@@ -203,16 +204,26 @@ const FAMILIES: [u32; 5] = [
     libc::AF_NETLINK as u32,
     libc::AF_PACKET as u32,
 ];
-/// ioctls that put input into terminals (CVE-2017-5226, CVE-2023-28100).
+/// The ioctls that insert input into terminals (CVE-2017-5226, CVE-2023-28100): TIOCSTI and TIOCLINUX.
 const INPUT: [u32; 2] = [libc::TIOCSTI as u32, 0x541c];
-/// FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR take a file out of the project that its quota is for, which no
-/// capability is asked for.
+/// FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR, which need no capability and can move a file out of the project of
+/// its quota.
 const ATTRIBUTES: [u32; 2] = [0x4008_6602, 0x401c_5820];
-/// The one that loads line disciplines.
+/// TIOCSETD, which loads line disciplines.
 const DISCIPLINE: u32 = libc::TIOCSETD as u32;
 
-/// The built-in filter for those who keep these capabilities.
-pub fn profile(kept: Cap, strict: bool) -> Profile {
+/// The built-in filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strictness {
+    /// SECCOMP=default.
+    Default,
+    /// SECCOMP=strict.
+    Strict,
+}
+
+/// Returns the profile of a built-in filter for a process with these capabilities.
+pub(super) fn profile(caps: Cap, strictness: Strictness) -> Profile {
+    let strict = strictness == Strictness::Strict;
     let mut rules = Vec::with_capacity(400);
     let mut add = |call: S, action, conditions: &[Condition]| {
         rules.push(Rule {
@@ -224,7 +235,7 @@ pub fn profile(kept: Cap, strict: bool) -> Profile {
     let is_out = |call: &S| strict && TAKEN_IF_STRICT.contains(call);
     let guarded = GUARDED
         .iter()
-        .filter(|(caps, _)| caps.iter().any(|cap| kept.contains(*cap)))
+        .filter(|(guards, _)| guards.iter().any(|cap| caps.contains(*cap)))
         .flat_map(|(_, calls)| calls.iter());
     let not_strict = NOT_STRICT.iter().filter(|_| !strict);
     for call in USUAL.iter().chain(guarded).chain(not_strict) {
@@ -232,7 +243,7 @@ pub fn profile(kept: Cap, strict: bool) -> Profile {
             add(*call, Action::Allow, &[]);
         }
     }
-    if kept.contains(Cap::SYS_ADMIN) {
+    if caps.contains(Cap::SYS_ADMIN) {
         add(S::clone, Action::Allow, &[]);
         add(S::unshare, Action::Allow, &[]);
     } else {
@@ -242,10 +253,11 @@ pub fn profile(kept: Cap, strict: bool) -> Profile {
             Action::Allow,
             &[int(0, Compare::Masked(NEW_OR_TIME), 0)],
         );
-        // Its flags are in memory, where no filter sees them. C libraries then take clone.
+        // The flags of clone3(2) are in memory, which a filter cannot read. C libraries fall back to
+        // clone(2).
         add(S::clone3, Action::Errno(libc::ENOSYS as u16), &[]);
     }
-    // Of one call the strictest rule counts: what is refused is none of these.
+    // The strictest rule of a call decides: the conditional refusal wins over the allowance.
     let mut only = |call: S, among: &[u32], refused| {
         let none = among.iter().map(|one| int(0, Compare::NotEqual, *one));
         add(
@@ -260,10 +272,10 @@ pub fn profile(kept: Cap, strict: bool) -> Profile {
         true => &FAMILIES[..4],
         false => &FAMILIES[..],
     };
-    // What a kernel without them says.
+    // The errno of a kernel without the family.
     only(S::socket, families, libc::EAFNOSUPPORT);
     let attributes = ATTRIBUTES.iter();
-    let attributes = attributes.filter(|_| !kept.contains(Cap::LINUX_IMMUTABLE));
+    let attributes = attributes.filter(|_| !caps.contains(Cap::LINUX_IMMUTABLE));
     let discipline = strict.then_some(&DISCIPLINE);
     let not: Vec<_> = INPUT
         .iter()

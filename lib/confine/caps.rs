@@ -1,8 +1,8 @@
-//! Capabilities by name, and which of them stay.
+//! Capabilities by name (`capabilities(7)`), the default set, and the changes that `CAPS` makes.
 
 use rustix::thread::CapabilitySet as Cap;
 
-/// All, by their numbers (`capabilities(7)`).
+/// The names, by number, without CAP_.
 const NAMES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -47,12 +47,12 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-/// What stays by default. Not here, for instance: SYS_ADMIN (mounts, and with them the host's file
-/// systems), MKNOD and SYS_RAWIO (disks), SYS_MODULE, SYS_TIME, SYSLOG, BPF, PERFMON,
-/// DAC_READ_SEARCH (open_by_handle_at reaches any file of a file system), MAC_ADMIN, and SYS_PTRACE:
-/// with it, whoever is root inside catches a process that comes in before it has given up its own
-/// (processes of equal rights can still be traced).
-pub const PINNED: Cap = Cap::AUDIT_WRITE
+/// The default capabilities. Among those left out: SYS_ADMIN (mounts, and with them the file systems of the
+/// host), MKNOD and SYS_RAWIO (disks), SYS_MODULE, SYS_TIME, SYSLOG, BPF, PERFMON, DAC_READ_SEARCH
+/// (open_by_handle_at reaches any file of a file system), MAC_ADMIN, and SYS_PTRACE: with it, root inside
+/// could trace an entering process before that has dropped its capabilities. Without it, it can still trace
+/// processes with the same rights.
+pub const DEFAULT: Cap = Cap::AUDIT_WRITE
     .union(Cap::CHOWN)
     .union(Cap::DAC_OVERRIDE)
     .union(Cap::FOWNER)
@@ -68,7 +68,7 @@ pub const PINNED: Cap = Cap::AUDIT_WRITE
     .union(Cap::SETUID)
     .union(Cap::SYS_CHROOT);
 
-/// The change that `CAPS` makes: words `+CAP`, `-CAP`, `all`, `none`, in their order.
+/// The change that `CAPS` makes to a set: words `+CAP`, `-CAP`, `all`, `none`, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Change {
     add: u64,
@@ -76,10 +76,10 @@ pub struct Change {
 }
 
 impl Change {
-    /// From words.
+    /// Parses the words.
     ///
     /// # Errors
-    /// Which word is none, and what is near it.
+    /// The first invalid word, with a similar name if there is one.
     pub fn parse(words: &[String]) -> std::result::Result<Self, String> {
         let all = (1 << NAMES.len()) - 1;
         let mut change = Self::default();
@@ -99,23 +99,23 @@ impl Change {
         Ok(change)
     }
 
-    /// What stays of the usual ones, and what comes to them.
+    /// Applies the change to a set.
     pub fn apply(self, usual: Cap) -> Cap {
         Cap::from_bits_retain(usual.bits() & !self.remove | self.add)
     }
 }
 
-/// The names of these, sorted by number.
+/// Returns the names of the capabilities of a set, sorted by number.
 pub fn names(caps: Cap) -> Vec<&'static str> {
     let numbered = NAMES.iter().enumerate();
     let among = numbered.filter(|(number, _)| caps.bits() & 1 << number != 0);
     among.map(|(_, name)| *name).collect()
 }
 
-/// The bit of a capability by its name, with CAP_ or without.
+/// Returns the bit of a capability by its name, with or without CAP_.
 ///
 /// # Errors
-/// There is none; what is near it.
+/// There is no such capability; the message has a similar name if there is one.
 pub(super) fn bit(text: &str) -> std::result::Result<u64, String> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("CAP_").unwrap_or(&name);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn words_in_their_order() {
+    fn changes_apply_in_order() {
         let usual = Cap::CHOWN | Cap::KILL;
         let apply = |text| change(text).unwrap().apply(usual);
         assert_eq!(apply(""), usual);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_words() {
+    fn unknown_words_are_refused() {
         assert!(
             change("+SYS_ADMN")
                 .unwrap_err()
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_the_kernels() {
+    fn names_match_the_kernel() {
         for (number, name) in NAMES.iter().enumerate() {
             assert_eq!(
                 Cap::from_name(name),

@@ -1,51 +1,52 @@
-//! Devices of the host that those inside may have, beside the usual ones without hardware.
+//! Devices of the host that a subhost gets, besides the usual ones without hardware. This file makes no
+//! nodes.
 
 use crate::base::error::{Doing, Error, Exit, Result};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
-/// Made in every subhost's /dev, or mounted there.
+/// The names in /dev that each subhost has.
 const USUAL: &[&str] = &[
     "console", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin",
     "stdout", "tty", "urandom", "zero",
 ];
 
-/// A device that `DEVICES` names: `/dev/PATH[:[r][w][m]]`.
+/// A device of `DEVICES`: `/dev/PATH[:[r][w][m]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Its path on the host and inside, below /dev.
+    /// The path below /dev, the same on the host and inside.
     pub path: String,
-    /// It may be read.
+    /// Whether it may be read.
     pub read: bool,
-    /// It may be written.
+    /// Whether it may be written.
     pub write: bool,
-    /// Nodes for it may be made.
+    /// Whether nodes for it may be made.
     pub make: bool,
 }
 
-/// The node of a device as the host has it.
+/// The node of a device, as it is on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// Its path below /dev.
+    /// The path below /dev.
     pub path: String,
-    /// A block device, or one of characters.
+    /// Whether it is a block device; else it is a character device.
     pub block: bool,
-    /// Its numbers.
+    /// The major number.
     pub major: u32,
-    /// Its numbers.
+    /// The minor number.
     pub minor: u32,
-    /// Its permissions; it belongs to root inside.
+    /// The permissions; the owner is root inside.
     pub mode: u32,
 }
 
 impl Device {
-    /// From a word.
+    /// Parses a word of `DEVICES`.
     ///
     /// # Errors
-    /// Why it is none.
+    /// The word is not a device.
     pub fn parse(word: &str) -> std::result::Result<Self, String> {
         let (path, access) = match word.rsplit_once(':') {
-            // by-path has colons in its names.
+            // The names in /dev/disk/by-path contain colons.
             Some((path, access)) if access.chars().all(|c| "rwm".contains(c)) => (path, access),
             _ => (word, "rw"),
         };
@@ -71,10 +72,10 @@ impl Device {
         })
     }
 
-    /// The node, as the host has it now. A link counts as what it leads to.
+    /// Reads the node from the host. It follows symbolic links.
     ///
     /// # Errors
-    /// There is none, or it is no device.
+    /// There is no such file, or it is not a device.
     pub fn node(&self) -> Result<Node> {
         let meta = std::fs::metadata(&self.path).doing(|| format!("give DEVICES={}", self.path))?;
         let kind = meta.file_type();
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words() {
+    fn words_are_parsed() {
         let tun = Device::parse("/dev/net/tun").unwrap();
         assert_eq!((tun.read, tun.write, tun.make), (true, true, false));
         let fuse = Device::parse("/dev/fuse:rm").unwrap();
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes() {
+    fn nodes_are_read_from_the_host() {
         let full = Device {
             path: "/dev/full".into(),
             read: true,

@@ -1,9 +1,9 @@
-//! What of the kernel's own files is covered inside, and what can only be read. Pure: `init` does it.
+//! Files of the kernel that are masked or read-only inside. This file only lists them; `init` mounts.
 
 use std::path::Path;
 
-/// Covered by nothing: the host's memory, addresses, log, keys, hardware. What Docker, crun and
-/// systemd-nspawn cover, and what like it tells of all processes of the host.
+/// The default masked paths: memory, addresses, log, keys and hardware of the host. The list has what Docker,
+/// crun and systemd-nspawn mask, and other files that show all processes of the host.
 const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
@@ -29,7 +29,7 @@ const MASKED: &[&str] = &[
     "/sys/firmware",
 ];
 
-/// Configures the host's kernel and hardware.
+/// The default read-only paths: they configure the kernel and the hardware of the host.
 const READ_ONLY: &[&str] = &[
     "/proc/bus",
     "/proc/driver",
@@ -39,14 +39,14 @@ const READ_ONLY: &[&str] = &[
     "/proc/sysrq-trigger",
 ];
 
-/// What is hidden inside.
+/// The masked and read-only paths of a subhost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hidden {
-    /// Paths inside that are covered by nothing.
+    /// The paths inside that are masked.
     pub masked: Vec<String>,
-    /// Paths below /proc that can only be read.
+    /// The paths below /proc that are read-only.
     pub read_only: Vec<String>,
-    /// Which of the usual ones are not.
+    /// The default paths that are neither masked nor read-only.
     pub bare: Vec<String>,
 }
 
@@ -62,11 +62,11 @@ impl Default for Hidden {
 }
 
 impl Hidden {
-    /// The usual ones, changed by words in their order: `PATH` more, `-PATH` one of the usual less,
-    /// `none` none of them.
+    /// Applies words to the defaults, in their order: `PATH` masks a path, `-PATH` uncovers a default path,
+    /// `none` uncovers all of them.
     ///
     /// # Errors
-    /// Which word is none.
+    /// The first invalid word.
     pub fn parse(words: &[String]) -> Result<Self, String> {
         let mut hidden = Self::default();
         for word in words {
@@ -75,12 +75,12 @@ impl Hidden {
                 None if word == "none" => {
                     let mut all = hidden.read_only.split_off(0);
                     all.extend(hidden.masked.split_off(0));
-                    all.retain(|path| usual(path));
+                    all.retain(|path| is_default(path));
                     hidden.bare.extend(all);
                 }
                 None => {
                     hidden.bare.retain(|path| path != word);
-                    // Nothing of what is covered is there any more.
+                    // A mask also covers the paths below it.
                     let lies_in = |path: &String| Path::new(path).starts_with(word);
                     hidden.masked.retain(|path| !lies_in(path));
                     hidden.read_only.retain(|path| !lies_in(path));
@@ -96,7 +96,7 @@ impl Hidden {
     }
 
     fn uncover(&mut self, path: &str) -> Result<(), String> {
-        if !usual(path) {
+        if !is_default(path) {
             let near = MASKED.iter().chain(READ_ONLY);
             let near = near
                 .map(|known| (strsim::damerau_levenshtein(path, known), known))
@@ -116,7 +116,7 @@ impl Hidden {
     }
 }
 
-fn usual(path: &str) -> bool {
+fn is_default(path: &str) -> bool {
     MASKED.contains(&path) || READ_ONLY.contains(&path)
 }
 
@@ -124,30 +124,30 @@ fn usual(path: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Result<Hidden, String> {
+    fn parse(text: &str) -> Result<Hidden, String> {
         Hidden::parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
-    fn words_in_their_order() {
+    fn words_apply_in_order() {
         assert_eq!(Hidden::parse(&[]).unwrap(), Hidden::default());
-        let hidden = of("/etc/machine-id -/proc/keys -/proc/sys /etc/machine-id").unwrap();
+        let hidden = parse("/etc/machine-id -/proc/keys -/proc/sys /etc/machine-id").unwrap();
         assert_eq!(hidden.masked.last().unwrap(), "/etc/machine-id");
         assert_eq!(hidden.masked.len(), MASKED.len());
         assert_eq!(hidden.read_only.len(), READ_ONLY.len() - 1);
         assert_eq!(hidden.bare, ["/proc/keys", "/proc/sys"]);
-        let none = of("/srv none /proc/keys").unwrap();
+        let none = parse("/srv none /proc/keys").unwrap();
         assert_eq!(none.masked, ["/proc/keys"]);
         assert_eq!(none.read_only, [] as [&str; 0]);
         assert_eq!(none.bare.len(), MASKED.len() + READ_ONLY.len() - 1);
-        let less = of("/proc/sys /srv/x /srv /srv/y /sys/firmware/efi").unwrap();
+        let less = parse("/proc/sys /srv/x /srv /srv/y /sys/firmware/efi").unwrap();
         assert!(less.masked.ends_with(&["/proc/sys".into(), "/srv".into()]));
         assert!(!less.read_only.contains(&"/proc/sys".to_owned()));
         assert!(
-            of("-/proc/key")
+            parse("-/proc/key")
                 .unwrap_err()
                 .contains("did you mean /proc/keys?")
         );
-        assert_eq!(of("-/srv").unwrap_err(), "'/srv' is not usually hidden");
+        assert_eq!(parse("-/srv").unwrap_err(), "'/srv' is not usually hidden");
     }
 }

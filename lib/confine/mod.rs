@@ -1,6 +1,6 @@
-//! What those inside may do: capabilities, system calls, privileges to be gained. Services get what
-//! they need and no more. The bounding set is cut, so that no setuid file inside gives back what is
-//! not here.
+//! The confinement of processes inside: capabilities, system calls, no_new_privs. Services get what they
+//! need and no more. The bounding set is reduced as well, so that no setuid file inside restores a
+//! capability.
 
 mod bpf;
 mod calls;
@@ -13,6 +13,7 @@ mod profile;
 use crate::base::error::{Doing, Error, Result};
 use crate::sys;
 pub use bpf::Program;
+use calls::Strictness;
 #[cfg(test)]
 pub use profile::Action;
 pub use profile::Profile;
@@ -23,73 +24,74 @@ use rustix::thread::{
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// What a process inside is, as far as its rights go. Recorded with PID 1, so that those who come in
-/// later have no other.
+/// The rights of a process inside. They are recorded with PID 1, so that a process that joins later has the
+/// same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rights {
-    /// The capabilities that stay, by their bits.
+    /// The capabilities, as bits.
     pub caps: u64,
-    /// Nothing that is executed gives more rights, setuid files neither.
+    /// Whether no_new_privs is set: no exec gains rights, not even of a setuid file.
     pub no_new_privs: bool,
-    /// Which system calls are let through.
+    /// The filter of system calls.
     pub seccomp: Seccomp,
 }
 
-/// Which system calls are let through.
+/// A filter of system calls, as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seccomp {
-    /// All.
+    /// No filter.
     Off,
-    /// What services need.
+    /// The built-in filter.
     Default,
-    /// The same without what is unusual.
+    /// The stricter built-in filter.
     Strict,
-    /// What a file said.
+    /// The profile of a file.
     Own(Profile),
 }
 
-/// What `SECCOMP` says.
+/// The value of `SECCOMP`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
-    /// All calls.
+    /// No filter.
     Off,
-    /// What services need.
+    /// The built-in filter.
     Default,
-    /// Less.
+    /// The stricter built-in filter.
     Strict,
-    /// What this file lists.
+    /// A file in the form of the OCI, with its rules.
     File(PathBuf, oci::Rules),
 }
 
 impl Filter {
-    /// For those who keep these capabilities.
-    pub fn resolved(&self, kept: CapabilitySet) -> Seccomp {
+    /// Returns the filter for a process with these capabilities.
+    pub fn resolve(&self, caps: CapabilitySet) -> Seccomp {
         match self {
             Filter::Off => Seccomp::Off,
             Filter::Default => Seccomp::Default,
             Filter::Strict => Seccomp::Strict,
-            Filter::File(_, rules) => Seccomp::Own(rules.profile(kept)),
+            Filter::File(_, rules) => Seccomp::Own(rules.profile(caps)),
         }
     }
 }
 
-/// Rights, ready to be taken on between fork and exec.
+/// Rights in the form that a child can apply between fork and exec.
 #[derive(Debug)]
 pub struct Confinement {
-    kept: CapabilitySet,
+    caps: CapabilitySet,
     no_new_privs: bool,
     program: Option<Program>,
 }
 
 impl Rights {
-    /// Does it stay?
+    /// Tells whether the capability is among the rights.
     pub fn has(&self, cap: CapabilitySet) -> bool {
         self.caps & cap.bits() != 0
     }
 
-    /// The same for our own PID 1: it must be able to do its work whatever a file says.
+    /// Returns the rights of our PID 1. They use the built-in filter in place of a profile from a file,
+    /// which might not allow the calls of PID 1.
     #[must_use]
-    pub fn of_init(&self) -> Self {
+    pub fn for_init(&self) -> Self {
         Self {
             seccomp: match self.seccomp {
                 Seccomp::Own(_) => Seccomp::Default,
@@ -99,10 +101,10 @@ impl Rights {
         }
     }
 
-    /// Can the kernel keep to them?
+    /// Checks that the kernel supports the filter.
     ///
     /// # Errors
-    /// It cannot filter system calls and is to.
+    /// The kernel cannot filter system calls, and `seccomp` is not off.
     pub fn check(&self) -> Result<()> {
         match self.seccomp {
             Seccomp::Off => Ok(()),
@@ -113,20 +115,21 @@ impl Rights {
         }
     }
 
-    /// Makes the program.
+    /// Compiles the filter.
     ///
     /// # Errors
-    /// `Invalid`: the profile is too long for the kernel.
+    /// `Invalid` if the profile is too long for the kernel.
     pub fn prepare(&self) -> Result<Confinement> {
-        let kept = CapabilitySet::from_bits_retain(self.caps);
-        let strict = self.seccomp == Seccomp::Strict;
+        let caps = CapabilitySet::from_bits_retain(self.caps);
+        let compile = |strictness| calls::profile(caps, strictness).compile();
         let program = match &self.seccomp {
             Seccomp::Off => None,
             Seccomp::Own(profile) => Some(profile.compile()?),
-            Seccomp::Default | Seccomp::Strict => Some(calls::profile(kept, strict).compile()?),
+            Seccomp::Default => Some(compile(Strictness::Default)?),
+            Seccomp::Strict => Some(compile(Strictness::Strict)?),
         };
         Ok(Confinement {
-            kept,
+            caps,
             no_new_privs: self.no_new_privs,
             program,
         })
@@ -134,25 +137,25 @@ impl Rights {
 }
 
 impl Confinement {
-    /// The filter, if there is one.
+    /// Returns the program of the filter; none if there is no filter.
     pub fn program(&self) -> Option<&Program> {
         self.program.as_ref()
     }
 
-    /// Gives up all else, for good and for all that we start.
+    /// Applies the rights to the calling thread, for good and for all that it starts.
     ///
     /// # Errors
-    /// The failed call: nothing may run with more than it should have.
+    /// The failed call. The caller must not execute anything then.
     pub fn enter(&self) -> Result<()> {
         clear_ambient_capability_set().doing(|| "clear the ambient capabilities")?;
         for number in 0..64 {
             let cap = CapabilitySet::from_bits_retain(1 << number);
-            if self.kept.contains(cap) {
+            if self.caps.contains(cap) {
                 continue;
             }
             match remove_capability_from_bounding_set(cap) {
                 Ok(()) => {}
-                // The number after the last one that this kernel knows.
+                // Linux refuses the number after the last capability that it knows.
                 Err(rustix::io::Errno::INVAL) => break,
                 Err(e) => return Err(e).doing(|| "cut the bounding set"),
             }
@@ -161,13 +164,13 @@ impl Confinement {
         if self.no_new_privs {
             rustix::thread::set_no_new_privs(true).doing(|| "give up new privileges")?;
         }
-        // As long as we are capable: who is not would have to give up new privileges.
+        // Before the capabilities are dropped: without CAP_SYS_ADMIN a filter requires no_new_privs.
         if let Some(program) = &self.program {
             sys::filter_calls(program).doing(|| "filter system calls")?;
         }
         let sets = CapabilitySets {
-            effective: now.effective & self.kept,
-            permitted: now.permitted & self.kept,
+            effective: now.effective & self.caps,
+            permitted: now.permitted & self.caps,
             inheritable: CapabilitySet::empty(),
         };
         set_capabilities(None, sets).doing(|| "give up capabilities")

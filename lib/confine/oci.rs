@@ -1,8 +1,8 @@
-//! A system call filter in the form of the OCI runtime specification (`linux.seccomp`), with what
-//! Docker and Podman add to it: rules for some capabilities, architectures or kernels only.
+//! Filters of system calls in the form of the OCI runtime specification (`linux.seccomp`), with the
+//! extensions of Docker and Podman: rules for certain capabilities, architectures or kernels.
 //!
-//! As with runc, names that this architecture has not are skipped, and several comparisons of one
-//! argument in a rule are alternatives. Of several rules that hold the strictest counts.
+//! As in runc, unknown names of calls are skipped, and several comparisons of one argument in a rule are
+//! alternatives. Of several matching rules the strictest decides.
 
 use super::profile::{Action, Compare, Condition, Profile, Rule};
 use rustix::thread::CapabilitySet;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use std::str::FromStr;
 use syscalls::Sysno;
 
-/// Why a file is refused.
+/// A result whose error is the reason why a file is refused.
 type Checked<T> = Result<T, String>;
 
 #[derive(Debug, Deserialize)]
@@ -19,7 +19,7 @@ struct File {
     default_action: String,
     #[serde(default)]
     default_errno_ret: Option<u16>,
-    // Podman's file says the same by name as well.
+    // Podman also writes the errno by name.
     #[serde(default, rename = "defaultErrno")]
     _default_errno: Option<String>,
     #[serde(default)]
@@ -36,7 +36,7 @@ struct File {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Architecture {
     architecture: String,
-    // Entries of other architectures are closed whatever it says.
+    // The filter blocks the entries of other architectures in any case.
     #[serde(default, rename = "subArchitectures")]
     _sub_architectures: Option<Vec<String>>,
 }
@@ -84,18 +84,18 @@ struct When {
     min_kernel: Option<String>,
 }
 
-/// A file's rules, checked; which of them count depends on what else a process may do.
+/// The checked rules of a file. Which of them apply depends on the capabilities of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     default: Action,
     rules: Vec<(Needs, Rule)>,
 }
 
-/// What a process must keep, all of it, and what it must not, any of it.
+/// The capabilities that a process must have, all of them, and must not have, any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Needs {
-    kept: u64,
-    not: u64,
+    with: u64,
+    without: u64,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -104,10 +104,10 @@ const ARCH: (&str, &str) = ("SCMP_ARCH_X86_64", "amd64");
 const ARCH: (&str, &str) = ("SCMP_ARCH_AARCH64", "arm64");
 
 impl Rules {
-    /// Reads a file; `kernel` is the running one's release.
+    /// Parses a file. `kernel` is the release of the running kernel.
     ///
     /// # Errors
-    /// What is wrong with it, or not to be had.
+    /// The file is invalid, or needs something that is not supported.
     pub fn parse(text: &[u8], kernel: &str) -> Checked<Self> {
         let file: File = serde_json::from_slice(text).map_err(|e| e.to_string())?;
         let known = file
@@ -123,10 +123,10 @@ impl Rules {
         }
         let mut rules = Vec::new();
         for calls in file.syscalls.unwrap_or_default() {
-            let Some(needs) = needs(&calls, kernel)? else {
+            let Some(needs) = parse_needs(&calls, kernel)? else {
                 continue;
             };
-            let action = action(&calls.action, calls.errno_ret.or(file.default_errno_ret))?;
+            let action = parse_action(&calls.action, calls.errno_ret.or(file.default_errno_ret))?;
             let alternatives = alternatives(calls.args.as_deref().unwrap_or_default())?;
             for name in calls.name.iter().chain(&calls.names) {
                 let Some(call) = number(name) else { continue };
@@ -139,16 +139,16 @@ impl Rules {
             }
         }
         Ok(Self {
-            default: action(&file.default_action, file.default_errno_ret)?,
+            default: parse_action(&file.default_action, file.default_errno_ret)?,
             rules,
         })
     }
 
-    /// Those that count for who keeps these capabilities.
-    pub fn profile(&self, kept: CapabilitySet) -> Profile {
-        let kept = kept.bits();
-        let count = |needs: &Needs| needs.kept & !kept == 0 && needs.not & kept == 0;
-        let rules = self.rules.iter().filter(|(needs, _)| count(needs));
+    /// Returns the rules that apply to a process with these capabilities.
+    pub fn profile(&self, caps: CapabilitySet) -> Profile {
+        let caps = caps.bits();
+        let apply = |needs: &Needs| needs.with & !caps == 0 && needs.without & caps == 0;
+        let rules = self.rules.iter().filter(|(needs, _)| apply(needs));
         Profile {
             default: self.default,
             rules: rules.map(|(_, rule)| rule.clone()).collect(),
@@ -156,8 +156,9 @@ impl Rules {
     }
 }
 
+/// Returns the number of a call on this architecture; none if it has no such call.
 fn number(name: &str) -> Option<u32> {
-    // By its usual name, not the one of this architecture.
+    // Files use the usual name, which is another on this architecture.
     let name = match name {
         "newfstatat" if cfg!(target_arch = "aarch64") => "fstatat",
         other => other,
@@ -166,10 +167,10 @@ fn number(name: &str) -> Option<u32> {
     Some(call.id().cast_unsigned())
 }
 
-fn action(name: &str, errno: Option<u16>) -> Checked<Action> {
+fn parse_action(name: &str, errno: Option<u16>) -> Checked<Action> {
     Ok(match name {
         "SCMP_ACT_ALLOW" => Action::Allow,
-        // EPERM is what runc takes where nothing is said.
+        // runc uses EPERM as the default.
         "SCMP_ACT_ERRNO" => Action::Errno(errno.unwrap_or(1)),
         "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Action::KillThread,
         "SCMP_ACT_KILL_PROCESS" => Action::KillProcess,
@@ -182,39 +183,40 @@ fn action(name: &str, errno: Option<u16>) -> Checked<Action> {
     })
 }
 
-/// None: the rules do not count here.
-fn needs(calls: &Calls, kernel: &str) -> Checked<Option<Needs>> {
+/// Returns the capabilities that the rules of `calls` need; none if they are not for this kernel or
+/// architecture.
+fn parse_needs(calls: &Calls, kernel: &str) -> Checked<Option<Needs>> {
     let mut needs = Needs::default();
     let caps = |names: &[String]| {
         let mut bits = names.iter().map(|name| super::caps::bit(name));
         bits.try_fold(0, |all, bit| bit.map(|bit| all | bit))
     };
-    let ours = |when: &When| when.arches.iter().any(|arch| arch == ARCH.1);
+    let is_for_us = |when: &When| when.arches.iter().any(|arch| arch == ARCH.1);
     if let Some(includes) = &calls.includes {
-        needs.kept = caps(&includes.caps)?;
+        needs.with = caps(&includes.caps)?;
         let old = match &includes.min_kernel {
-            Some(min) => version(kernel)? < version(min)?,
+            Some(min) => parse_version(kernel)? < parse_version(min)?,
             None => false,
         };
-        if old || !includes.arches.is_empty() && !ours(includes) {
+        if old || !includes.arches.is_empty() && !is_for_us(includes) {
             return Ok(None);
         }
     }
     if let Some(excludes) = &calls.excludes {
-        needs.not = caps(&excludes.caps)?;
+        needs.without = caps(&excludes.caps)?;
         let new = match &excludes.min_kernel {
-            Some(min) => version(kernel)? >= version(min)?,
+            Some(min) => parse_version(kernel)? >= parse_version(min)?,
             None => false,
         };
-        if new || ours(excludes) {
+        if new || is_for_us(excludes) {
             return Ok(None);
         }
     }
     Ok(Some(needs))
 }
 
-/// `6.1.0-9-amd64` as numbers.
-fn version(text: &str) -> Checked<(u32, u32)> {
+/// Parses a release of the kernel, as in `6.1.0-9-amd64`, into major and minor version.
+fn parse_version(text: &str) -> Checked<(u32, u32)> {
     let mut parts = text.split(|c: char| !c.is_ascii_digit());
     let mut next = || parts.next().and_then(|part| part.parse().ok());
     match (next(), next()) {
@@ -223,9 +225,9 @@ fn version(text: &str) -> Checked<(u32, u32)> {
     }
 }
 
-/// What must hold of the arguments: any of these.
+/// Returns the alternatives of a rule: each is a set of conditions that must all hold.
 fn alternatives(args: &[Argument]) -> Checked<Vec<Vec<Condition>>> {
-    let conditions = args.iter().map(condition);
+    let conditions = args.iter().map(parse_condition);
     let conditions = conditions.collect::<Checked<Vec<_>>>()?;
     let mut indices: Vec<u8> = args.iter().map(|arg| arg.index).collect();
     indices.sort_unstable();
@@ -236,7 +238,7 @@ fn alternatives(args: &[Argument]) -> Checked<Vec<Vec<Condition>>> {
     })
 }
 
-fn condition(arg: &Argument) -> Checked<Condition> {
+fn parse_condition(arg: &Argument) -> Checked<Condition> {
     let (compare, value) = match arg.op.as_str() {
         "SCMP_CMP_NE" => (Compare::NotEqual, arg.value),
         "SCMP_CMP_LT" => (Compare::Less, arg.value),
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_of_docker() {
+    fn rules_of_docker_are_parsed() {
         let text = r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38, "syscalls": [
             {"names": ["read", "no_such_call"], "action": "SCMP_ACT_ALLOW"},
             {"names": ["mount"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
@@ -303,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn refused() {
+    fn invalid_files_are_refused() {
         for (text, why) in [
             (
                 r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#,

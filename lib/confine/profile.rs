@@ -1,25 +1,25 @@
-//! A system call filter as rules. Knows no subhost.
+//! Filters of system calls as rules. Nothing here knows a subhost.
 
 use serde::{Deserialize, Serialize};
 
-/// What becomes of a call.
+/// The action for a system call, by ascending strictness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Action {
-    /// It is done.
+    /// The kernel executes the call.
     Allow,
-    /// It is done, and the audit log says so.
+    /// The kernel executes the call and logs it (audit).
     Log,
-    /// It fails.
+    /// The call fails with this errno.
     Errno(u16),
-    /// SIGSYS, which can be caught.
+    /// The process gets SIGSYS, which it can catch.
     Trap,
-    /// The thread ends.
+    /// The kernel kills the thread.
     KillThread,
-    /// The process ends.
+    /// The kernel kills the process.
     KillProcess,
 }
 
-/// How an argument is compared.
+/// The operator of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Compare {
@@ -29,45 +29,45 @@ pub enum Compare {
     LessOrEqual,
     Greater,
     GreaterOrEqual,
-    /// Equal in the bits of this mask.
+    /// The bits of this mask are equal.
     Masked(u64),
 }
 
 /// A comparison of one argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// Which argument, from 0.
+    /// The argument, from 0.
     pub argument: u8,
-    /// How.
+    /// The operator.
     pub compare: Compare,
-    /// With what.
+    /// The value to compare with.
     pub value: u64,
-    /// All 64 bits, or the lower 32: what the kernel reads of an int, whatever is above
+    /// Whether all 64 bits are compared, or the lower 32, which is what the kernel reads of an int
     /// (CVE-2019-10063).
     pub wide: bool,
 }
 
-/// What becomes of one call, if all conditions hold.
+/// The action for one call, if all conditions hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// Its number.
+    /// The number of the call.
     pub call: u32,
-    /// What becomes of it.
+    /// The action.
     pub action: Action,
-    /// About its arguments.
+    /// The conditions on the arguments.
     pub conditions: Vec<Condition>,
 }
 
-/// A filter as rules. Of several rules that hold the strictest counts.
+/// A filter as rules. Of several matching rules the strictest decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
-    /// What becomes of a call that no rule holds for.
+    /// The action for a call that no rule matches.
     pub default: Action,
     /// The rules.
     pub rules: Vec<Rule>,
 }
 
-/// The condition that the lower 32 bits compare so.
+/// Makes a condition on the lower 32 bits of an argument.
 pub const fn int(argument: u8, compare: Compare, value: u32) -> Condition {
     Condition {
         argument,
@@ -78,7 +78,7 @@ pub const fn int(argument: u8, compare: Compare, value: u32) -> Condition {
 }
 
 impl Action {
-    /// `SECCOMP_RET_*` of include/uapi/linux/seccomp.h.
+    /// Returns `SECCOMP_RET_*` of include/uapi/linux/seccomp.h.
     pub(super) fn value(self) -> u32 {
         match self {
             Action::Allow => 0x7fff_0000,

@@ -9,7 +9,7 @@ use crate::kernel::spawn::{Child, Entry};
 use crate::kernel::terminal::{self, Terminal};
 use crate::kernel::trampoline::Trampoline;
 use crate::kernel::userns;
-use crate::login::{Given, Program, cannot_run};
+use crate::login::{Program, Setup, StdioSource, cannot_run};
 use crate::state::{Group, Running};
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Mode, OFlags};
@@ -20,7 +20,7 @@ use std::rc::Rc;
 pub(super) struct JoinRequest {
     pub program: Program,
     /// Its descriptors 0, 1 and 2.
-    pub given: [Given; 3],
+    pub given: [StdioSource; 3],
     pub trampoline: Option<Trampoline>,
 }
 
@@ -95,9 +95,9 @@ impl<'a> Entrance<'a> {
 
     /// Spawns the command. The root of the calling thread is the subhost's.
     fn spawn(self, request: JoinRequest) -> Result<Spawned> {
-        let wants = |given: &Given| matches!(given, Given::Terminal);
+        let wants = |given: &StdioSource| matches!(given, StdioSource::Terminal);
         let terminal = match request.given.iter().any(wants) {
-            true => Some(terminal::pair()?),
+            true => Some(terminal::open_pair()?),
             false => None,
         };
         if let (Some(terminal), Some(ids)) = (&terminal, &self.ids) {
@@ -106,16 +106,16 @@ impl<'a> Entrance<'a> {
             let owned = nix::unistd::fchown(&terminal.slave, Some(uid), None);
             owned.doing(|| "change the owner of the terminal")?;
         }
-        let slave = terminal.as_ref().map(|terminal| &terminal.slave);
-        let userns = self.ids.as_ref().map(|ids| &ids.userns);
-        let confinement = Rc::new(request.program.rights.prepare()?);
-        let mut command =
-            request
-                .program
-                .given(request.given, slave, self.labels, confinement, userns)?;
+        let setup = Setup {
+            terminal: terminal.as_ref().map(|terminal| &terminal.slave),
+            labels: self.labels,
+            confinement: Rc::new(request.program.rights.prepare()?),
+            userns: self.ids.as_ref().map(|ids| &ids.userns),
+        };
+        let mut command = request.program.prepare(request.given, setup)?;
         let name = command.program().to_owned();
         if let Some(trampoline) = request.trampoline {
-            command.through(trampoline);
+            command.set_trampoline(trampoline);
         }
         let joins = || setns(&self.running.pidfd, self.namespaces.of_child);
         let child = command.spawn(CloneFlags::empty(), &self.entry, joins);
@@ -143,7 +143,7 @@ struct OwnIds {
 
 impl OwnIds {
     fn open(running: &Running, base: u32) -> Result<Self> {
-        let userns = userns::namespace(running.init.identity.pid)?;
+        let userns = userns::open(running.init.identity.pid)?;
         // If it still lives, the namespace was that of this process and not of a later one.
         match proc::has_ended(&running.pidfd) {
             true => Err(Error::sys("join the user namespace", Errno::ENOENT)),
@@ -165,7 +165,7 @@ impl Namespaces {
     const OURS: CloneFlags = CloneFlags::CLONE_NEWNS.union(CloneFlags::CLONE_NEWPID);
 
     pub fn new(running: &Running) -> Self {
-        let in_user_namespace = proc::in_user_namespace();
+        let in_user_namespace = proc::is_in_user_namespace();
         let of = |pid| Namespace::Net.inode_of(pid);
         let us = || rustix::thread::gettid().as_raw_nonzero().get();
         let is_hosts = || of(running.init.identity.pid) == of(us());
@@ -228,7 +228,7 @@ impl Return {
 }
 
 fn open(kinds: &[Namespace]) -> Result<Vec<OwnedFd>> {
-    let namespaces = kinds.iter().map(|kind| kind.ours());
+    let namespaces = kinds.iter().map(|kind| kind.open_own());
     let namespaces = namespaces.collect::<std::result::Result<_, Errno>>();
     namespaces.doing(|| "open our own namespaces")
 }

@@ -12,17 +12,17 @@ use crate::base::message;
 use crate::base::name::Name;
 use crate::confine::{Rights, Seccomp};
 use crate::kernel::lsm::Label;
-use crate::kernel::spawn::{self, shell_status};
 use crate::kernel::terminal::{self, Signals, StdioMode, Terminal};
 use crate::kernel::trampoline::Trampoline;
-use crate::kernel::{proc, tools};
-use crate::login::{Given, Program, cannot_run};
+use crate::kernel::{proc, spawn, tools};
+use crate::login::{Program, StdioSource, cannot_run};
 use crate::state::{Group, Running};
 use crate::sys;
 use inside::{Entrance, JoinRequest, Namespaces, Return};
 use rustix::thread::CapabilitySet;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Join {
     /// Returns TERM for the inside, if there is a terminal there.
     pub fn term(&self) -> Option<String> {
         let term = std::env::var("TERM").unwrap_or_else(|_| "linux".into());
-        self.stdio.any().then_some(term)
+        self.stdio.has_terminal().then_some(term)
     }
 
     /// Returns the program, with the environment, rights and labels that the subhost was booted with.
@@ -183,14 +183,14 @@ fn try_join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
         true => Signals::block_for_good()?,
         false => Signals::block()?,
     };
-    if join.stdio.interactive() {
+    if join.stdio.is_interactive() {
         message::notice(name, &format!("joined (pid {})", running.init.identity.pid));
     }
     let request = JoinRequest {
         program: join.program(running),
         given: join.stdio.slaves.map(|is_slave| match is_slave {
-            true => Given::Terminal,
-            false => Given::Ours,
+            true => StdioSource::Terminal,
+            false => StdioSource::Inherit,
         }),
         trampoline,
     };
@@ -202,15 +202,14 @@ fn try_join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
         // To the process group of the command, as a terminal sends it.
         let _ = sys::kill(-pid, signal);
     };
-    terminal::relay(
-        join.stdio,
-        inside.terminal.as_ref(),
-        &signals,
-        inside.pidfd(),
-        pass_on,
-    )?;
-    let status = inside.wait()?;
-    Ok(Entered::Ended(shell_status(status)))
+    let relay = terminal::Relay {
+        stdio: join.stdio,
+        terminal: inside.terminal.as_ref(),
+        signals: &signals,
+        child: inside.pidfd(),
+    };
+    relay.run(pass_on)?;
+    Ok(Entered::Ended(code(inside.wait()?)))
 }
 
 /// Spawns a command in a running subhost with these cgroups, and `given` as its 0, 1 and 2. Does not wait for it. Returns
@@ -222,7 +221,7 @@ pub fn spawn(
     running: &Running,
     cgroups: &Group,
     join: &Join,
-    given: [Given; 3],
+    given: [StdioSource; 3],
 ) -> Result<Option<Inside>> {
     let spawned = join.trampoline(running).and_then(|trampoline| {
         let request = JoinRequest {
@@ -257,7 +256,7 @@ fn spawn_as(
         })?,
     };
     Ok(spawned.map(|(terminal, mut child, command)| {
-        child.has_begun();
+        child.release_image();
         Inside {
             child,
             command,
@@ -301,7 +300,7 @@ fn merged(
 
 /// Opens a pidfd for a child. Kills the child if that fails.
 fn watched(mut child: Child, name: &str) -> Result<(Child, OwnedFd)> {
-    match proc::open(child.id() as i32) {
+    match proc::open_pidfd(child.id() as i32) {
         Ok(pidfd) => Ok((child, pidfd)),
         Err(errno) => {
             let _ = child.kill();
@@ -311,6 +310,10 @@ fn watched(mut child: Child, name: &str) -> Result<(Child, OwnedFd)> {
     }
 }
 
+fn code(status: ExitStatus) -> u8 {
+    proc::shell_status(status.code(), status.signal())
+}
+
 /// Runs a command inside by `subhost-enter`, for at most `limit`, with no input and with its output on our standard error.
 /// Returns its exit status.
 ///
@@ -318,7 +321,7 @@ fn watched(mut child: Child, name: &str) -> Result<(Child, OwnedFd)> {
 /// It cannot be run; `TimedOut`.
 pub fn run_by_tool(tree: &Path, name: &Name, argv: &[String], limit: Duration) -> Result<u8> {
     let stderr = std::io::stderr().as_fd().try_clone_to_owned();
-    let child = Command::new(tools::sibling("subhost-enter")?)
+    let child = Command::new(tools::find_tool("subhost-enter")?)
         .args(["-j", "-T", "-q", "-S"])
         .arg(tree)
         .args([name.as_str(), "--"])
@@ -329,7 +332,7 @@ pub fn run_by_tool(tree: &Path, name: &Name, argv: &[String], limit: Duration) -
         .spawn()
         .doing(|| format!("run {} inside", shown(&argv[0])))?;
     let (mut child, pidfd) = watched(child, &argv[0])?;
-    if !proc::wait(&pidfd, Some(limit)) {
+    if !proc::wait_for_end(&pidfd, Some(limit)) {
         let _ = child.kill();
         let _ = child.wait();
         return Err(Error::new(
@@ -338,7 +341,7 @@ pub fn run_by_tool(tree: &Path, name: &Name, argv: &[String], limit: Duration) -
         ));
     }
     let status = child.wait().doing(|| "wait for the command inside");
-    status.map(shell_status)
+    status.map(code)
 }
 
 #[cfg(test)]

@@ -1,26 +1,25 @@
-//! Nodes of /dev where none can be made: in a user namespace. The host's own are bound instead, picked
-//! up before the host's root is let go of.
+//! The nodes of /dev in a user namespace, where none can be made: nodes of the host are bound in their
+//! place. They are opened before the root is changed.
 //!
-//! They belong to nobody inside, so their modes stay as they are.
+//! Their owner on the host has no id inside, so their modes stay as they are.
 
 use super::nodes::USUAL;
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
 use crate::confine::devices::Node;
+use crate::kernel::dirs::make_missing_at;
 use crate::kernel::mounts::attach;
-use rustix::fs::{
-    CWD, FileType, Mode, OFlags, ResolveFlags, fstat, makedev, mkdirat, openat, openat2,
-};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, makedev, openat, openat2};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::os::fd::OwnedFd;
 
-/// Nodes of the host, by their paths below /dev.
+/// Detached bind mounts of nodes of the host, by their paths below /dev.
 pub struct Nodes(Vec<(String, OwnedFd)>);
 
-/// The usual nodes and `more`, of the host.
+/// Opens the usual nodes and `more` on the host.
 ///
 /// # Errors
-/// The host has another device of that name, or gives it to more users than is asked for.
-pub fn pick_up(more: &[Node]) -> Result<Nodes> {
+/// The host has another device with that name, or its node admits more users than `more` says.
+pub fn open_nodes(more: &[Node]) -> Result<Nodes> {
     let usual = USUAL.map(|(path, major, minor)| Node {
         path: path.into(),
         block: false,
@@ -29,12 +28,12 @@ pub fn pick_up(more: &[Node]) -> Result<Nodes> {
         mode: 0o666,
     });
     let all = usual.iter().chain(more);
-    all.map(|node| Ok((node.path.clone(), clone_of(node)?)))
+    all.map(|node| Ok((node.path.clone(), clone_node(node)?)))
         .collect::<Result<_>>()
         .map(Nodes)
 }
 
-fn clone_of(node: &Node) -> Result<OwnedFd> {
+fn clone_node(node: &Node) -> Result<OwnedFd> {
     let path = format!("/dev/{}", node.path);
     let doing = || format!("give {path} of the host's inside");
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -57,18 +56,15 @@ fn clone_of(node: &Node) -> Result<OwnedFd> {
 }
 
 impl Nodes {
-    /// Files in a /dev that nobody sees yet, for the nodes to be bound on.
+    /// Makes files in a /dev that is not mounted yet, as mount points of the nodes.
     ///
     /// # Errors
     /// The failed call, with the node.
-    pub fn make_room(&self, dev: &OwnedFd) -> Result<()> {
+    pub fn make_mount_points(&self, dev: &OwnedFd) -> Result<()> {
         for (path, _) in &self.0 {
             let make = || -> rustix::io::Result<()> {
                 for (end, _) in path.match_indices('/') {
-                    match mkdirat(dev, &path[..end], Mode::from_raw_mode(0o755)) {
-                        Err(rustix::io::Errno::EXIST) => {}
-                        other => other?,
-                    }
+                    make_missing_at(dev, &path[..end], 0o755)?;
                 }
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
                 openat(dev, path, flags, Mode::from_raw_mode(0o444)).map(drop)
@@ -78,7 +74,7 @@ impl Nodes {
         Ok(())
     }
 
-    /// Binds them in that /dev, which is mounted by now.
+    /// Binds the nodes in that /dev, which is mounted now.
     ///
     /// # Errors
     /// The failed call, with the node.

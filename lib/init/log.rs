@@ -1,6 +1,5 @@
-//! The log of a subhost in the background: what RUN, or the console of an init, writes. Whatever the
-//! inside writes, and however much, the log keeps its last part only, and no descriptor of the
-//! host's file goes inside.
+//! The log of a subhost in the background: the output of RUN, or of the console of an init. The log keeps
+//! the last part of the output, of bounded size, and no descriptor of its file is passed inside.
 
 use crate::base::error::{Doing, Errno, Result};
 use crate::kernel::proc;
@@ -11,10 +10,10 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-/// What is read at once, bytes; less than the least LOG_MAX.
+/// The size of a read in bytes; it is less than the least LOG_MAX.
 const CHUNK: usize = 16384;
 
-/// A file that is open for reading and appending, and how large it may become.
+/// A file open for reading and appending, with its largest size.
 #[derive(Debug)]
 pub struct Log {
     file: File,
@@ -22,7 +21,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// `max` in bytes.
+    /// Makes a log of at most `max` bytes.
     pub fn new(file: OwnedFd, max: u64) -> Self {
         Self {
             file: File::from(file),
@@ -30,9 +29,9 @@ impl Log {
         }
     }
 
-    /// Appends. What a full disk does not take is lost: it keeps nobody from running.
+    /// Appends to the log. What a full disk does not take is lost: the command must not wait for it.
     pub fn append(&self, bytes: &[u8]) {
-        // Asked each time: an administrator may have emptied it.
+        // Asked each time, because the administrator may have emptied the file.
         let size = self.file.metadata().map_or(0, |meta| meta.len());
         if size.saturating_add(bytes.len() as u64) > self.max {
             let _ = self.shorten(size);
@@ -40,24 +39,22 @@ impl Log {
         let _ = (&self.file).write_all(bytes);
     }
 
-    /// Keeps the lines of the last half of what it may hold.
+    /// Removes all but the last lines, which fill half of the largest size.
     fn shorten(&self, size: u64) -> std::io::Result<()> {
-        let appending = |on| {
-            let flag = if on { OFlag::O_APPEND } else { OFlag::empty() };
-            fcntl(&self.file, FcntlArg::F_SETFL(flag))
-        };
-        // Whatever is written with it goes to the end (pwrite(2), bugs).
-        appending(false)?;
-        let kept = self.move_up(size, size.saturating_sub(self.max / 2));
-        let cut = kept.and_then(|kept| self.file.set_len(kept));
-        appending(true)?;
+        let set_append = |flag| fcntl(&self.file, FcntlArg::F_SETFL(flag));
+        // With O_APPEND, pwrite(2) appends whatever its offset is (pwrite(2), BUGS).
+        set_append(OFlag::empty())?;
+        let size = self.move_to_front(size, size.saturating_sub(self.max / 2));
+        let cut = size.and_then(|size| self.file.set_len(size));
+        set_append(OFlag::O_APPEND)?;
         cut
     }
 
-    fn move_up(&self, size: u64, mut from: u64) -> std::io::Result<u64> {
+    /// Moves the lines after the offset `from` to the beginning of the file. Returns their size.
+    fn move_to_front(&self, size: u64, mut from: u64) -> std::io::Result<u64> {
         let mut buffer = [0; CHUNK];
         let mut to = 0;
-        let mut looking = from > 0;
+        let mut in_first_line = from > 0;
         while from < size {
             let count = self.file.read_at(&mut buffer, from)?;
             if count == 0 {
@@ -65,18 +62,18 @@ impl Log {
             }
             from += count as u64;
             let mut bytes = &buffer[..count];
-            if looking && let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            if in_first_line && let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
                 bytes = &bytes[end + 1..];
             }
-            looking = false;
+            in_first_line = false;
             self.file.write_all_at(bytes, to)?;
             to += bytes.len() as u64;
         }
         Ok(to)
     }
 
-    /// Appends what is there to be read; false at its end.
-    pub fn take_from(&self, mut pipe: &File) -> bool {
+    /// Appends what can be read from a pipe now. Returns false at its end.
+    pub fn append_from(&self, mut pipe: &File) -> bool {
         let mut buffer = [0; CHUNK];
         match pipe.read(&mut buffer) {
             Ok(0) => false,
@@ -89,11 +86,11 @@ impl Log {
     }
 }
 
-/// Appends what an init writes to its console to `log` until the process of `init` has ended.
+/// Appends what an init writes to its console until the process of the pidfd `init` has ended.
 ///
 /// # Errors
-/// The wait itself failed.
-pub fn console(master: &OwnedFd, log: &Log, init: &OwnedFd) -> Result<()> {
+/// The failed call.
+pub fn log_console(master: &OwnedFd, log: &Log, init: &OwnedFd) -> Result<()> {
     let mut buffer = [0; CHUNK];
     loop {
         let mut fds = [
@@ -131,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_its_last_lines() {
+    fn the_last_lines_are_kept() {
         let (log, path) = log(100_000);
         for number in 0..100_000 {
             log.append(format!("line {number}\n").as_bytes());
@@ -146,7 +143,7 @@ mod tests {
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
         assert_eq!(numbers.last(), Some(&99_999));
         assert!(text.len() >= 50_000 - 20, "{}", text.len());
-        // Emptied by hand, it goes on from the beginning.
+        // After the file was emptied, the log begins anew.
         std::fs::write(&path, "").unwrap();
         log.append(b"more\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "more\n");
@@ -154,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_without_end_is_cut() {
+    fn a_line_without_end_is_cut() {
         let (log, path) = log(70_000);
         for _ in 0..50 {
             log.append(&[b'x'; CHUNK]);

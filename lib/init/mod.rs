@@ -1,8 +1,8 @@
-//! PID 1 of a subhost: makes its world, runs one command, reaps what dies, and ends when it is
-//! told to or the command has ended. All else inside ends with it.
+//! PID 1 of a subhost: it assembles the mount namespace, runs one command, reaps processes, and ends when
+//! it is asked to or the command has ended. The kernel then kills all other processes inside.
 //!
-//! What runs here runs for months: it allocates nothing after start, and holds no descriptor of
-//! the host but the state file that it was given.
+//! It runs for months: it allocates nothing after the start, and its only descriptor of a host file is the
+//! one for the record of its end and, if the command is logged, the log.
 
 mod dev;
 mod log;
@@ -19,6 +19,7 @@ use crate::base::protocol::{FromInit, ToInit};
 use crate::kernel::lsm::Labelling;
 use crate::kernel::packets::{receive, send};
 use crate::kernel::signals::{default_signals, signal_number};
+use crate::kernel::stdio::replace_standard;
 use crate::kernel::terminal;
 use crate::login::{Program, cannot_run, null_instead};
 use crate::sys;
@@ -33,7 +34,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-/// Becomes the helper of a network, once it has been recorded.
+/// Executes the network helper after the tool has recorded this process. Returns the exit status on
+/// failure.
 pub(crate) fn helper(socket: &OwnedFd, program: &str, args: &[&str]) -> u8 {
     let _ = sys::cloexec_from(3);
     let _ = nix::unistd::setsid();
@@ -44,36 +46,44 @@ pub(crate) fn helper(socket: &OwnedFd, program: &str, args: &[&str]) -> u8 {
     126
 }
 
-/// What a process of ours does before it becomes PID 1, or logs the console of one: it cuts what ties it
-/// to whoever called.
+/// Detaches this process from its caller, before it becomes PID 1 or logs a console.
 pub(crate) fn begin() {
     let _ = sys::cloexec_from(3);
-    // We were executed by the number of a descriptor.
+    // The kernel names a process after the number of the descriptor by which it was executed.
     let _ = rustix::thread::set_name(c"subhost-init");
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    // Nobody inside may look into us: our program and our descriptors are the host's.
+    // Processes inside must not ptrace this process: its program and descriptors are of the host.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    // What cron or init thought of killing first is not for us to inherit.
+    // cron or an init may have changed the score of the tool.
     let _ = std::fs::write("/proc/self/oom_score_adj", "0");
 }
 
-/// Becomes PID 1, by way of a user namespace if it `crosses`. Gives the status that it ends with.
-pub(crate) fn pid_1(socket: &OwnedFd, crosses: bool) -> u8 {
-    boot(socket, crosses).unwrap_or_else(|error| {
+/// The kind of namespaces that PID 1 is made in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// The tool has made the pid namespace; there is no user namespace.
+    Direct,
+    /// The process enters a user namespace and makes the pid namespace there.
+    Userns,
+}
+
+/// Becomes PID 1. Returns its exit status.
+pub(crate) fn pid_1(socket: &OwnedFd, entry: Entry) -> u8 {
+    boot(socket, entry).unwrap_or_else(|error| {
         let _ = send(socket, &FromInit::failed(error), &[]);
         125
     })
 }
 
-fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {
+fn boot(socket: &OwnedFd, entry: Entry) -> Result<u8> {
     let mut picked = None;
-    if crosses {
+    if entry == Entry::Userns {
         let Some(made) = userns::enter(socket)? else {
             return Ok(125);
         };
         picked = Some(made);
     }
-    // The tool that spawned us may be gone already.
+    // No message comes if the tool has been killed meanwhile.
     let Some((ToInit::Go, fds)) = receive(socket)? else {
         return Ok(125);
     };
@@ -81,12 +91,12 @@ fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {
     let mut next = || fds.next().ok_or_else(terminal::lost);
     let (text, last) = (next()?, File::from(next()?));
     let network = fds.next();
-    let spec = read(text)?;
+    let spec = read_spec(text)?;
     tree::assemble(&spec, network.as_ref(), picked)?;
     drop(network);
     let terminal = if spec.process.slaves.contains(&true) {
-        let pair = terminal::pair()?;
-        tree::console(&pair.slave)?;
+        let pair = terminal::open_pair()?;
+        tree::bind_console(&pair.slave)?;
         let fds = [pair.master.as_raw_fd(), pair.slave.as_raw_fd()];
         send(socket, &FromInit::Terminal, &fds)?;
         Some(pair.slave)
@@ -102,7 +112,7 @@ fn boot(socket: &OwnedFd, crosses: bool) -> Result<u8> {
     }
 }
 
-fn read(memfd: OwnedFd) -> Result<Spec> {
+fn read_spec(memfd: OwnedFd) -> Result<Spec> {
     let mut text = String::new();
     let read = File::from(memfd).read_to_string(&mut text);
     read.doing(|| "read the boot's settings")?;
@@ -114,7 +124,7 @@ fn read(memfd: OwnedFd) -> Result<Spec> {
     })
 }
 
-/// Executes the tree's own init in our place. Returns only if that fails.
+/// Executes the init of the tree. Returns only on failure.
 fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3]) -> Error {
     let path = program.argv.first().cloned().unwrap_or_default();
     let prepare = || -> Result<(CString, Vec<CString>, Vec<CString>)> {
@@ -123,12 +133,7 @@ fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3])
             let Some(instead) = terminal.filter(|_| is_slave).or(null.as_ref()) else {
                 continue;
             };
-            let duplicated = match fd {
-                0 => rustix::stdio::dup2_stdin(instead),
-                1 => rustix::stdio::dup2_stdout(instead),
-                _ => rustix::stdio::dup2_stderr(instead),
-            };
-            duplicated.doing(|| "take the console")?;
+            replace_standard(fd, instead).doing(|| "take the console")?;
         }
         let text = |text: &str| CString::new(text).doing(|| "pass a text with a NUL to INIT");
         let args = program.argv.iter().map(|arg| text(arg));
@@ -153,14 +158,14 @@ fn become_init(program: &Program, terminal: Option<&OwnedFd>, slaves: [bool; 3])
     let last_steps = || -> Result<()> {
         nix::unistd::setsid().doing(|| "lead a session")?;
         Labelling::new(&program.labels)?
-            .on_exec()
+            .set_for_exec()
             .map_err(|(label, errno)| {
                 let doing = format!("confine by {}={}", label.key(), shown(label.as_str()));
                 Error::sys(doing, errno)
             })?;
         confinement.enter()?;
         default_signals().doing(|| "reset signals")?;
-        sys::cloexec_from(3).doing(|| "let go of descriptors")
+        sys::cloexec_from(3).doing(|| "mark descriptors close-on-exec")
     };
     if let Err(error) = last_steps() {
         return error;
@@ -175,9 +180,9 @@ impl IntoErrno for std::ffi::NulError {
     }
 }
 
-/// The signal that asks an init or a command of this program to end, where the config says
-/// nothing (systemd(1), busybox init.c); none: it wants a command, `telinit 0`.
-pub fn usual_stop(program: &str) -> Option<i32> {
+/// Returns the default stop signal of an init or command with this name (systemd(1), init.c of busybox).
+/// None for `init`, which is stopped by the command `telinit 0`.
+pub fn default_stop_signal(program: &str) -> Option<i32> {
     match program.rsplit('/').next().unwrap_or_default() {
         "systemd" => signal_number("RTMIN+3"),
         "busybox" => Some(Signal::SIGUSR2 as i32),
@@ -186,9 +191,9 @@ pub fn usual_stop(program: &str) -> Option<i32> {
     }
 }
 
-/// Logs the console of an init in the background. Gives the status.
+/// Logs the console of an init in the background until the init has ended. Returns the exit status.
 pub(crate) fn log_console(socket: &OwnedFd, max: u64) -> u8 {
-    // Not to be ended by what ends the tool's terminal; by all else as usual.
+    // Signals of the tool's terminal must not end this process; other signals may.
     let _ = nix::unistd::setsid();
     let _ = default_signals();
     let logged = receive(socket).and_then(|received| {
@@ -198,7 +203,7 @@ pub(crate) fn log_console(socket: &OwnedFd, max: u64) -> u8 {
         let Ok([master, _slave, log, last, init]) = <[OwnedFd; 5]>::try_from(fds) else {
             return Ok(());
         };
-        log::console(&master, &log::Log::new(log, max), &init)?;
+        log::log_console(&master, &log::Log::new(log, max), &init)?;
         let status = wait_status(&init);
         let (exit, signal) = match status {
             Some(status) if status & 0x7f == 0 => (Some(status >> 8 & 0xff), None),
@@ -211,7 +216,7 @@ pub(crate) fn log_console(socket: &OwnedFd, max: u64) -> u8 {
     u8::from(logged.is_err())
 }
 
-/// The kernel tells once somebody has reaped it, which the host's init does soon.
+/// Returns the wait status of an init. The kernel has it after the init of the host has reaped the process.
 fn wait_status(init: &OwnedFd) -> Option<i32> {
     (0..50).find_map(|_| {
         sys::pidfd_exit_status(init).or_else(|| {

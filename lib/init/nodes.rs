@@ -1,15 +1,16 @@
-//! A subhost's /dev: the usual nodes, and those of the host's devices that it is given.
+//! The /dev of a subhost: the usual nodes, and the devices of the host that it gets.
 
 use crate::base::error::{Doing, IntoErrno, Result};
 use crate::confine::devices::Node;
-use crate::kernel::mounts::detached;
+use crate::kernel::dirs::make_missing_at;
+use crate::kernel::mounts::mount_detached;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, Uid, chmodat, chownat, makedev, mkdirat, mknodat, symlinkat,
 };
 use rustix::mount::MountAttrFlags;
 use std::os::fd::OwnedFd;
 
-/// The usual nodes, with their numbers (`null(4)`, `random(4)`, `tty(4)`).
+/// The usual nodes: name, major and minor number (`null(4)`, `random(4)`, `tty(4)`).
 pub const USUAL: [(&str, u32, u32); 6] = [
     ("null", 1, 3),
     ("zero", 1, 5),
@@ -19,31 +20,31 @@ pub const USUAL: [(&str, u32, u32); 6] = [
     ("tty", 5, 0),
 ];
 
-/// /dev, complete before it is seen: nothing is written into the tree's own. All of it belongs to
-/// `owner`, who may be unable to make it.
+/// Makes a complete, detached /dev, so that nothing is written to the tree. All of it belongs to `owner`,
+/// who may be root of a user namespace and unable to make nodes.
 ///
 /// # Errors
 /// The failed call.
-pub fn devices(owner: u32, nodes: &[Node]) -> Result<OwnedFd> {
-    let dev = without_nodes(owner)?;
-    usual(&dev, owner).doing(|| "make the nodes of /dev")?;
-    add(&dev, nodes, owner)?;
-    give(&dev, "", owner).doing(|| "give /dev away")?;
+pub fn make_dev(owner: u32, nodes: &[Node]) -> Result<OwnedFd> {
+    let dev = make_dev_without_nodes(owner)?;
+    add_usual_nodes(&dev, owner).doing(|| "make the nodes of /dev")?;
+    add_nodes(&dev, nodes, owner)?;
+    set_owner(&dev, "", owner).doing(|| "give /dev away")?;
     Ok(dev)
 }
 
-/// /dev with all but nodes.
+/// Makes a detached /dev with links and directories, but without nodes.
 ///
 /// # Errors
 /// The failed call.
-pub fn without_nodes(owner: u32) -> Result<OwnedFd> {
+pub fn make_dev_without_nodes(owner: u32) -> Result<OwnedFd> {
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let dev = detached("tmpfs", &[("mode", "0755"), ("size", "1m")], flags)?;
-    others(&dev, owner).doing(|| "make /dev for the inside")?;
+    let dev = mount_detached("tmpfs", &[("mode", "0755"), ("size", "1m")], flags)?;
+    add_links_and_directories(&dev, owner).doing(|| "make /dev for the inside")?;
     Ok(dev)
 }
 
-fn give(dev: &OwnedFd, name: &str, owner: u32) -> rustix::io::Result<()> {
+fn set_owner(dev: &OwnedFd, name: &str, owner: u32) -> rustix::io::Result<()> {
     if owner == 0 {
         return Ok(());
     }
@@ -52,18 +53,18 @@ fn give(dev: &OwnedFd, name: &str, owner: u32) -> rustix::io::Result<()> {
     chownat(dev, name, Some(uid), Some(gid), flags)
 }
 
-fn usual(dev: &OwnedFd, owner: u32) -> rustix::io::Result<()> {
+fn add_usual_nodes(dev: &OwnedFd, owner: u32) -> rustix::io::Result<()> {
     for (name, major, minor) in USUAL {
         let device = makedev(major, minor);
         mknodat(dev, name, FileType::CharacterDevice, Mode::empty(), device)?;
-        // Not by mknod, which the umask would cut.
+        // The umask applies to mknod(2), but not to chmod(2).
         chmodat(dev, name, Mode::from_raw_mode(0o666), AtFlags::empty())?;
-        give(dev, name, owner)?;
+        set_owner(dev, name, owner)?;
     }
     Ok(())
 }
 
-fn others(dev: &OwnedFd, owner: u32) -> rustix::io::Result<()> {
+fn add_links_and_directories(dev: &OwnedFd, owner: u32) -> rustix::io::Result<()> {
     for (target, name) in [
         ("pts/ptmx", "ptmx"),
         ("/proc/self/fd", "fd"),
@@ -72,24 +73,21 @@ fn others(dev: &OwnedFd, owner: u32) -> rustix::io::Result<()> {
         ("/proc/self/fd/2", "stderr"),
     ] {
         symlinkat(target, dev, name)?;
-        give(dev, name, owner)?;
+        set_owner(dev, name, owner)?;
     }
     for name in ["pts", "shm", "mqueue"] {
         mkdirat(dev, name, Mode::from_raw_mode(0o755))?;
-        give(dev, name, owner)?;
+        set_owner(dev, name, owner)?;
     }
     Ok(())
 }
 
-fn add(dev: &OwnedFd, nodes: &[Node], owner: u32) -> Result<()> {
+fn add_nodes(dev: &OwnedFd, nodes: &[Node], owner: u32) -> Result<()> {
     for node in nodes {
         let make = || -> rustix::io::Result<()> {
             for (end, _) in node.path.match_indices('/') {
-                match mkdirat(dev, &node.path[..end], Mode::from_raw_mode(0o755)) {
-                    Err(rustix::io::Errno::EXIST) => {}
-                    other => other?,
-                }
-                give(dev, &node.path[..end], owner)?;
+                make_missing_at(dev, &node.path[..end], 0o755)?;
+                set_owner(dev, &node.path[..end], owner)?;
             }
             let kind = match node.block {
                 true => FileType::BlockDevice,
@@ -97,14 +95,14 @@ fn add(dev: &OwnedFd, nodes: &[Node], owner: u32) -> Result<()> {
             };
             let device = makedev(node.major, node.minor);
             mknodat(dev, &node.path, kind, Mode::empty(), device)?;
-            // Not by mknod, which the umask would cut.
+            // The umask applies to mknod(2), but not to chmod(2).
             chmodat(
                 dev,
                 &node.path,
                 Mode::from_raw_mode(node.mode),
                 AtFlags::empty(),
             )?;
-            give(dev, &node.path, owner)
+            set_owner(dev, &node.path, owner)
         };
         make()
             .map_err(IntoErrno::into_errno)

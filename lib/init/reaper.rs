@@ -1,5 +1,5 @@
-//! Our PID 1 while the subhost runs: starts its command, reaps, hands signals on, writes the log, and
-//! ends when it is told to or the command has ended.
+//! The PID 1 of the tools while the subhost runs: it starts the command, reaps processes, forwards signals,
+//! writes the log, and ends when it is asked to or the command has ended.
 
 use super::spec::{Main, Process};
 use crate::base::error::{Doing, Errno, Error, Result};
@@ -7,9 +7,10 @@ use crate::base::protocol::{FromInit, ToInit};
 use crate::init::log::Log;
 use crate::kernel::clock::now;
 use crate::kernel::lsm::Labelling;
-use crate::kernel::packets::{Received, next, send};
+use crate::kernel::packets::{Received, receive_any, send};
+use crate::kernel::proc::shell_status;
 use crate::kernel::spawn::{Entry, Exec};
-use crate::login::cannot_run;
+use crate::login::{Setup, cannot_run};
 use crate::state::Last;
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,34 +25,42 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Interactive shells take no notice of TERM but of HUP. Not at once: of two signals that wait,
-/// HUP would be delivered first.
+/// The time between TERM and HUP. Interactive shells ignore TERM but not HUP. HUP comes later, because the kernel
+/// delivers HUP before a pending TERM.
 const TERM_TO_HUP: Duration = Duration::from_millis(100);
 
-/// Reaps and waits.
+/// Whether the tool still has its end of the socket open.
+enum Peer {
+    Present,
+    Gone,
+}
+
+/// The state of PID 1.
 pub(super) struct Reaper<'a> {
     socket: &'a OwnedFd,
     process: &'a Process,
     signals: SignalFd,
     last: File,
-    /// What the command and its kin write, and where it is kept.
+    /// The pipe with the output of the command and its descendants, and the log.
     output: Option<(File, Log)>,
-    /// The command, while it lives.
+    /// Whether PID 1 runs a command.
+    has_command: bool,
+    /// The pid of the command while it runs.
     command: Option<i32>,
-    /// How it ended.
+    /// The exit status of the command.
     status: Option<u8>,
-    /// Stopping: until when.
-    stopping: Option<Instant>,
-    /// Everything has been told to end: when.
-    told: Option<Instant>,
-    /// It has been told in the terms of terminals as well.
-    hung_up: bool,
+    /// The time at which a stop ends by force; none if no stop has begun.
+    stop_deadline: Option<Instant>,
+    /// The time at which all processes got TERM.
+    term_sent: Option<Instant>,
+    /// Whether all processes got HUP as well.
+    hup_sent: bool,
 }
 
 impl<'a> Reaper<'a> {
     pub(super) fn new(socket: &'a OwnedFd, process: &'a Process, last: File) -> Result<Self> {
         let all = SigSet::all();
-        // A blocked signal is kept even for PID 1, which ignores what it has no handler for.
+        // PID 1 loses signals without a handler, but blocked ones stay pending (signal(7)).
         all.thread_block().doing(|| "block signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&all, flags).doing(|| "open the signals")?;
@@ -61,49 +70,59 @@ impl<'a> Reaper<'a> {
             signals,
             last,
             output: None,
+            has_command: false,
             command: None,
             status: None,
-            stopping: None,
-            told: None,
-            hung_up: false,
+            stop_deadline: None,
+            term_sent: None,
+            hup_sent: false,
         })
     }
 
+    /// Runs `main`, which is not an init, and returns the exit status of PID 1.
     pub(super) fn run(mut self, main: &Main, terminal: Option<OwnedFd>) -> Result<u8> {
         nix::unistd::setsid().doing(|| "lead a session")?;
-        // Whatever we need capabilities for is done; what we start must not have more than we.
-        let rights = self.process.rights.of_init();
+        // PID 1 needs no capabilities from here on. It drops them after it has spawned the command.
+        let rights = self.process.rights.for_init();
         let confinement = Rc::new(rights.prepare()?);
         if let Main::Run(program) = main {
-            let its = match program.rights == rights {
+            let command_confinement = match program.rights == rights {
                 true => confinement.clone(),
                 false => Rc::new(program.rights.prepare()?),
             };
             let (slaves, labels) = (self.process.slaves, Labelling::new(&program.labels)?);
-            let mut command = program.command(terminal.as_ref(), slaves, labels, its, None)?;
+            let setup = Setup {
+                terminal: terminal.as_ref(),
+                labels,
+                confinement: command_confinement,
+                userns: None,
+            };
+            let mut command = program.prepare_on_terminal(slaves, setup)?;
             if let Some(max) = self.process.log_max {
-                self.output = Some(logged(&mut command, max)?);
+                self.output = Some(pipe_to_log(&mut command, max)?);
             }
             let name = command.program().to_owned();
             let child = command
                 .spawn(CloneFlags::empty(), &Entry::default(), || Ok(()))
                 .map_err(|errno| cannot_run(&name, errno))?;
+            self.has_command = true;
             self.command = Some(child.id());
             std::env::set_current_dir("/").doing(|| "change to / inside")?;
         }
         drop(terminal);
         confinement.enter()?;
         send(self.socket, &FromInit::Up, &[])?;
-        self.hold(matches!(main, Main::Run(_)))
+        self.wait_and_drain()
     }
 
-    fn hold(&mut self, has_command: bool) -> Result<u8> {
-        let status = self.wait(has_command);
+    /// Waits for the end and appends the rest of the output to the log.
+    fn wait_and_drain(&mut self) -> Result<u8> {
+        let status = self.wait();
         if let Some((pipe, log)) = &self.output {
-            // What is left in a pipe: there is no end to what somebody may still be writing.
+            // A bounded number of reads: a process may still be writing without end.
             for _ in 0..64 {
                 let more = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], 0u8);
-                if !matches!(more, Ok(1)) || !log.take_from(pipe) {
+                if !matches!(more, Ok(1)) || !log.append_from(pipe) {
                     break;
                 }
             }
@@ -111,27 +130,29 @@ impl<'a> Reaper<'a> {
         status
     }
 
-    fn wait(&mut self, has_command: bool) -> Result<u8> {
+    /// Serves signals, messages and output until the command has ended or a stop is complete.
+    fn wait(&mut self) -> Result<u8> {
         let mut listening = true;
         loop {
-            self.reap(has_command);
-            if has_command && self.command.is_none() && self.stopping.is_none() {
+            self.reap();
+            if self.has_command && self.command.is_none() && self.stop_deadline.is_none() {
                 return Ok(self.status.unwrap_or(0));
             }
-            if let Some(until) = self.stopping {
-                if self.command.is_none() && self.told.is_none() {
-                    self.tell_all();
+            if let Some(deadline) = self.stop_deadline {
+                if self.command.is_none() && self.term_sent.is_none() {
+                    self.terminate_all();
                     continue;
                 }
-                if (self.told.is_some() && !has_children()) || Instant::now() >= until {
+                if (self.term_sent.is_some() && !has_children()) || Instant::now() >= deadline {
                     return Ok(self.status.unwrap_or(0));
                 }
-                if !self.hung_up && self.told.is_some_and(|told| told.elapsed() >= TERM_TO_HUP) {
-                    self.hung_up = true;
+                let is_due = |sent: Instant| sent.elapsed() >= TERM_TO_HUP;
+                if !self.hup_sent && self.term_sent.is_some_and(is_due) {
+                    self.hup_sent = true;
                     let _ = sys::kill(-1, Signal::SIGHUP as i32);
                 }
             }
-            // What is not to be heard any more is stood for by the signals.
+            // In place of a closed descriptor, poll gets that of the signals.
             let signals = self.signals.as_fd();
             let socket = if listening {
                 self.socket.as_fd()
@@ -143,45 +164,55 @@ impl<'a> Reaper<'a> {
                 .as_ref()
                 .map_or(signals, |(pipe, _)| pipe.as_fd());
             let mut fds = [signals, socket, pipe].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            match poll(&mut fds, self.patience()) {
+            match poll(&mut fds, self.poll_timeout()) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::sys("wait for signals", errno)),
             }
-            let [_, heard, written] = fds.map(|fd| fd.any().unwrap_or(false));
-            self.signals();
-            if written
+            let [_, has_message, has_output] = fds.map(|fd| fd.any().unwrap_or(false));
+            self.handle_signals();
+            if has_output
                 && self
                     .output
                     .as_ref()
-                    .is_some_and(|(pipe, log)| !log.take_from(pipe))
+                    .is_some_and(|(pipe, log)| !log.append_from(pipe))
             {
                 self.output = None;
             }
-            if heard && listening {
-                match next(self.socket) {
-                    Ok(Received::Message(ToInit::Signal(signal), _)) => match self.command {
-                        // As a terminal's would: to all that the command has in the foreground.
-                        Some(pid) => drop(sys::kill(-pid, signal)),
-                        // Holding in the foreground: whatever would end a command ends us.
-                        None => self.stop(),
-                    },
-                    Ok(Received::Message(..) | Received::Unknown) => {
-                        let _ = send(self.socket, &FromInit::Unknown, &[]);
-                    }
-                    // The tool is gone. Its boot ends with it, or it left us to ourselves.
-                    _ if self.process.tied => return Ok(self.status.unwrap_or(0)),
-                    _ => listening = false,
+            if has_message && listening {
+                match self.handle_message() {
+                    Peer::Present => {}
+                    // A boot that is tied to the tool ends with it; another one continues.
+                    Peer::Gone if self.process.tied => return Ok(self.status.unwrap_or(0)),
+                    Peer::Gone => listening = false,
                 }
             }
         }
     }
 
-    fn patience(&self) -> PollTimeout {
-        let Some(until) = self.stopping else {
+    /// Receives a message of the tool and does what it asks for.
+    fn handle_message(&mut self) -> Peer {
+        match receive_any(self.socket) {
+            Ok(Received::Message(ToInit::Signal(signal), _)) => match self.command {
+                // Like a terminal, to the foreground process group of the command.
+                Some(pid) => drop(sys::kill(-pid, signal)),
+                // Without a command, a signal that would end one ends PID 1.
+                None => self.stop(),
+            },
+            Ok(Received::Message(..) | Received::Unknown) => {
+                let _ = send(self.socket, &FromInit::Unknown, &[]);
+            }
+            Ok(Received::End) | Err(_) => return Peer::Gone,
+        }
+        Peer::Present
+    }
+
+    /// Returns the time until the next signal of a stop is due; none without a stop.
+    fn poll_timeout(&self) -> PollTimeout {
+        let Some(deadline) = self.stop_deadline else {
             return PollTimeout::NONE;
         };
-        let left = until.saturating_duration_since(Instant::now());
-        let longest = if self.hung_up {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let longest = if self.hup_sent {
             1000
         } else {
             TERM_TO_HUP.as_millis()
@@ -190,51 +221,55 @@ impl<'a> Reaper<'a> {
         PollTimeout::from(millis)
     }
 
-    fn signals(&mut self) {
+    /// Handles all pending signals.
+    fn handle_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             let number = i32::try_from(info.ssi_signo).unwrap_or(0);
             match Signal::try_from(number) {
                 Ok(Signal::SIGCHLD) => {}
                 Ok(Signal::SIGTERM) => self.stop(),
-                // The command has been asked to end by other means.
+                // The command of STOP has asked the command to end.
                 Ok(Signal::SIGPWR) => {
                     self.begin_stop();
                 }
-                _ => self.hand_on(number),
+                _ => self.forward(number),
             }
         }
     }
 
-    fn hand_on(&self, signal: i32) {
+    /// Sends a signal to the command.
+    fn forward(&self, signal: i32) {
         if let Some(pid) = self.command {
             let _ = sys::kill(pid, signal);
         }
     }
 
+    /// Begins a stop and asks the command to end.
     fn stop(&mut self) {
         if self.begin_stop() {
-            self.hand_on(self.process.stop_signal);
+            self.forward(self.process.stop_signal);
         }
     }
 
-    /// False if it is stopping already.
+    /// Sets the deadline of a stop. Returns false if a stop has begun already.
     fn begin_stop(&mut self) -> bool {
-        let begins = self.stopping.is_none();
+        let begins = self.stop_deadline.is_none();
         if begins {
-            self.stopping = Some(Instant::now() + self.process.stop_timeout);
+            self.stop_deadline = Some(Instant::now() + self.process.stop_timeout);
         }
         begins
     }
 
-    /// The command has ended by itself or on request: the rest is asked to.
-    fn tell_all(&mut self) {
-        self.told = Some(Instant::now());
+    /// Asks all processes to end, after the command has ended.
+    fn terminate_all(&mut self) {
+        self.term_sent = Some(Instant::now());
         for signal in [Signal::SIGTERM, Signal::SIGCONT] {
             let _ = sys::kill(-1, signal as i32);
         }
     }
 
-    fn reap(&mut self, has_command: bool) {
+    /// Reaps all processes that have ended, and records the end of the command.
+    fn reap(&mut self) {
         loop {
             let (pid, exit, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, exit)) => (pid.as_raw(), Some(exit), None),
@@ -244,21 +279,18 @@ impl<'a> Reaper<'a> {
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };
-            if has_command && self.command == Some(pid) {
+            if self.command == Some(pid) {
                 self.command = None;
-                self.status = Some(match (exit, signal) {
-                    (Some(exit), _) => exit as u8,
-                    (_, signal) => 128 + signal.unwrap_or(0) as u8,
-                });
+                self.status = Some(shell_status(exit, signal));
                 record(&self.last, exit, signal);
             }
         }
     }
 }
 
-/// A pipe to us as the command's output. Not the log itself: whoever is root inside could change the
-/// host's file by its descriptor.
-fn logged(command: &mut Exec, max: u64) -> Result<(File, Log)> {
+/// Makes a pipe for the output of the command. The command does not get the log itself: root inside could change
+/// the file on the host through its descriptor.
+fn pipe_to_log(command: &mut Exec, max: u64) -> Result<(File, Log)> {
     let mut make = || -> std::io::Result<(File, Log)> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&read, true)?;
@@ -270,13 +302,14 @@ fn logged(command: &mut Exec, max: u64) -> Result<(File, Log)> {
     make().doing(|| "make the pipe to the log")
 }
 
+/// Tells whether PID 1 has children, also ended ones.
 fn has_children() -> bool {
     use nix::sys::wait::{Id, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     !matches!(waitid(Id::All, flags), Err(Errno::ECHILD))
 }
 
-/// Writes how a run ended.
+/// Writes the record of the end of a run.
 pub(super) fn record(file: &File, exit: Option<i32>, signal: Option<i32>) {
     let last = Last {
         when: now(),
@@ -285,7 +318,7 @@ pub(super) fn record(file: &File, exit: Option<i32>, signal: Option<i32>) {
         out_of_memory: None,
     };
     if let Ok(text) = serde_json::to_string(&last) {
-        // Shorter than before or not, a reader sees one of them: the new first, then the cut.
+        // The text is written before the file is cut, so that a reader never sees an empty file.
         let _ = file.write_all_at(text.as_bytes(), 0);
         let _ = file.set_len(text.len() as u64);
     }

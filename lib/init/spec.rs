@@ -1,7 +1,7 @@
-//! The inside of a subhost as data: what a process of ours has to do to be its PID 1.
+//! The boot of a subhost as data: the steps by which a process becomes its PID 1.
 //!
-//! Nothing here knows a config. A config is compiled to this, and so may something else be that wants none of
-//! a config's defaults: what is not said is not there.
+//! Nothing here knows a config. `boot` compiles a config to a spec; another front end may compile something
+//! else. A spec has no defaults: what it does not contain is not done.
 
 use crate::confine::{Rights, devices::Node};
 use crate::login::Program;
@@ -10,143 +10,145 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Everything about a boot. It travels as a memfd, the first of the descriptors of the packet that tells PID 1
-/// to go; the others are the file for the end of its run, and the network namespace if `joins_network`.
+/// A complete boot. PID 1 gets it as a memfd, the first descriptor of the packet `Go`. The others are the
+/// file for the record of its end and, if `joins_network`, the network namespace.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {
-    /// Where the root is mounted on the host. A mount of files only: no device of it works inside.
+    /// The mount point of the root on the host. Devices on it cannot be opened inside.
     pub root: PathBuf,
-    /// First id of its user namespace; none: it has none.
+    /// The first id of its user namespace; none if it has no user namespace.
     pub ids: Option<u32>,
-    /// A network namespace comes with this; else it has the one that the tool is in.
+    /// Whether it joins a network namespace of the packet; else it stays in that of the tool.
     pub joins_network: bool,
-    /// Its own namespaces beside those of mounts and of processes.
+    /// The new namespaces, besides those of mounts and pids.
     pub namespaces: Vec<Own>,
-    /// What is made of the root, in order.
+    /// The steps after the change of the root, in order.
     pub ops: Vec<Op>,
-    /// What PID 1 is then.
+    /// What PID 1 does then.
     pub process: Process,
 }
 
-/// One thing that makes the inside what it is.
+/// One step that sets up the inside of a subhost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
-    /// Its host name.
+    /// Sets the host name.
     Hostname(String),
-    /// A file system of the kernel's, made anew.
+    /// Mounts a new file system of the kernel.
     Mount(Mount),
-    /// A tmpfs on /dev with the usual nodes and links, with these devices too.
+    /// Mounts a tmpfs on /dev, with the usual nodes and links and with these devices.
     Dev(Vec<Node>),
-    /// A directory or file of the host's.
+    /// Bind-mounts a directory or file of the host.
     Bind(Bind),
-    /// Paths that are covered by nothing. What is not there needs no cover; no link may lead to it. Those below
-    /// /proc and /sys are found in the mounts that are there by then, and nowhere else.
+    /// Masks paths. A missing path is skipped; a symbolic link on the way is an error. Paths below /proc
+    /// and /sys are resolved in the mounts of this spec.
     Mask(Vec<String>),
-    /// Paths below /proc that can only be read, but for one that can be written as before.
+    /// Makes paths below /proc read-only, except one below them.
     ReadOnly {
-        /// What can only be read.
+        /// The read-only paths.
         paths: Vec<String>,
-        /// What below these can be written.
+        /// The path below these that stays writable.
         but: Option<String>,
     },
-    /// A directory that is covered if it is there, because it shows what is the host's. Nobody may enter it.
+    /// Covers a directory with an empty, inaccessible one if it exists, because it shows files of the host.
     Cover(String),
 }
 
-/// A namespace of its own (`namespaces(7)`).
+/// A namespace that PID 1 gets anew (`namespaces(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Own {
-    /// Host name.
+    /// The UTS namespace.
     Uts,
-    /// System V IPC and POSIX message queues.
+    /// The IPC namespace.
     Ipc,
-    /// The cgroup that PID 1 is in becomes its root.
+    /// The cgroup namespace: the cgroup of PID 1 becomes its root.
     Cgroup,
 }
 
-/// A file system of the kernel's.
+/// A file system of the kernel to mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
-    /// Its type.
+    /// The type.
     pub fstype: String,
-    /// Its options, with values or empty ones.
+    /// The options as pairs of key and value; the value of a flag is empty.
     pub options: Vec<(String, String)>,
     /// `MOUNT_ATTR_*` of `mount_setattr(2)`.
     pub attributes: u32,
-    /// Where inside.
+    /// The mount point inside.
     pub at: String,
-    /// What of the tree is followed on the way there.
+    /// How the mount point is resolved.
     pub way: Way,
-    /// A kernel may be without it.
+    /// Whether a kernel may lack the file system.
     pub optional: bool,
 }
 
-/// How the place of a mount is found in a tree that is hostile.
+/// How the mount point of a file system is resolved in a hostile tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Way {
-    /// A directory that every tree has, made if it is missing: no link may be on the way.
+    /// A directory that every tree has. It is made if it is missing; no symbolic link may be on the way.
     Plain,
-    /// A path that the administrator named: links are followed inside, and what is missing is made.
+    /// A path that the administrator chose. Symbolic links are followed inside; missing directories are
+    /// made.
     Named,
 }
 
-/// A directory or file of the host's that appears inside.
+/// A directory or file of the host that appears inside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
-    /// On the host.
+    /// The path on the host.
     pub source: PathBuf,
-    /// Inside; links are followed there.
+    /// The mount point inside; symbolic links are followed.
     pub at: String,
-    /// Cannot be written through.
+    /// Whether it is read-only.
     pub read_only: bool,
-    /// What there is to mount on is made where it is missing; else it is left out then.
+    /// Whether a missing mount point is made; else the mount is left out.
     pub make: bool,
-    /// It is a text of ours: a read-only tree that has no place for it goes without, and whose it is does not
-    /// matter to anybody.
+    /// Whether it is a generated text file, such as /etc/hosts. It is left out if it has no mount point and
+    /// the tree is read-only, and its owner inside does not matter.
     pub text: bool,
 }
 
-/// What PID 1 is when the inside is there.
+/// What PID 1 does after the steps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Process {
-    /// What it does.
+    /// The command or init.
     pub main: Main,
-    /// What those inside may do.
+    /// The rights of processes inside.
     pub rights: Rights,
     /// The signal that asks the command to end.
     pub stop_signal: i32,
-    /// How long that may take.
+    /// The time limit for that.
     pub stop_timeout: Duration,
-    /// What the command writes goes to our standard output, the log, which may become this large,
-    /// bytes; none: the command has what we have.
+    /// The largest size of the log in bytes; PID 1 writes the output of the command to its own standard
+    /// output, which is the log. Without it, the command inherits the standard output.
     pub log_max: Option<u64>,
-    /// Which of 0, 1 and 2 become the slave of a terminal made inside.
+    /// Those of 0, 1 and 2 that become the slave of a terminal inside.
     pub slaves: [bool; 3],
-    /// The boot ends with the booting tool.
+    /// Whether PID 1 ends when the booting tool has ended.
     pub tied: bool,
 }
 
-/// What PID 1 does.
+/// The command or init of PID 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Main {
-    /// Runs nothing and holds until stop.
+    /// Runs nothing and waits for the stop.
     Hold,
-    /// Runs a command; ends when it ends.
+    /// Runs a command and ends with it.
     Run(Program),
-    /// Becomes the tree's own init.
+    /// Executes the init of the tree.
     Init(Program),
 }
 
-/// Attributes of a mount without privileges by files or devices.
+/// The attributes of a mount without setuid files and devices.
 pub const SAFE: u32 =
     MountAttrFlags::MOUNT_ATTR_NOSUID.bits() | MountAttrFlags::MOUNT_ATTR_NODEV.bits();
-/// The same of one that nothing can be executed from.
+/// The attributes of such a mount from which nothing can be executed.
 pub const NOEXEC: u32 = SAFE | MountAttrFlags::MOUNT_ATTR_NOEXEC.bits();
-/// That of one that cannot be written.
+/// The attribute of a read-only mount.
 pub const RDONLY: u32 = MountAttrFlags::MOUNT_ATTR_RDONLY.bits();
 
 impl Mount {
-    /// A file system of this type; `options` are pairs of name and value.
+    /// Makes a mount of a required file system on a directory that every tree has. `options` are pairs of
+    /// key and value.
     pub fn new(fstype: &str, options: &[(&str, &str)], attributes: u32, at: &str) -> Self {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         Self {
@@ -160,8 +162,9 @@ impl Mount {
     }
 }
 
-/// The kernel's own file systems as every system has them; with `devices` beside the usual ones in /dev.
-pub fn kernel(devices: Vec<Node>) -> Vec<Op> {
+/// Returns the steps that mount the usual file systems of the kernel, with `devices` besides the usual ones
+/// in /dev.
+pub fn kernel_mounts(devices: Vec<Node>) -> Vec<Op> {
     let pts = [
         ("newinstance", ""),
         ("ptmxmode", "0666"),

@@ -1,5 +1,5 @@
-//! Who keeps a mount or a namespace busy: processes of the host, found in /proc, named for the
-//! administrator. Looks only; ending them is for `--kill-holders`.
+//! Processes of the host that keep a mount or a namespace busy, found in /proc and described for the
+//! administrator. This file does not end them; `--kill-holders` does.
 
 use crate::base::error::shown;
 use crate::kernel::mountinfo::{Mount, Table};
@@ -7,18 +7,18 @@ use crate::kernel::proc::{self, Namespace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// A process that holds something.
+/// A process that holds a mount or a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its pid.
+    /// The pid.
     pub pid: i32,
-    /// Its command name, made fit to print.
+    /// The command name, safe to print.
     pub command: String,
-    /// How it holds it.
+    /// The kind of hold, as in `an open file`.
     pub how: String,
 }
 
-/// All pids of the host.
+/// Returns all pids of the host.
 pub fn pids() -> impl Iterator<Item = i32> {
     std::fs::read_dir("/proc")
         .into_iter()
@@ -26,22 +26,21 @@ pub fn pids() -> impl Iterator<Item = i32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
-/// The command name of a process as the kernel keeps it.
+/// Returns the command name of a process (/proc/PID/comm), safe to print; empty if it is gone.
 pub fn command(pid: i32) -> String {
     let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     shown(String::from_utf8_lossy(&name).trim_end())
 }
 
-/// Processes of our mount namespace with their working directory, root, executable or an open or
-/// mapped file at or below `at`. What other mount namespaces hold are copies: they keep no mount
-/// of ours busy.
-pub fn of_mount(at: &Path) -> Vec<Holder> {
+/// Finds the processes of our mount namespace whose working directory, root, executable, open or mapped file
+/// is at or below `at`. Other mount namespaces have copies of the mount, which do not keep ours busy.
+pub fn find_on_mount(at: &Path) -> Vec<Holder> {
     let us = std::fs::read_link("/proc/self/ns/mnt").ok();
     pids()
         .filter_map(|pid| {
             let dir = PathBuf::from(format!("/proc/{pid}"));
             let same = std::fs::read_link(dir.join("ns/mnt")).ok() == us;
-            let how = same.then(|| held_path(&dir, at)).flatten()?;
+            let how = same.then(|| find_path_in(&dir, at)).flatten()?;
             Some(Holder {
                 pid,
                 command: command(pid),
@@ -51,7 +50,7 @@ pub fn of_mount(at: &Path) -> Vec<Holder> {
         .collect()
 }
 
-fn held_path(dir: &Path, at: &Path) -> Option<&'static str> {
+fn find_path_in(dir: &Path, at: &Path) -> Option<&'static str> {
     let lies_in = |link: PathBuf| std::fs::read_link(link).is_ok_and(|path| path.starts_with(at));
     for (link, how) in [
         ("cwd", "its directory"),
@@ -74,11 +73,11 @@ fn held_path(dir: &Path, at: &Path) -> Option<&'static str> {
     None
 }
 
-/// The kernel's threads, which are in no namespace but the first; as far as the kernel tells them by the
-/// children of kthreadd, which is its pid 2 where pids are those of the host.
+/// Returns the children of kthreadd, which is pid 2 in the first pid namespace: threads of the kernel, which
+/// are only in the first namespaces. Empty without CONFIG_PROC_CHILDREN.
 fn kernel_threads() -> BTreeSet<i32> {
-    let is_kernels = proc::Stat::find(2).is_some_and(|stat| stat.kernel);
-    let children = match is_kernels {
+    let is_kthreadd = proc::Stat::find(2).is_some_and(|stat| stat.is_kernel_thread);
+    let children = match is_kthreadd {
         true => std::fs::read_to_string("/proc/2/task/2/children").unwrap_or_default(),
         false => String::new(),
     };
@@ -86,16 +85,16 @@ fn kernel_threads() -> BTreeSet<i32> {
     pids.filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// Processes in the network namespace whose nsfs inode is `inode`.
-pub fn of_netns(inode: u64) -> Vec<Holder> {
-    // The link's text, which costs half of following it.
+/// Finds the processes in the network namespace whose nsfs inode is `inode`.
+pub fn find_in_netns(inode: u64) -> Vec<Holder> {
+    // Reading the link takes half the time of following it.
     let namespace = PathBuf::from(format!("net:[{inode}]"));
     let is_in = |pid: &i32| {
         std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|is| is == namespace)
     };
-    let kernel = kernel_threads();
+    let kernel_threads = kernel_threads();
     pids()
-        .filter(|pid| !kernel.contains(pid))
+        .filter(|pid| !kernel_threads.contains(pid))
         .filter(is_in)
         .map(|pid| Holder {
             pid,
@@ -105,21 +104,22 @@ pub fn of_netns(inode: u64) -> Vec<Holder> {
         .collect()
 }
 
-/// Mounts of one of some file systems in other mount namespaces: for each namespace, as nsfs inode,
-/// their ids and devices.
+/// Mounts of some file systems in other mount namespaces: for the nsfs inode of each namespace, the ids and
+/// devices of the mounts.
 pub type Copies = BTreeMap<u64, Vec<(u64, String)>>;
 
-/// The copies of file systems named by `major:minor`. The kernel gives that number anew when the last
-/// mount is gone: only copies that were there before, by their ids, are still the same afterwards.
-pub fn copies(devices: &[&str]) -> Copies {
+/// Finds the mounts of file systems, named by `major:minor`, in other mount namespaces. The kernel reuses
+/// that number after the last unmount: later only copies that are in an earlier result are the same mounts.
+pub fn find_copies(devices: &[&str]) -> Copies {
     let mut found = Copies::new();
     let ours = Namespace::Mnt.inode_of(nix::unistd::gettid().as_raw());
     for pid in pids().filter(|_| !devices.is_empty()) {
         if let Some(id) = Namespace::Mnt.inode_of(pid).filter(|id| Some(*id) != ours) {
             found.entry(id).or_insert_with(|| {
-                let table = table(pid);
-                let of = table.all().iter();
-                of.filter(|mount| devices.contains(&mount.device.as_str()))
+                let table = read_table(pid);
+                let mounts = table.all().iter();
+                mounts
+                    .filter(|mount| devices.contains(&mount.device.as_str()))
                     .map(|mount| (mount.id, mount.device.clone()))
                     .collect()
             });
@@ -129,9 +129,9 @@ pub fn copies(devices: &[&str]) -> Copies {
     found
 }
 
-/// The processes of those namespaces that still have one of these copies.
-pub fn of_copies(copies: &Copies) -> Vec<Holder> {
-    let mut still: BTreeMap<u64, bool> = BTreeMap::new();
+/// Finds the processes in those mount namespaces that still have one of the copies.
+pub fn find_with_copies(copies: &Copies) -> Vec<Holder> {
+    let mut still_there: BTreeMap<u64, bool> = BTreeMap::new();
     let mut found = Vec::new();
     for pid in pids().filter(|_| !copies.is_empty()) {
         let Some((id, mounts)) = Namespace::Mnt
@@ -140,12 +140,12 @@ pub fn of_copies(copies: &Copies) -> Vec<Holder> {
         else {
             continue;
         };
-        let has = || {
-            let table = table(pid);
-            let of = |mount: &Mount| (mount.id, mount.device.clone());
-            table.all().iter().any(|mount| mounts.contains(&of(mount)))
+        let has_copy = || {
+            let table = read_table(pid);
+            let key = |mount: &Mount| (mount.id, mount.device.clone());
+            table.all().iter().any(|mount| mounts.contains(&key(mount)))
         };
-        if *still.entry(id).or_insert_with(has) {
+        if *still_there.entry(id).or_insert_with(has_copy) {
             found.push(Holder {
                 pid,
                 command: command(pid),
@@ -156,18 +156,18 @@ pub fn of_copies(copies: &Copies) -> Vec<Holder> {
     found
 }
 
-fn table(pid: i32) -> Table {
+fn read_table(pid: i32) -> Table {
     Table::parse(&std::fs::read(format!("/proc/{pid}/mountinfo")).unwrap_or_default())
 }
 
-/// The holders as the hint of a message.
+/// Describes the holders for the hint of a message.
 pub fn describe(holders: &[Holder]) -> String {
     if holders.is_empty() {
         return "no process of the host that can be seen holds it: perhaps a mount namespace, a loop \
                 device or a file system on it"
             .into();
     }
-    let told: Vec<String> = holders
+    let shown: Vec<String> = holders
         .iter()
         .take(8)
         .map(|holder| {
@@ -181,10 +181,10 @@ pub fn describe(holders: &[Holder]) -> String {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    format!("{}{more}; --kill-holders ends them", told.join("; "))
+    format!("{}{more}; --kill-holders ends them", shown.join("; "))
 }
 
-/// We and the processes that we come from: never to be killed.
+/// Returns the pids of this process and its ancestors, which must not be killed.
 pub fn ancestors() -> Vec<i32> {
     let mut chain = vec![nix::unistd::getpid().as_raw()];
     while let Some(&pid) = chain.last() {

@@ -1,5 +1,5 @@
-//! Confinement by the host's security module: an AppArmor profile (`apparmor(7)`) or an SELinux label
-//! (`selinux(8)`) for everything that runs inside, beside what confines every subhost.
+//! The security modules of the host: an AppArmor profile (`apparmor(7)`) or an SELinux label (`selinux(8)`)
+//! for a program that is executed. Which label a subhost has is not decided here.
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use rustix::fs::{Mode, OFlags, openat};
@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// The loaded profiles, a line `NAME (MODE)` each.
+/// The loaded profiles, one line `NAME (MODE)` each.
 const PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
-/// Where SELinux says whether a label is one: it is written there.
+/// SELinux checks a label that is written here.
 const CONTEXT: &str = "/sys/fs/selinux/context";
 
-/// What a program is confined by.
+/// A profile or label that confines a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Label {
-    /// A profile that is loaded on the host, by name.
+    /// The name of a profile that is loaded on the host.
     AppArmor(String),
-    /// `USER:ROLE:TYPE[:LEVEL]`.
+    /// A label, `USER:ROLE:TYPE[:LEVEL]`.
     SeLinux(String),
 }
 
 impl Label {
-    /// The key that sets it.
+    /// Returns the key of the config that sets it.
     pub fn key(&self) -> &'static str {
         match self {
             Label::AppArmor(_) => "APPARMOR",
@@ -30,17 +30,17 @@ impl Label {
         }
     }
 
-    /// The profile or label.
+    /// Returns the profile or label as text.
     pub fn as_str(&self) -> &str {
         match self {
             Label::AppArmor(text) | Label::SeLinux(text) => text,
         }
     }
 
-    /// Can the host confine by it?
+    /// Checks that the host can apply it.
     ///
     /// # Errors
-    /// It has no such module, or that has no such profile or label.
+    /// The host does not have the security module, or the module does not have the profile or label.
     pub fn check(&self) -> Result<()> {
         let refused = |why: String| {
             let what = format!("cannot confine by {}={}", self.key(), shown(self.as_str()));
@@ -52,7 +52,7 @@ impl Label {
                 if enabled.unwrap_or_default().trim() != "Y" {
                     return Err(refused("this kernel has no AppArmor, or it is off".into()));
                 }
-                // Not to be read where securityfs is not mounted: then exec says it.
+                // The list cannot be read where securityfs is not mounted; then exec reports the error.
                 match std::fs::read_to_string(PROFILES) {
                     Ok(loaded) if !is_loaded(&loaded, profile) => {
                         let error = refused("no such profile is loaded".into());
@@ -71,10 +71,11 @@ impl Label {
         }
     }
 
-    /// `proc` is a procfs that nobody inside could have put there (CVE-2019-19921).
-    fn on_exec(&self, proc: impl AsFd) -> std::result::Result<(), Errno> {
+    /// Applies the label to the next exec. `proc` is a procfs that no process inside could have replaced
+    /// (CVE-2019-19921).
+    fn set_for_exec(&self, proc: impl AsFd) -> std::result::Result<(), Errno> {
         let (files, text): (&[&str], String) = match self {
-            // The first since Linux 5.8, for AppArmor alone.
+            // Linux 5.8 added the first file, for AppArmor only.
             Label::AppArmor(profile) => (
                 &["thread-self/attr/apparmor/exec", "thread-self/attr/exec"],
                 format!("exec {profile}"),
@@ -96,14 +97,15 @@ impl Label {
     }
 }
 
-/// A name in a namespace or a stack of profiles is for the kernel to judge.
+/// Tells whether a profile is in the list of loaded ones. Names in a namespace and stacks of profiles pass:
+/// the kernel checks them.
 fn is_loaded(loaded: &str, profile: &str) -> bool {
     let judged = profile == "unconfined" || profile.starts_with(':') || profile.contains("//&");
     let name = |line: &str| line.rsplit_once(" (").map(|(name, _)| name == profile);
     judged || loaded.lines().any(|line| name(line) == Some(true))
 }
 
-/// Labels, and the /proc by which they are taken on, opened while it could be trusted.
+/// Labels, and the /proc through which they are applied, opened while it can be trusted.
 #[derive(Debug)]
 pub struct Labelling {
     labels: Vec<Label>,
@@ -111,31 +113,31 @@ pub struct Labelling {
 }
 
 impl Labelling {
-    /// To be made while nobody inside could have put a /proc of his own there.
+    /// Opens /proc for the labels. Call it before a process inside could mount its own /proc.
     ///
     /// # Errors
-    /// /proc cannot be opened, or is none.
+    /// /proc cannot be opened, or is not a procfs.
     pub fn new(labels: &[Label]) -> Result<Self> {
-        let proc = (!labels.is_empty()).then(proc).transpose()?;
+        let proc = (!labels.is_empty()).then(open_proc).transpose()?;
         Ok(Self {
             labels: labels.to_vec(),
             proc,
         })
     }
 
-    /// What this thread executes next is confined.
+    /// Applies the labels to the next exec of this thread.
     ///
     /// # Errors
-    /// The label that cannot be taken on, and why.
-    pub fn on_exec(&self) -> std::result::Result<(), (&Label, Errno)> {
+    /// The label that cannot be applied, and the reason.
+    pub fn set_for_exec(&self) -> std::result::Result<(), (&Label, Errno)> {
         self.labels.iter().try_for_each(|label| {
             let proc = self.proc.as_ref().ok_or((label, Errno::ENOENT))?;
-            label.on_exec(proc).map_err(|errno| (label, errno))
+            label.set_for_exec(proc).map_err(|errno| (label, errno))
         })
     }
 }
 
-fn proc() -> Result<OwnedFd> {
+fn open_proc() -> Result<OwnedFd> {
     const PROC_SUPER_MAGIC: i64 = 0x9fa0;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let proc = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open /proc")?;
@@ -151,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loaded_profiles() {
+    fn is_loaded_compares_whole_names() {
         let loaded = "/usr/sbin/named (enforce)\nmy profile (complain)\nmy (enforce)\n";
         for (profile, is) in [
             ("/usr/sbin/named", true),

@@ -1,9 +1,10 @@
-//! The kernel's objects, one a file: processes, mounts, namespaces, terminals, packets. Nothing here
+//! The objects of the kernel, one a file: processes, mounts, namespaces, terminals, packets. Nothing here
 //! knows a subhost, its settings or its state.
 
 pub mod clock;
 pub mod dirs;
 pub mod holders;
+pub mod locks;
 pub mod loops;
 pub mod lsm;
 pub mod mountinfo;
@@ -14,8 +15,10 @@ pub mod pipes;
 pub mod privilege;
 pub mod proc;
 pub mod processor;
+pub mod resolve;
 pub mod signals;
 pub mod spawn;
+pub mod stdio;
 pub mod terminal;
 pub mod tools;
 pub mod trampoline;

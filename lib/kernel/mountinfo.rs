@@ -1,5 +1,5 @@
-//! The mount table as the kernel tells it (`proc_pid_mountinfo(5)`), the only truth about what is
-//! mounted where. Reads and answers; mounts nothing.
+//! The mount table of the kernel (`proc_pid_mountinfo(5)`): what is mounted where, and marks by which a mount
+//! is recognized later. This file mounts nothing.
 
 use crate::base::error::{Doing, Result};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
@@ -9,72 +9,72 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// One mount.
+/// One mount, a line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Id of the mount.
+    /// The id of the mount.
     pub id: u64,
-    /// Id of the mount that it is mounted on.
+    /// The id of the parent mount.
     pub parent: u64,
-    /// `major:minor` of its file system.
+    /// The device of the file system, `major:minor`.
     pub device: String,
-    /// The directory of the file system that is its root.
+    /// The directory of the file system that is the root of the mount.
     pub root: PathBuf,
-    /// Where it is mounted.
+    /// The mount point.
     pub at: PathBuf,
-    /// Options of the mount.
+    /// The options of the mount.
     pub options: String,
-    /// What is mounted or unmounted on it is so in its copies as well.
+    /// Whether the mount is in a peer group (`mount_namespaces(7)`).
     pub shared: bool,
-    /// File system type.
+    /// The type of the file system.
     pub fstype: String,
-    /// What was mounted.
+    /// The source of the mount.
     pub source: String,
-    /// Options of the file system, still escaped.
+    /// The options of the file system, still escaped.
     pub super_options: String,
 }
 
-/// The mounts of one mount namespace, in the kernel's order.
+/// The mounts of one mount namespace, in the order of the kernel.
 #[derive(Debug, Clone, Default)]
 pub struct Table(Vec<Mount>);
 
 impl Table {
-    /// The table of our own mount namespace.
+    /// Reads the table of the mount namespace of the calling thread.
     ///
     /// # Errors
-    /// /proc is not there.
+    /// /proc is not mounted.
     pub fn read() -> Result<Self> {
-        // thread-self: a thread can have a mount namespace of its own.
+        // Not /proc/self: a thread can have a mount namespace of its own.
         let text = std::fs::read("/proc/thread-self/mountinfo").doing(|| "read the mount table")?;
         Ok(Self::parse(&text))
     }
 
-    /// Parses the text; lines that are not in the format are passed over.
+    /// Parses mountinfo and skips malformed lines.
     pub fn parse(text: &[u8]) -> Self {
-        Self(text.split(|b| *b == b'\n').filter_map(line).collect())
+        Self(text.split(|b| *b == b'\n').filter_map(parse_line).collect())
     }
 
-    /// The mount that one sees at `path`, if `path` is a mount point.
+    /// Returns the top mount at `path`, if `path` is a mount point.
     pub fn at(&self, path: &Path) -> Option<&Mount> {
-        self.holding(path).filter(|mount| mount.at == path)
+        self.find_containing(path).filter(|mount| mount.at == path)
     }
 
-    /// The mount that a mark is of, wherever it is now, unless something covers it.
-    pub fn marked(&self, mark: &Mark) -> Option<&Mount> {
+    /// Finds the mount of a mark, wherever it is mounted now; none if another mount covers it.
+    pub fn find_marked(&self, mark: &Mark) -> Option<&Mount> {
         let mount = self.0.iter().find(|mount| mount.id == mark.id)?;
-        let now = self::mark(&mount.at)?;
+        let now = read_mark(&mount.at)?;
         let same = match mark.unique {
-            // A later mount may have its id, but hardly its root as well.
+            // A later mount may have the same id, but hardly the same root.
             0 => now.root == mark.root,
             unique => now.unique == unique,
         };
         same.then_some(mount)
     }
 
-    /// The mount that `path` lies in, found as the kernel finds it: from the root on, at each
-    /// directory what is mounted there. A line with a fitting path may be of a mount that another
-    /// one covers.
-    pub fn holding(&self, path: &Path) -> Option<&Mount> {
+    /// Finds the mount that contains `path`, as the kernel does: it walks down from the root and enters the
+    /// mount on each directory. The mount points alone are not enough: another mount may cover a mount
+    /// point.
+    pub fn find_containing(&self, path: &Path) -> Option<&Mount> {
         let is_root = |mount: &&Mount| mount.at == Path::new("/");
         let mut roots = self.0.iter().filter(is_root);
         let mut now = roots.find(|root| {
@@ -90,8 +90,8 @@ impl Table {
                     .rev()
                     .find(|mount| mount.parent == id && mount.id != id && mount.at == dir)
             };
-            // No deeper than there are mounts: the table is read while it changes, and ids that are
-            // used again can make circles of it.
+            // At most as many rounds as mounts: the kernel reuses ids while the table is read, so that
+            // parents can form a circle.
             for _ in &self.0 {
                 let Some(upper) = on(now) else { break };
                 now = upper;
@@ -100,7 +100,8 @@ impl Table {
         Some(now)
     }
 
-    /// All mounts below the mount `id`, those mounted later first: the order of unmounting.
+    /// Returns all mounts below the mount `id`, children before parents and later ones first: the order of
+    /// unmounting.
     pub fn below(&self, id: u64) -> Vec<&Mount> {
         let mut ids = vec![id];
         let mut next = 0;
@@ -115,36 +116,37 @@ impl Table {
                 }
             }
         }
-        // Breadth first, so that a child comes after its parent; backwards is deepest first.
+        // The search is breadth-first, so a child comes after its parent. The reverse unmounts children
+        // first.
         found.iter().rev().map(|index| &self.0[*index]).collect()
     }
 
-    /// All mounts.
+    /// Returns all mounts.
     pub fn all(&self) -> &[Mount] {
         &self.0
     }
 }
 
-/// The table for those who may not need it: with a thousand subhosts up it takes longer to read than
-/// all else that a command does.
+/// A mount table that is read only if it is needed: with a thousand subhosts up, reading it takes longer than
+/// the rest of a command.
 #[derive(Debug)]
 pub enum Mounts<'a> {
-    /// One that has been read.
+    /// A table that has been read.
     Read(&'a Table),
-    /// Read when it is first asked for.
+    /// A table that is read on first use.
     Later(OnceCell<Table>),
 }
 
 impl<'a> Mounts<'a> {
-    /// Of our own mount namespace, from when it is first asked for.
+    /// Makes a table of our mount namespace that is read on first use.
     pub fn later() -> Mounts<'static> {
         Mounts::Later(OnceCell::new())
     }
 
-    /// The table.
+    /// Returns the table, and reads it on first use.
     ///
     /// # Errors
-    /// As [`Table::read`].
+    /// See [`Table::read`].
     pub fn table(&self) -> Result<&Table> {
         match self {
             Mounts::Read(table) => Ok(table),
@@ -159,39 +161,39 @@ impl<'a> Mounts<'a> {
     }
 }
 
-/// Is something mounted on `path` itself? None if the kernel cannot tell (before Linux 5.8), or there
-/// is no such path.
+/// Tells whether `path` is a mount point. None before Linux 5.8, or if the path does not exist.
 pub fn is_mount_point(path: &Path) -> Option<bool> {
     // STATX_ATTR_MOUNT_ROOT of include/uapi/linux/stat.h.
     const MOUNT_ROOT: u64 = 0x2000;
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    let told = statx(CWD, path, flags, StatxFlags::empty()).ok()?;
-    let known = told.stx_attributes_mask.bits() & MOUNT_ROOT != 0;
-    known.then_some(told.stx_attributes.bits() & MOUNT_ROOT != 0)
+    let status = statx(CWD, path, flags, StatxFlags::empty()).ok()?;
+    let is_known = status.stx_attributes_mask.bits() & MOUNT_ROOT != 0;
+    is_known.then_some(status.stx_attributes.bits() & MOUNT_ROOT != 0)
 }
 
-/// Is the mount that one sees at `path` the one of this mark? False if the kernel cannot tell.
+/// Tells whether the top mount at `path` is that of the mark. False before Linux 6.8.
 pub fn is_marked(path: &Path, mark: &Mark) -> bool {
-    mark.unique != 0 && unique(path) == Some(mark.unique)
+    mark.unique != 0 && unique_id(path) == Some(mark.unique)
 }
 
-/// The id of the mount at `path` that no other gets in this boot. Linux 6.8.
-fn unique(path: &Path) -> Option<u64> {
+/// Returns the id of the mount that contains `path`, which no other mount gets until the host reboots.
+/// Linux 6.8.
+fn unique_id(path: &Path) -> Option<u64> {
     const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
-    let told = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, MNT_ID_UNIQUE).ok()?;
-    let known = StatxFlags::from_bits_retain(told.stx_mask).contains(MNT_ID_UNIQUE);
-    known.then_some(told.stx_mnt_id)
+    let status = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, MNT_ID_UNIQUE).ok()?;
+    let is_known = StatxFlags::from_bits_retain(status.stx_mask).contains(MNT_ID_UNIQUE);
+    is_known.then_some(status.stx_mnt_id)
 }
 
-/// Is the mount that `path` lies in shared? None if the kernel tells by the table only (before Linux
-/// 6.8).
+/// Tells whether the mount that contains `path` is shared. None before Linux 6.8, where only the table says
+/// it.
 pub fn is_shared(path: &Path) -> Option<bool> {
-    let propagation = crate::sys::propagation(unique(path)?).ok()?;
+    let propagation = crate::sys::propagation(unique_id(path)?).ok()?;
     Some(propagation & nix::libc::MS_SHARED != 0)
 }
 
-/// What the kernel calls the mount that one sees at `path`.
-pub fn mark(path: &Path) -> Option<Mark> {
+/// Makes a mark of the top mount at `path`.
+pub fn read_mark(path: &Path) -> Option<Mark> {
     let ask = |mask| statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, mask).ok();
     let now = ask(StatxFlags::MNT_ID | StatxFlags::INO)?;
     Some(Mark {
@@ -200,21 +202,21 @@ pub fn mark(path: &Path) -> Option<Mark> {
             rustix::fs::makedev(now.stx_dev_major, now.stx_dev_minor),
             now.stx_ino,
         ),
-        unique: unique(path).unwrap_or(0),
+        unique: unique_id(path).unwrap_or(0),
         netns: None,
     })
 }
 
-fn line(line: &[u8]) -> Option<Mount> {
+fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|b| *b == b' ');
     let mut next = || fields.next();
-    let id = number(next()?)?;
-    let parent = number(next()?)?;
-    let device = text(next()?);
-    let root = path(next()?);
-    let at = path(next()?);
-    let options = text(next()?);
-    // Optional fields end with a lone hyphen.
+    let id = parse_number(next()?)?;
+    let parent = parse_number(next()?)?;
+    let device = to_text(next()?);
+    let root = to_path(next()?);
+    let at = to_path(next()?);
+    let options = to_text(next()?);
+    // A lone hyphen ends the optional fields.
     let mut shared = false;
     loop {
         match next()? {
@@ -230,25 +232,25 @@ fn line(line: &[u8]) -> Option<Mount> {
         at,
         options,
         shared,
-        fstype: text(next()?),
-        source: text(&unescape(next()?)),
-        super_options: text(next()?),
+        fstype: to_text(next()?),
+        source: to_text(&unescape(next()?)),
+        super_options: to_text(next()?),
     })
 }
 
-fn number(field: &[u8]) -> Option<u64> {
+fn parse_number(field: &[u8]) -> Option<u64> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 
-fn text(field: &[u8]) -> String {
+fn to_text(field: &[u8]) -> String {
     String::from_utf8_lossy(field).into_owned()
 }
 
-fn path(field: &[u8]) -> PathBuf {
+fn to_path(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(unescape(field)))
 }
 
-/// `\ooo` of mountinfo to the byte.
+/// Replaces the escapes `\ooo` of mountinfo by the bytes.
 pub fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -269,7 +271,7 @@ pub fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 impl Mount {
-    /// In words, for messages about something that is in our way.
+    /// Describes the mount for a message that it is in the way.
     pub fn describe(&self) -> String {
         let source = crate::base::error::shown(&self.source);
         format!(
@@ -279,31 +281,31 @@ impl Mount {
         )
     }
 
-    /// Is the mount read-only?
+    /// Tells whether the mount is read-only.
     pub fn is_read_only(&self) -> bool {
         self.options.split(',').any(|option| option == "ro")
     }
 
-    /// Has it other ids than its file system?
+    /// Tells whether the mount has an id map.
     pub fn is_mapped(&self) -> bool {
         self.options.split(',').any(|option| option == "idmapped")
     }
 
-    /// Layers, upper and work directory of an overlay, as they were given.
+    /// Returns the layers, the upper and the work directory of an overlay, as they were given to mount.
     pub fn overlay_layers(&self) -> (Vec<PathBuf>, Option<PathBuf>, Option<PathBuf>) {
         let (mut lowers, mut upper, mut work) = (Vec::new(), None, None);
-        for option in split(self.super_options.as_bytes(), b',') {
+        for option in split_unescaped(self.super_options.as_bytes(), b',') {
             let Some(equals) = option.iter().position(|b| *b == b'=') else {
                 continue;
             };
             let (key, value) = (&option[..equals], unescape(&option[equals + 1..]));
-            let whole = || PathBuf::from(OsString::from_vec(unslash(&value)));
+            let whole = || PathBuf::from(OsString::from_vec(strip_backslashes(&value)));
             match key {
-                // By mount(2): one text with colons. By fsconfig(2): one option for each.
+                // mount(2) takes all layers in one option, with colons; fsconfig(2) one option each.
                 b"lowerdir" => lowers.extend(
-                    split(&value, b':')
+                    split_unescaped(&value, b':')
                         .into_iter()
-                        .map(|part| PathBuf::from(OsString::from_vec(unslash(part)))),
+                        .map(|part| PathBuf::from(OsString::from_vec(strip_backslashes(part)))),
                 ),
                 b"lowerdir+" => lowers.push(PathBuf::from(OsString::from_vec(value.clone()))),
                 b"upperdir" => upper = Some(whole()),
@@ -315,8 +317,8 @@ impl Mount {
     }
 }
 
-/// Splits at `at`, unless a backslash stands before it.
-fn split(text: &[u8], at: u8) -> Vec<&[u8]> {
+/// Splits at each `at` that no backslash precedes.
+fn split_unescaped(text: &[u8], at: u8) -> Vec<&[u8]> {
     let mut parts = Vec::new();
     let (mut start, mut index) = (0, 0);
     while index < text.len() {
@@ -334,8 +336,8 @@ fn split(text: &[u8], at: u8) -> Vec<&[u8]> {
     parts
 }
 
-/// Takes away the backslashes that overlayfs wants before `:`, `,` and `\`.
-fn unslash(text: &[u8]) -> Vec<u8> {
+/// Removes the backslashes that overlayfs requires before `:`, `,` and `\`.
+fn strip_backslashes(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.iter();
     while let Some(&byte) = bytes.next() {
@@ -350,19 +352,20 @@ fn unslash(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What the kernel calls what a step made, so that it is found wherever it has gone since and nothing
-/// else is mistaken for it.
+/// The identity of what a step made, so that it is found wherever it has been moved and not confused with
+/// anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// Id in mountinfo of the mount, or of the one on the name of a network namespace. A later mount
-    /// may get it.
+    /// The id in mountinfo of the mount, or of the mount on the name of a network namespace. A later mount
+    /// may get the same id.
     pub id: u64,
-    /// Its id for all of this boot (STATX_MNT_ID_UNIQUE, `statx(2)`); 0 before Linux 6.8.
+    /// The id that no other mount gets until the host reboots (STATX_MNT_ID_UNIQUE, `statx(2)`); 0 before
+    /// Linux 6.8.
     pub unique: u64,
-    /// Device and inode of its root directory.
+    /// Device and inode of the root directory of the mount.
     pub root: (u64, u64),
-    /// Of a network namespace: the inode that /proc/PID/ns/net shows, which a later one may get, and
-    /// its cookie (SO_NETNS_COOKIE), which none gets again.
+    /// For a network namespace: its inode in /proc/PID/ns/net, which a later namespace may get, and its
+    /// cookie (SO_NETNS_COOKIE), which no other namespace gets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<(u64, u64)>,
 }
@@ -380,14 +383,14 @@ garbage
 ";
 
     #[test]
-    fn parses_and_answers() {
+    fn finds_mounts_and_covered_paths() {
         let table = Table::parse(TEXT);
         assert_eq!(table.all().len(), 4);
         assert_eq!(table.at(Path::new("/a b")).unwrap().id, 32);
         // The overlay covers what is mounted below it.
-        assert_eq!(table.holding(Path::new("/a b/c/d")).unwrap().id, 32);
+        assert_eq!(table.find_containing(Path::new("/a b/c/d")).unwrap().id, 32);
         assert!(table.at(Path::new("/a b/c")).is_none());
-        assert_eq!(table.holding(Path::new("/x")).unwrap().id, 21);
+        assert_eq!(table.find_containing(Path::new("/x")).unwrap().id, 21);
         assert!(table.at(Path::new("/x")).is_none());
         let ids: Vec<u64> = table.below(21).iter().map(|m| m.id).collect();
         assert_eq!(ids, [32, 31, 30]);
@@ -419,7 +422,7 @@ garbage
         ] {
             let table = Table::parse(text);
             assert!(table.below(1).len() <= table.all().len());
-            table.holding(Path::new("/a"));
+            table.find_containing(Path::new("/a"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Mounts by descriptor: detached file systems, attached where a path leads, and a change of the root.
+//! Mounts by file descriptor: new detached mounts, attaching them, and changing the root.
 
 use crate::base::error::{Doing, Errno, IntoErrno, Result};
 use nix::mount::{MntFlags, umount2};
@@ -10,22 +10,57 @@ use rustix::mount::{
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-pub(crate) fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
+/// Whether a mount can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+impl Access {
+    /// Returns the access of a setting `read_only`.
+    pub(crate) fn new(read_only: bool) -> Self {
+        match read_only {
+            true => Self::ReadOnly,
+            false => Self::ReadWrite,
+        }
+    }
+
+    /// Returns the attributes for `mount_setattr(2)`.
+    pub(crate) fn attributes(self) -> u64 {
+        match self {
+            Self::ReadOnly => crate::sys::RDONLY,
+            Self::ReadWrite => 0,
+        }
+    }
+}
+
+/// Opens a directory without following a symbolic link (`O_PATH`).
+///
+/// # Errors
+/// The errno of the call.
+pub(crate) fn open_directory(path: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags, Mode::empty())
 }
 
-/// pivot_root onto itself and detach what was the root (`pivot_root(2)`, notes): with a mere
-/// chroot, `nsenter -t 1 -m` inside would be on the host.
-pub(crate) fn pivot(root: &OwnedFd) -> std::result::Result<(), Errno> {
+/// Makes `root` the root of this mount namespace and detaches the old root (`pivot_root(2)`, notes). After a
+/// mere chroot, `nsenter -t 1 -m` inside would be on the host.
+///
+/// # Errors
+/// The errno of the failed call.
+pub(crate) fn pivot_root(root: &OwnedFd) -> std::result::Result<(), Errno> {
     nix::unistd::fchdir(root)?;
     nix::unistd::pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;
     nix::unistd::chdir("/")
 }
 
-/// A file system that is mounted nowhere yet.
-pub(crate) fn detached(
+/// Mounts a new file system detached, that is, nowhere yet. An option with an empty value is a flag.
+///
+/// # Errors
+/// The failed call.
+pub(crate) fn mount_detached(
     fstype: &str,
     options: &[(&str, &str)],
     attributes: MountAttrFlags,
@@ -42,9 +77,13 @@ pub(crate) fn detached(
         fsconfig_create(fs.as_fd())?;
         fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     };
-    make().doing(|| format!("make a {fstype} for the inside"))
+    make().doing(|| format!("mount a {fstype} for the subhost"))
 }
 
+/// Attaches a detached mount to `target`.
+///
+/// # Errors
+/// The errno of the call.
 pub(crate) fn attach(mount: &OwnedFd, target: &OwnedFd) -> std::result::Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", target, "", flags).map_err(IntoErrno::into_errno)

@@ -1,4 +1,5 @@
-//! Packets between processes of ours: one JSON text each on a socket pair, with descriptors beside it.
+//! Packets between the tools and subhost-init: one JSON text each on a socket pair, with descriptors
+//! besides.
 
 use crate::base::error::{Doing, Errno, Error, Exit, Result};
 use crate::base::protocol;
@@ -13,7 +14,7 @@ use serde::de::DeserializeOwned;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-/// A socket to a process of ours that is about to be started, and the end that it inherits.
+/// Makes a socket pair: our end, and the end that the process `to`, which is started next, inherits.
 ///
 /// # Errors
 /// The failed call.
@@ -29,16 +30,16 @@ pub fn sockets(to: &str) -> Result<(OwnedFd, OwnedFd)> {
     Ok((ours, theirs))
 }
 
-/// At most this many descriptors come with a packet.
+/// The most descriptors that a packet carries.
 const MAX_FDS: usize = 8;
 
-/// Bytes of the largest packet; the spec itself, which may be larger, comes as a memfd.
+/// The size of the largest packet in bytes. The spec may be larger and is passed as a memfd.
 const MAX: usize = 16 << 10;
 
-/// Sends one message with descriptors.
+/// Sends a message with descriptors.
 ///
 /// # Errors
-/// The other end is gone.
+/// The peer is gone.
 pub fn send<T: Serialize>(socket: &OwnedFd, message: &T, fds: &[RawFd]) -> Result<()> {
     let text = protocol::to_text(message)?;
     let rights = [ControlMessage::ScmRights(fds)];
@@ -55,23 +56,23 @@ pub fn send<T: Serialize>(socket: &OwnedFd, message: &T, fds: &[RawFd]) -> Resul
     .doing(|| "send to the other side of a boot")
 }
 
-/// What comes next on a socket.
+/// The result of receiving from a socket.
 #[derive(Debug)]
 pub enum Received<T> {
     /// A message, with its descriptors.
     Message(T, Vec<OwnedFd>),
-    /// One of another version that this one does not know.
+    /// A message of another version, which this version does not know.
     Unknown,
-    /// The other end is closed.
+    /// The end: the peer has closed its socket.
     End,
 }
 
-/// Receives one message with its descriptors; none at the end.
+/// Receives a message with its descriptors; none at the end.
 ///
 /// # Errors
-/// It is not what was expected.
+/// The message is of another version, or is not of this protocol.
 pub fn receive<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Option<(T, Vec<OwnedFd>)>> {
-    match next(socket)? {
+    match receive_any(socket)? {
         Received::Message(message, fds) => Ok(Some((message, fds))),
         Received::End => Ok(None),
         Received::Unknown => {
@@ -81,11 +82,11 @@ pub fn receive<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Option<(T, Vec<O
     }
 }
 
-/// Receives one message with its descriptors, or says why there is none.
+/// Receives a message with its descriptors, a message of another version, or the end.
 ///
 /// # Errors
-/// It is no message of ours.
-pub fn next<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Received<T>> {
+/// The packet is not of this protocol.
+pub fn receive_any<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Received<T>> {
     let mut buffer = vec![0; MAX];
     let mut space = cmsg_space!([RawFd; MAX_FDS]);
     let (count, fds) = loop {
@@ -93,7 +94,8 @@ pub fn next<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Received<T>> {
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let message = match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags)
         {
-            // The other end is gone with a packet of ours unread, which is told once: what it sent is still there.
+            // The peer has closed its end before it read our packet. The kernel reports this once, before
+            // what the peer sent.
             Err(Errno::EINTR | Errno::ECONNRESET) => continue,
             other => other.doing(|| "receive from the other side of a boot")?,
         };

@@ -1,5 +1,5 @@
-//! Pipes to and from a child, all served at once: who filled one before he looked at another would wait for a
-//! child that waits for him.
+//! Pipes to and from a child, served at the same time. Whoever fills one pipe before reading the others
+//! can wait for ever for a child that waits for him.
 
 use crate::base::error::{Doing, Errno, Result};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -7,11 +7,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// How much is read or written at once, bytes: what a pipe holds.
+/// The most that is read or written at once, in bytes: the capacity of a pipe.
 const AT_ONCE: usize = 64 << 10;
 
-/// Writes all of `input`, or as much as is wanted, then closes `to`; reads each of `from` to its end
-/// meanwhile. Gives what came.
+/// Writes `input` to `to`, until the reader closes the pipe, and then closes `to`. Meanwhile reads each of
+/// `from` to its end. Returns what was read.
 ///
 /// # Errors
 /// The failed call.
@@ -21,7 +21,7 @@ pub fn exchange<W: Write + AsFd, A: Read + AsFd, B: Read + AsFd>(
     mut from: (Option<A>, Option<B>),
 ) -> Result<[Vec<u8>; 2]> {
     let doing = || "exchange data with the command inside";
-    let mut came = [Vec::new(), Vec::new()];
+    let mut output = [Vec::new(), Vec::new()];
     let mut buffer = vec![0; AT_ONCE];
     let ours = [
         to.as_ref().map(AsFd::as_fd),
@@ -29,7 +29,7 @@ pub fn exchange<W: Write + AsFd, A: Read + AsFd, B: Read + AsFd>(
         from.1.as_ref().map(AsFd::as_fd),
     ];
     for fd in ours.into_iter().flatten() {
-        // Our end alone: the child's is another description.
+        // This changes our end only: the end of the child is another open file description.
         fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).doing(doing)?;
     }
     loop {
@@ -42,29 +42,29 @@ pub fn exchange<W: Write + AsFd, A: Read + AsFd, B: Read + AsFd>(
             from.1.as_ref().map(AsFd::as_fd),
         ];
         if fds.iter().all(Option::is_none) {
-            return Ok(came);
+            return Ok(output);
         }
         let [writable, first, second] = ready(fds).doing(doing)?;
         if let (true, Some(pipe)) = (writable, &mut to) {
             let some = input.len().min(AT_ONCE);
             match pipe.write(&input[..some]) {
                 Ok(written) => input = &input[written..],
-                // It wants no more.
+                // The child reads no more.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => to = None,
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_temporary(&error) => {}
                 Err(error) => return Err(error).doing(doing),
             }
         }
         if first {
-            read(&mut from.0, &mut buffer, &mut came[0]).doing(doing)?;
+            read(&mut from.0, &mut buffer, &mut output[0]).doing(doing)?;
         }
         if second {
-            read(&mut from.1, &mut buffer, &mut came[1]).doing(doing)?;
+            read(&mut from.1, &mut buffer, &mut output[1]).doing(doing)?;
         }
     }
 }
 
-/// Waits until one of them can be written (the first) or read.
+/// Waits until the first descriptor can be written or one of the others can be read. Tells which.
 fn ready(fds: [Option<BorrowedFd<'_>>; 3]) -> std::result::Result<[bool; 3], Errno> {
     let event = |index| match index {
         0 => PollFlags::POLLOUT,
@@ -86,22 +86,23 @@ fn ready(fds: [Option<BorrowedFd<'_>>; 3]) -> std::result::Result<[bool; 3], Err
     Ok(ready)
 }
 
+/// Reads once from `pipe` and closes it at its end.
 fn read<R: Read>(
     pipe: &mut Option<R>,
     buffer: &mut [u8],
-    came: &mut Vec<u8>,
+    output: &mut Vec<u8>,
 ) -> std::io::Result<()> {
     let Some(open) = pipe else { return Ok(()) };
     match open.read(buffer) {
         Ok(0) => *pipe = None,
-        Ok(count) => came.extend_from_slice(&buffer[..count]),
-        Err(error) if is_passing(&error) => {}
+        Ok(count) => output.extend_from_slice(&buffer[..count]),
+        Err(error) if is_temporary(&error) => {}
         Err(error) => return Err(error),
     }
     Ok(())
 }
 
-fn is_passing(error: &std::io::Error) -> bool {
+fn is_temporary(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
@@ -118,21 +119,21 @@ mod tests {
     }
 
     #[test]
-    fn more_than_pipes_hold_goes_both_ways_at_once() {
+    fn more_than_a_pipe_holds_passes_both_ways() {
         let mut child = child("tee /dev/stderr");
         let input: Vec<u8> = (0..1_000_000).map(|n| (n % 251) as u8).collect();
         let from = (child.stdout.take(), child.stderr.take());
-        let came = exchange(child.stdin.take(), &input, from).unwrap();
-        assert!(came[0] == input && came[1] == input);
+        let output = exchange(child.stdin.take(), &input, from).unwrap();
+        assert!(output[0] == input && output[1] == input);
         assert!(child.wait().unwrap().success());
     }
 
     #[test]
-    fn input_that_nobody_wants_is_no_failure() {
+    fn unread_input_is_not_an_error() {
         let mut child = child("exec <&-; echo done");
         let from = (child.stdout.take(), child.stderr.take());
-        let came = exchange(child.stdin.take(), &[0; 1_000_000], from).unwrap();
-        assert_eq!(came, [b"done\n".to_vec(), Vec::new()]);
+        let output = exchange(child.stdin.take(), &[0; 1_000_000], from).unwrap();
+        assert_eq!(output, [b"done\n".to_vec(), Vec::new()]);
         child.wait().unwrap();
     }
 }

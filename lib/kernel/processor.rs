@@ -1,26 +1,27 @@
-//! On which processor we work.
+//! The processor that this thread runs on.
 
 use nix::sched::{sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Have all processors enough to do without us?
+/// Whether all processors are busy with work of this process.
 static SATURATED: AtomicBool = AtomicBool::new(false);
 
-/// Says that as many of us are at work as there are processors, or more: none is to be had for a part of what one does.
+/// Declares that this process works on at least as many things as there are processors, so that none is
+/// free for a part of one.
 pub fn set_saturated() {
     SATURATED.store(true, Ordering::Relaxed);
 }
 
-/// Has [`set_saturated`] been called?
+/// Tells whether [`set_saturated`] has been called.
 pub fn is_saturated() -> bool {
     SATURATED.load(Ordering::Relaxed)
 }
 
-/// Does `work` on another processor than we are on, if we may be on another.
+/// Does `work` on another processor than the current one, if the affinity allows another.
 ///
-/// What a call leaves to the kernel's workers begins where it was made, and may keep that processor for a millisecond:
-/// whoever waits for us was here, and does not have to wait for that.
+/// Work that a system call leaves to kernel workers begins on the processor of the call and may occupy it for
+/// a millisecond. The process that waits for us ran there and does not have to wait for that work.
 pub fn on_another_cpu<T>(work: impl FnOnce() -> T) -> T {
     if is_saturated() {
         return work();
@@ -30,7 +31,7 @@ pub fn on_another_cpu<T>(work: impl FnOnce() -> T) -> T {
         let may = sched_getaffinity(us)?;
         let mut others = may;
         others.unset(sched_getcpu()?)?;
-        // Of none it says EINVAL.
+        // With no other processor the call fails with EINVAL.
         sched_setaffinity(us, &others).map(|()| may)
     };
     let left = leave();

@@ -1,4 +1,4 @@
-//! Signals by name, their default actions, and how somebody waits for them.
+//! Signals: names, default actions, and waiting for them with a signalfd (`signalfd(2)`).
 
 use crate::base::error::{Doing, Errno, Error, Result};
 use crate::sys;
@@ -7,7 +7,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::str::FromStr;
 
-/// The number of a signal given as `TERM`, `SIGTERM`, `15` or `RTMIN+3`; none if it is no signal.
+/// Parses a signal given as `TERM`, `SIGTERM`, `15` or `RTMIN+3`; none if it is not a signal.
 pub fn signal_number(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
         return (1..=64).contains(&number).then_some(number);
@@ -18,7 +18,7 @@ pub fn signal_number(text: &str) -> Option<i32> {
             "" => 0,
             more => more.strip_prefix('+')?.parse::<u8>().ok()?,
         };
-        // glibc keeps 32 and 33 for itself and calls 34 SIGRTMIN (signal(7)).
+        // glibc reserves 32 and 33, and its SIGRTMIN is 34 (signal(7)).
         return (offset <= 30).then(|| 34 + i32::from(offset));
     }
     nix::sys::signal::Signal::from_str(&format!("SIG{name}"))
@@ -26,10 +26,11 @@ pub fn signal_number(text: &str) -> Option<i32> {
         .map(|s| s as i32)
 }
 
-/// All signals at their defaults and none blocked: nohup, cron and our own waiting leave others.
+/// Sets all signals to their default actions and unblocks them. nohup, cron and our own waiting change
+/// them.
 ///
 /// # Errors
-/// The mask cannot be set.
+/// The errno of setting the mask.
 pub fn default_signals() -> std::result::Result<(), Errno> {
     for number in 1..=64 {
         sys::default_signal(number);
@@ -37,8 +38,8 @@ pub fn default_signals() -> std::result::Result<(), Errno> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
-/// Signals that we hand on to the command inside.
-const HANDED_ON: [Signal; 7] = [
+/// The signals that are forwarded to the command inside.
+const FORWARDED: [Signal; 7] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
@@ -48,33 +49,33 @@ const HANDED_ON: [Signal; 7] = [
     Signal::SIGALRM,
 ];
 
-/// The signals that somebody waits for here, blocked in the calling thread so that they can be read. To be
-/// made before the command is spawned: what comes in between is not lost.
+/// A signalfd for the forwarded signals and SIGWINCH, which are blocked in the calling thread. Make it before
+/// the command is spawned, so that no signal is lost.
 pub struct Signals {
     fd: SignalFd,
-    /// What was blocked before; none: that is nobody's business any more.
+    /// The mask to restore at the end; none if the process ends with the wait.
     before: Option<SigSet>,
 }
 
 impl Signals {
-    /// Blocks and opens them, for a process that ends with what it waits for.
+    /// Blocks the signals for the rest of the process.
     ///
     /// # Errors
-    /// No descriptors are left.
+    /// There are no descriptors left.
     pub fn block_for_good() -> Result<Self> {
         let mut signals = Self::block()?;
         signals.before = None;
         Ok(signals)
     }
 
-    /// Blocks and opens them until this is dropped. Where other threads do not block them either, they come to
-    /// those.
+    /// Blocks the signals until the value is dropped. The kernel delivers them to another thread that does
+    /// not block them.
     ///
     /// # Errors
-    /// No descriptors are left.
+    /// There are no descriptors left.
     pub fn block() -> Result<Self> {
         let mut set = SigSet::empty();
-        for signal in HANDED_ON.into_iter().chain([Signal::SIGWINCH]) {
+        for signal in FORWARDED.into_iter().chain([Signal::SIGWINCH]) {
             set.add(signal);
         }
         let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK);
@@ -92,22 +93,14 @@ impl Signals {
         }
     }
 
-    /// As [`Signals::block`], if somebody will wait for them.
-    ///
-    /// # Errors
-    /// No descriptors are left.
-    pub fn new_if(wanted: bool) -> Result<Option<Self>> {
-        wanted.then(Self::block).transpose()
-    }
-
-    /// The next that has come, if one has.
+    /// Returns the number of the next pending signal; none if none is pending.
     pub fn next(&self) -> Option<i32> {
         let info = self.fd.read_signal().ok()??;
         i32::try_from(info.ssi_signo).ok()
     }
 }
 
-/// To be read from when one has come.
+/// The descriptor is readable when a signal is pending.
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -127,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_name_and_number() {
+    fn signals_are_parsed_by_name_and_number() {
         assert_eq!(signal_number("TERM"), Some(15));
         assert_eq!(signal_number("SIGINT"), Some(2));
         assert_eq!(signal_number("RTMIN+3"), Some(37));

@@ -1,12 +1,13 @@
-//! A child that is in its cgroups before its program begins.
+//! Spawning a child that is in its cgroups before its program begins.
 //!
-//! To move a process between cgroups of the v2 hierarchy costs the kernel a grace period, 5 to 15 ms;
-//! to be made in one costs nothing (CLONE_INTO_CGROUP, Linux 5.7). In a v1 hierarchy the child moves
-//! itself, as a thread: that costs as little. And the child runs in our memory until it executes its
-//! program, while we wait, as after vfork(2): to copy our page tables, and then to copy what either of
-//! us writes, costs more than all that it does there.
+//! Moving a process between cgroups of the v2 hierarchy costs a grace period of the kernel, 5 to 15 ms;
+//! making it in one costs nothing (CLONE_INTO_CGROUP, Linux 5.7). In a v1 hierarchy the child moves itself as
+//! a thread, which costs nothing either. Until it executes its program, the child runs in our memory while we
+//! wait, as after vfork(2): copying the page tables, and the pages that either side writes, would cost more
+//! than all that the child does.
 
 use crate::base::error::{Errno, IntoErrno};
+use crate::kernel::stdio::replace_standard;
 use crate::kernel::trampoline::{Report, Trampoline};
 use crate::sys;
 use nix::sched::CloneFlags;
@@ -22,97 +23,91 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 
-/// Returns an exit status as a shell does: 128+N for a process that signal N ended.
-pub fn shell_status(status: ExitStatus) -> u8 {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => code as u8,
-        (_, signal) => 128 + signal.unwrap_or(0) as u8,
-    }
-}
-
-/// A child of ours.
+/// A child of this process.
 #[derive(Debug)]
 pub struct Child {
     pid: i32,
     pidfd: OwnedFd,
-    /// The memory of its trampoline.
+    /// The memfd of the trampoline, until [`Child::release_image`].
     image: Option<OwnedFd>,
     report: Option<Report>,
 }
 
-/// What is done in the child before all else is executed.
+/// A function that the child calls before it executes its program.
 type Preparation = Box<dyn FnMut() -> Result<(), Errno>>;
 
-/// A program to be executed. Not `std::process::Command`, which takes locks of ours into the child and
-/// leaves our environment changed where both have one memory.
+/// A program to execute. `std::process::Command` takes locks in the child and changes the environment, which
+/// is ours as well while both share one memory.
 pub struct Exec {
     program: String,
     args: Vec<String>,
     env: BTreeMap<String, String>,
     stdio: [Option<OwnedFd>; 3],
-    before: Option<Preparation>,
-    through: Option<Trampoline>,
+    last_step: Option<Preparation>,
+    trampoline: Option<Trampoline>,
 }
 
 impl Exec {
-    /// The program at this path, or, without a slash in it, where `PATH` of its environment says; with
-    /// no arguments but its name, and no environment.
+    /// Makes the execution of a program: a path or, without a slash, a name that is looked up in the `PATH`
+    /// of its environment. It has no arguments but its name, and no environment.
     pub fn new(program: &str) -> Self {
         Self {
             program: program.to_owned(),
             args: vec![program.to_owned()],
             env: BTreeMap::new(),
             stdio: [None, None, None],
-            before: None,
-            through: None,
+            last_step: None,
+            trampoline: None,
         }
     }
 
-    /// What it is called by, or should be.
+    /// Returns the program, for messages.
     pub fn program(&self) -> &str {
         &self.program
     }
 
-    /// The name that it sees itself called by.
+    /// Sets `argv[0]`.
     pub fn arg0(&mut self, name: &str) {
         name.clone_into(&mut self.args[0]);
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(&mut self, arg: &str) {
         self.args.push(arg.to_owned());
     }
 
-    /// A variable of its environment.
+    /// Sets an environment variable.
     pub fn env(&mut self, key: &str, value: &str) {
         self.env.insert(key.to_owned(), value.to_owned());
     }
 
-    /// What it has as 0, 1 or 2 instead of ours.
+    /// Sets the descriptor that the program gets as 0, 1 or 2. By default it inherits ours.
     pub fn stdio(&mut self, number: usize, fd: OwnedFd) {
         self.stdio[number] = Some(fd);
     }
 
-    /// What the child does last, with its 0, 1 and 2 in place.
-    pub fn before(&mut self, work: impl FnMut() -> Result<(), Errno> + 'static) {
-        self.before = Some(Box::new(work));
+    /// Sets the function that the child calls last before the exec, when its 0, 1 and 2 are in place.
+    pub fn set_last_step(&mut self, step: impl FnMut() -> Result<(), Errno> + 'static) {
+        self.last_step = Some(Box::new(step));
     }
 
-    /// By what the child executes it, so that it never is what we are.
-    pub fn through(&mut self, trampoline: Trampoline) {
-        self.through = Some(trampoline);
+    /// Sets the trampoline through which the child executes the program, so that it never executes ours.
+    pub fn set_trampoline(&mut self, trampoline: Trampoline) {
+        self.trampoline = Some(trampoline);
     }
 
-    /// Starts it in a child with new namespaces (`flags`) and in the cgroups of `entry`; `first` is run
-    /// in it before all else. `first` and what was given to [`Exec::before`] run in our memory, while other
-    /// threads may go on. They may allocate and take locks: to libc and to us the child is the thread that
-    /// waits for it, and who holds a lock lives and lets go of it, unlike after fork(2). They must not wait
-    /// for what this thread itself holds, nor call what libc makes of a call for all threads (set*id(2)). Of
-    /// signal handlers of ours, which would run there with our memory, the caller blocks the signals.
+    /// Spawns the program in a child with the new namespaces `flags`, in the cgroups of `entry`. The child
+    /// calls `first` before all else.
+    ///
+    /// `first` and the function of [`Exec::set_last_step`] run in our memory while other threads continue.
+    /// They may allocate and take locks: to libc and to us the child is the thread that waits for it, and,
+    /// unlike after fork(2), the holder of a lock is alive and will release it. They must not wait for what
+    /// this thread holds, nor call a function that libc applies to all threads (set*id(2)). The caller blocks
+    /// signals that have a handler, as a handler would run in the child with our memory.
     ///
     /// # Errors
-    /// The child could not be made or enter its cgroups, or the program cannot be run: what goes through a
-    /// trampoline says this when it has ended, by [`Child::failure`].
+    /// The errno of making the child, of entering its cgroups, or of executing the program. With a
+    /// trampoline, [`Child::failure`] returns the errno of the exec after the child has ended.
     pub fn spawn(
         mut self,
         flags: CloneFlags,
@@ -120,37 +115,37 @@ impl Exec {
         first: impl FnOnce() -> Result<(), Errno>,
     ) -> Result<Child, Errno> {
         self.lift_stdio()?;
-        let ready = self.ready()?;
-        if let Some(trampoline) = &self.through {
-            trampoline.write(&ready.paths)?;
+        let prepared = self.prepare()?;
+        if let Some(trampoline) = &self.trampoline {
+            trampoline.write(&prepared.paths)?;
         }
         let into = entry.unified.as_ref().map(AsFd::as_fd);
         let mut first = Some(first);
         let mut failed = Errno::UnknownErrno;
-        let mut inside = |moved| {
-            let mut prepare = || {
-                entry.join(moved)?;
+        let mut run_child = |join: fn(&Entry) -> Result<(), Errno>| {
+            let mut set_up = || {
+                join(entry)?;
                 if let Some(first) = first.take() {
                     first()?;
                 }
                 self.take_stdio()?;
-                self.before.as_mut().map_or(Ok(()), |before| before())
+                self.last_step.as_mut().map_or(Ok(()), |step| step())
             };
-            failed = match prepare() {
-                Ok(()) => match &self.through {
-                    Some(trampoline) => trampoline.execute(&ready.args, &ready.env),
-                    None => ready.execute(),
+            failed = match set_up() {
+                Ok(()) => match &self.trampoline {
+                    Some(trampoline) => trampoline.execute(&prepared.args, &prepared.env),
+                    None => prepared.execute(),
                 },
                 Err(errno) => errno,
             };
         };
-        let made = match sys::vfork(flags.bits(), into, &mut || inside(true)) {
-            // A filter of system calls hides clone3 from us.
-            Err(Errno::ENOSYS) => sys::vfork_clone(flags.bits(), &mut || inside(false)),
+        let made = match sys::vfork(flags.bits(), into, &mut || run_child(Entry::join_v1)) {
+            // A seccomp filter of the host does not allow clone3.
+            Err(Errno::ENOSYS) => sys::vfork_clone(flags.bits(), &mut || run_child(Entry::join)),
             other => other,
         };
         let (pid, pidfd) = made?;
-        let (image, report) = self.through.map(Trampoline::apart).unzip();
+        let (image, report) = self.trampoline.map(Trampoline::into_parts).unzip();
         let child = Child {
             pid,
             pidfd,
@@ -166,7 +161,8 @@ impl Exec {
         }
     }
 
-    /// Away from 0, 1 and 2, where one may be if ours are closed: another would be put there first.
+    /// Moves descriptors away from 0, 1 and 2, which they can be if ours are closed: `take_stdio` would
+    /// overwrite them.
     fn lift_stdio(&mut self) -> Result<(), Errno> {
         for fd in self.stdio.iter_mut().flatten() {
             if fd.as_raw_fd() <= 2 {
@@ -177,22 +173,19 @@ impl Exec {
         Ok(())
     }
 
+    /// Makes the given descriptors 0, 1 and 2 of the child.
     fn take_stdio(&self) -> Result<(), Errno> {
         for (number, fd) in self.stdio.iter().enumerate() {
             let Some(fd) = fd else { continue };
-            let taken = match number {
-                0 => rustix::stdio::dup2_stdin(fd),
-                1 => rustix::stdio::dup2_stdout(fd),
-                _ => rustix::stdio::dup2_stderr(fd),
-            };
-            taken.map_err(IntoErrno::into_errno)?;
+            replace_standard(number, fd)?;
         }
         Ok(())
     }
 
-    /// All that execve(2) gets, before there is a child: what that allocates nobody frees.
-    fn ready(&self) -> Result<Ready, Errno> {
-        // As for execvp(3), which knows no program without a name.
+    /// Prepares the arguments of execve(2) before there is a child: nobody would free what the child
+    /// allocates.
+    fn prepare(&self) -> Result<Prepared, Errno> {
+        // As execvp(3) does for an empty name.
         if self.program.is_empty() {
             return Err(Errno::ENOENT);
         }
@@ -210,12 +203,12 @@ impl Exec {
         let paths: Vec<CString> = paths.collect::<Result<_, _>>()?;
         let args = self.args.iter().map(|arg| text(arg.as_bytes()));
         let args: Vec<CString> = args.collect::<Result<_, _>>()?;
-        // As execvp(3): what the kernel does not know is a script for sh.
+        // As execvp(3) does, /bin/sh runs a file that the kernel does not know.
         let script = |path: &CString| {
             let all = [c"/bin/sh".to_owned(), path.clone()].into_iter();
             all.chain(args.iter().skip(1).cloned()).collect()
         };
-        Ok(Ready {
+        Ok(Prepared {
             scripts: paths.iter().map(script).collect(),
             paths,
             args,
@@ -224,15 +217,16 @@ impl Exec {
     }
 }
 
-struct Ready {
+/// The arguments of execve(2): the paths to try, and for each path the arguments of a script.
+struct Prepared {
     paths: Vec<CString>,
     args: Vec<CString>,
     scripts: Vec<Vec<CString>>,
     env: Vec<CString>,
 }
 
-impl Ready {
-    /// Returns only if none of the paths can be executed.
+impl Prepared {
+    /// Executes the first path that can be executed. Returns only on failure.
     fn execute(&self) -> Errno {
         let mut worst = Errno::ENOENT;
         for (path, script) in self.paths.iter().zip(&self.scripts) {
@@ -248,12 +242,12 @@ impl Ready {
 }
 
 impl Child {
-    /// One that another child made for us (CLONE_PARENT).
+    /// Adopts a child that another child has made for us (CLONE_PARENT).
     ///
     /// # Errors
-    /// It is gone.
+    /// ESRCH if it is gone; the errno of pidfd_open(2).
     pub fn adopt(pid: i32) -> Result<Self, Errno> {
-        let pidfd = crate::kernel::proc::open(pid)?;
+        let pidfd = crate::kernel::proc::open_pidfd(pid)?;
         Ok(Self {
             pid,
             pidfd,
@@ -262,37 +256,37 @@ impl Child {
         })
     }
 
-    /// Its pid.
+    /// Returns the pid.
     pub fn id(&self) -> i32 {
         self.pid
     }
 
-    /// A descriptor for it.
+    /// Returns the pidfd.
     pub fn pidfd(&self) -> &OwnedFd {
         &self.pidfd
     }
 
-    /// Why its program could not be executed, once it has ended.
+    /// Returns the errno of a failed exec through a trampoline, after the child has ended.
     pub fn failure(&self) -> Option<Errno> {
         self.report.as_ref().and_then(Report::failure)
     }
 
-    /// Lets go of what it needed to begin. Who does so while it runs has less to do when it has ended, and
-    /// that somebody waits for.
-    pub fn has_begun(&mut self) {
+    /// Closes the memfd of the trampoline. Doing this while the child runs leaves less work for the time
+    /// after its end, for which the user waits.
+    pub fn release_image(&mut self) {
         self.image = None;
     }
 
-    /// Kills it and waits for its end.
+    /// Kills the child and waits for its end.
     pub fn kill(&self) {
         let _ = sys::pidfd_kill(&self.pidfd, nix::libc::SIGKILL);
         let _ = self.wait();
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the child.
     ///
     /// # Errors
-    /// ECHILD if somebody has waited for it.
+    /// ECHILD if it was waited for already.
     pub fn wait(&self) -> Result<ExitStatus, Errno> {
         loop {
             if let Some(status) = self.wait_with(WaitOptions::empty())? {
@@ -301,10 +295,10 @@ impl Child {
         }
     }
 
-    /// Its status, if it has ended.
+    /// Returns the status of the child; none if it has not ended.
     ///
     /// # Errors
-    /// ECHILD if somebody has waited for it.
+    /// ECHILD if it was waited for already.
     pub fn try_wait(&self) -> Result<Option<ExitStatus>, Errno> {
         self.wait_with(WaitOptions::NOHANG)
     }
@@ -318,31 +312,37 @@ impl Child {
     }
 }
 
-/// The way in, opened on the host.
+/// The cgroups that a child starts in, opened on the host.
 #[derive(Debug, Default)]
 pub struct Entry {
-    /// The directory in v2's hierarchy.
+    /// The directory in the v2 hierarchy.
     pub unified: Option<OwnedFd>,
-    /// `tasks` of the directories in those of v1.
+    /// The files `tasks` of the directories in the v1 hierarchies.
     pub v1: Vec<File>,
 }
 
 impl Entry {
-    /// The calling process, of one thread, moves itself into those of v1, and `moved`
-    /// says whether it was made in that of v2.
+    /// Moves the calling process, which has one thread, into the cgroups of all hierarchies.
     ///
     /// # Errors
-    /// One has been removed.
-    pub fn join(&self, moved: bool) -> std::result::Result<(), Errno> {
-        for mut file in &self.v1 {
-            file.write_all(b"0").map_err(IntoErrno::into_errno)?;
-        }
-        let Some(dir) = self.unified.as_ref().filter(|_| !moved) else {
+    /// The errno of the failed call, as for a removed cgroup.
+    pub fn join(&self) -> Result<(), Errno> {
+        self.join_v1()?;
+        let Some(dir) = &self.unified else {
             return Ok(());
         };
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let procs = rustix::fs::openat(dir, "cgroup.procs", flags, Mode::empty());
         let mut procs = File::from(procs.map_err(IntoErrno::into_errno)?);
         procs.write_all(b"0").map_err(IntoErrno::into_errno)
+    }
+
+    /// Moves the calling thread into the cgroups of the v1 hierarchies. The kernel has made it in that of
+    /// v2.
+    fn join_v1(&self) -> Result<(), Errno> {
+        for mut file in &self.v1 {
+            file.write_all(b"0").map_err(IntoErrno::into_errno)?;
+        }
+        Ok(())
     }
 }

@@ -1,9 +1,10 @@
-//! Terminals: which of our descriptors are one, a pair of the subhost's own, and the loop that
-//! carries bytes, window size and signals between the caller's terminal and the inside until the
-//! command has ended. Standard input that is no terminal is never read here.
+//! Terminals: which of our descriptors are one, a new one inside, and the loop that relays bytes, window size
+//! and signals between the caller's terminal and that inside until the command has ended. Nothing here reads
+//! a standard input that is not a terminal.
 
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 pub use crate::kernel::signals::Signals;
+use crate::kernel::stdio::standard;
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -14,37 +15,29 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// DEVPTS_SUPER_MAGIC of `statfs(2)`.
 const DEVPTS: i64 = 0x1cd1;
 
-/// How the caller's 0, 1 and 2 are to reach the inside.
+/// How 0, 1 and 2 of the command inside are connected to those of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StdioMode {
-    /// Which become the inside terminal's slave; none: there is no terminal inside.
+    /// The descriptors that become the slave of a terminal inside; none if there is no terminal inside.
     pub slaves: [bool; 3],
-    /// The caller's input is read and its terminal set to raw mode.
+    /// Whether the caller's standard input is read, and its terminal set to raw mode.
     pub reads: bool,
-    /// Which descriptor what the inside writes to its terminal goes to.
+    /// The descriptor of the caller that gets the output of the terminal inside.
     pub writes: usize,
 }
 
-/// What the user said about a terminal.
+/// The user's choice of a terminal inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TtyMode {
-    /// Nothing: as the descriptors are.
+    /// A descriptor is a terminal inside if it is one outside.
     Auto,
-    /// `-t`: one in any case.
+    /// All descriptors are a terminal inside (`-t`).
     Always,
-    /// `-T`: none.
+    /// No descriptor is a terminal inside (`-T`).
     Never,
 }
 
-fn standard(fd: usize) -> BorrowedFd<'static> {
-    match fd {
-        0 => rustix::stdio::stdin(),
-        1 => rustix::stdio::stdout(),
-        _ => rustix::stdio::stderr(),
-    }
-}
-
-/// No terminal inside.
+/// There is no terminal inside.
 impl Default for StdioMode {
     fn default() -> Self {
         Self {
@@ -56,10 +49,10 @@ impl Default for StdioMode {
 }
 
 impl StdioMode {
-    /// By what the descriptors are. LXC found that 1 or 2 can be the terminal while 0 is not.
-    pub fn new(wish: TtyMode) -> Self {
+    /// Makes the mode from our descriptors. 1 or 2 can be a terminal while 0 is not, as LXC found.
+    pub fn new(choice: TtyMode) -> Self {
         let ttys = [0, 1, 2].map(|fd| isatty(standard(fd)));
-        let slaves = match wish {
+        let slaves = match choice {
             TtyMode::Never => [false; 3],
             TtyMode::Always => [true; 3],
             TtyMode::Auto => ttys,
@@ -67,42 +60,42 @@ impl StdioMode {
         let first = |wanted: [usize; 3]| wanted.into_iter().find(|fd| ttys[*fd]);
         Self {
             slaves,
-            // With a pipe on either side somebody else's input would be swallowed.
-            reads: wish == TtyMode::Always || (wish == TtyMode::Auto && ttys[0] && ttys[1]),
-            writes: match wish {
+            // With a pipe on either side, reading would take input that is meant for another program.
+            reads: choice == TtyMode::Always || (choice == TtyMode::Auto && ttys[0] && ttys[1]),
+            writes: match choice {
                 TtyMode::Always => 1,
                 _ => first([1, 2, 0]).unwrap_or(1),
             },
         }
     }
 
-    /// Is there a terminal inside?
-    pub fn any(&self) -> bool {
+    /// Tells whether there is a terminal inside.
+    pub fn has_terminal(&self) -> bool {
         self.slaves.iter().any(|slave| *slave)
     }
 
-    /// Does somebody sit there who wants to be told things?
-    pub fn interactive(&self) -> bool {
-        self.any() && self.reads
+    /// Tells whether a person sits at the terminal, for whom notices are.
+    pub fn is_interactive(&self) -> bool {
+        self.has_terminal() && self.reads
     }
 }
 
-/// A terminal of the subhost's own.
+/// A pseudoterminal of the subhost.
 #[derive(Debug)]
 pub struct Terminal {
-    /// Our side.
+    /// The master, which is ours.
     pub master: OwnedFd,
-    /// The inside's. Kept open here as well: an inside that closes its last descriptor and opens
-    /// the terminal again must not look like one that has ended.
+    /// The slave, which is for the processes inside. It stays open here: if they close their last descriptor
+    /// and open the terminal again, that must not look like their end.
     pub slave: OwnedFd,
 }
 
-/// A pair in the devpts that is mounted here, that is in the subhost whose root is ours. What lies
-/// at the path is the subhost's and may be anything (CVE-2025-52565): it is checked.
+/// Opens a terminal in the devpts at /dev/pts of our root, which is that of the subhost. A process inside may
+/// have replaced that path (CVE-2025-52565), so the result is checked.
 ///
 /// # Errors
 /// There is no devpts, or something else in its place.
-pub fn pair() -> Result<Terminal> {
+pub fn open_pair() -> Result<Terminal> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let open = || -> std::result::Result<Terminal, Errno> {
         let master =
@@ -123,7 +116,7 @@ pub fn pair() -> Result<Terminal> {
     open().doing(|| "open a terminal inside")
 }
 
-/// The caller's terminal in raw mode; as it was when this goes.
+/// Raw mode of the caller's terminal. Dropping it restores the old mode.
 struct Raw(Termios);
 
 impl Raw {
@@ -142,58 +135,86 @@ impl Drop for Raw {
     }
 }
 
-/// Carries bytes, size and signals until the process of `child` has ended.
-///
-/// # Errors
-/// The wait itself failed.
-pub fn relay(
-    stdio: StdioMode,
-    terminal: Option<&Terminal>,
-    signals: &Signals,
-    child: &OwnedFd,
-    hand_on: impl Fn(i32),
-) -> Result<()> {
-    let master = terminal.map(|terminal| &terminal.master);
-    let raw = match (stdio.reads, master) {
-        (true, Some(_)) => Raw::new(),
-        _ => None,
-    };
-    let mut output = Output::new(master, stdio.writes);
-    let mut input = Input::new(stdio.reads && master.is_some());
-    resize(master, stdio);
-    loop {
+/// The ends that [`Relay::run`] connects.
+pub struct Relay<'a> {
+    /// How our descriptors are connected.
+    pub stdio: StdioMode,
+    /// The terminal inside, if there is one.
+    pub terminal: Option<&'a Terminal>,
+    /// The signals to forward.
+    pub signals: &'a Signals,
+    /// The pidfd of the command inside.
+    pub child: &'a OwnedFd,
+}
+
+impl Relay<'_> {
+    /// Relays bytes, window size and signals until the command has ended. `forward` delivers a signal.
+    ///
+    /// # Errors
+    /// The errno of poll(2).
+    pub fn run(self, forward: impl Fn(i32)) -> Result<()> {
+        let master = self.master();
+        let raw = match (self.stdio.reads, master) {
+            (true, Some(_)) => Raw::new(),
+            _ => None,
+        };
+        let mut output = Output::new(master, self.stdio.writes);
+        let mut input = Input::new(self.stdio.reads && master.is_some());
+        self.resize();
+        while !self.poll_once(&mut input, &mut output, &forward)? {}
+        if let Some(master) = master {
+            // The terminal still holds what the command wrote before its end. A process in the background
+            // may write without end.
+            let _ = (0..REST).all(|_| output.pass(master));
+        }
+        drop(raw);
+        Ok(())
+    }
+
+    fn master(&self) -> Option<&OwnedFd> {
+        self.terminal.map(|terminal| &terminal.master)
+    }
+
+    /// Waits for an event and serves all that are ready. Tells whether the command has ended.
+    fn poll_once(
+        &self,
+        input: &mut Input,
+        output: &mut Output,
+        forward: &impl Fn(i32),
+    ) -> Result<bool> {
+        let master = self.master();
         let mut fds = vec![
-            PollFd::new(child.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.child.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
         ];
         let master_at = master
-            .filter(|_| output.open || input.pending())
+            .filter(|_| output.open || input.has_pending())
             .map(|master| {
                 let mut events = PollFlags::empty();
                 if output.open {
                     events |= PollFlags::POLLIN;
                 }
-                if input.pending() {
+                if input.has_pending() {
                     events |= PollFlags::POLLOUT;
                 }
                 fds.push(PollFd::new(master.as_fd(), events));
                 fds.len() - 1
             });
-        let input_at = (input.open && !input.pending()).then(|| {
+        let input_at = (input.open && !input.has_pending()).then(|| {
             fds.push(PollFd::new(standard(0), PollFlags::POLLIN));
             fds.len() - 1
         });
         match poll(&mut fds, PollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
+            Err(Errno::EINTR) => return Ok(false),
             other => other.doing(|| "wait for the command inside")?,
         };
         let ready = |at: usize| fds[at].any().unwrap_or(false);
         if ready(1) {
-            while let Some(signal) = signals.next() {
+            while let Some(signal) = self.signals.next() {
                 if signal == Signal::SIGWINCH as i32 {
-                    resize(master, stdio);
+                    self.resize();
                 } else {
-                    hand_on(signal);
+                    forward(signal);
                 }
             }
         }
@@ -206,33 +227,24 @@ pub fn relay(
             input.write(master);
             output.pass(master);
         }
-        if ready(0) {
-            break;
+        Ok(ready(0))
+    }
+
+    /// Gives the terminal inside the window size of the caller's terminal.
+    fn resize(&self) {
+        let Some(master) = self.master() else { return };
+        let size = [self.stdio.writes, 0, 1, 2]
+            .into_iter()
+            .find_map(|fd| sys::window_size(standard(fd)).ok());
+        if let Some(size) = size {
+            let _ = sys::set_window_size(master, &size);
         }
     }
-    if let Some(master) = master {
-        // What was written before the end is still in the terminal; what a process in the
-        // background goes on writing has no end.
-        let _ = (0..REST).all(|_| output.pass(master));
-    }
-    drop(raw);
-    Ok(())
 }
-
-fn resize(master: Option<&OwnedFd>, stdio: StdioMode) {
-    let Some(master) = master else { return };
-    let size = [stdio.writes, 0, 1, 2]
-        .into_iter()
-        .find_map(|fd| sys::window_size(standard(fd)).ok());
-    if let Some(size) = size {
-        let _ = sys::set_window_size(master, &size);
-    }
-}
-
-/// How many buffers are taken from the terminal after the end: more than the kernel's (64 KiB).
+/// The number of buffers that are read from the terminal after the end: more than the 64 KiB of the kernel.
 const REST: usize = 16;
 
-/// From the inside's terminal to the caller.
+/// The direction from the terminal inside to the caller.
 struct Output {
     to: usize,
     open: bool,
@@ -246,7 +258,7 @@ impl Output {
         }
     }
 
-    /// One buffer; false if there is nothing now.
+    /// Passes one buffer on; false if there is nothing to read now.
     fn pass(&mut self, master: &OwnedFd) -> bool {
         let mut buffer = [0; 16384];
         match rustix::io::read(master, &mut buffer) {
@@ -262,7 +274,7 @@ impl Output {
     }
 }
 
-/// From the caller's terminal to the inside's; never blocks on an inside that does not read.
+/// The direction from the caller's terminal to that inside. It never blocks if nobody reads there.
 struct Input {
     buffer: Vec<u8>,
     open: bool,
@@ -276,7 +288,7 @@ impl Input {
         }
     }
 
-    fn pending(&self) -> bool {
+    fn has_pending(&self) -> bool {
         !self.buffer.is_empty()
     }
 
@@ -285,7 +297,7 @@ impl Input {
         match rustix::io::read(standard(0), &mut buffer) {
             Ok(0) => {
                 self.open = false;
-                // What a terminal says at the end of input.
+                // EOT (Control-D), which marks the end of input at a terminal.
                 self.buffer.push(4);
             }
             Ok(count) => self.buffer.extend_from_slice(&buffer[..count]),
@@ -317,13 +329,13 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
                     PollTimeout::NONE,
                 );
             }
-            // The caller's end is gone; the command inside goes on.
+            // The caller has closed its end. The command inside continues.
             Err(_) => return,
         }
     }
 }
 
-/// The failure of a child that could not say why.
+/// Makes the failure of a process that ended without a report.
 pub fn lost() -> Error {
     Error::new(
         crate::base::error::Exit::Failed,
@@ -331,7 +343,8 @@ pub fn lost() -> Error {
     )
 }
 
-/// The terminal that a process has open as its standard input, output or error.
+/// Returns the terminal that a process has open as its standard input, output or error; none if it has
+/// none.
 pub fn tty_of(pid: i32) -> Option<String> {
     (0..3).find_map(|fd| {
         let path = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;

@@ -1,10 +1,10 @@
-//! Between a tool and a program inside: a program of two hundred bytes that executes the other.
+//! A program of two hundred bytes that executes a program inside on behalf of a tool.
 //!
-//! A program inside may be a link to /proc/self/exe, or have that in its first line: what is about to
-//! execute it then executes itself, and is in the hands of whoever is root inside, who could write to its
-//! file when it has ended (CVE-2019-5736). What executes programs inside is therefore never our own, but this:
-//! it lies in sealed memory of its own, and nothing of ours is in it. It costs a third of what it would
-//! to execute ourselves anew from a mount that nobody can write through.
+//! A program inside may be a link to /proc/self/exe, or have that path in its first line: then the process
+//! that executes it executes itself, and root inside could write to the file of its program after its end
+//! (CVE-2019-5736). So no program of ours executes a program inside, but this one: it is in a sealed memfd
+//! and contains nothing of ours. It takes a third of the time of executing the tool anew from a read-only
+//! mount.
 
 use crate::base::error::{Errno, IntoErrno};
 use crate::sys;
@@ -14,26 +14,26 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// One, for one program.
+/// The trampoline for one program.
 #[derive(Debug)]
 pub struct Trampoline {
     image: OwnedFd,
     report: Report,
 }
 
-/// Has an errno if the program could not be executed.
+/// An eventfd that holds an errno if the program could not be executed.
 #[derive(Debug)]
 pub struct Report(EventFd);
 
-/// What runs what the kernel does not know.
+/// The interpreter of files that the kernel does not know.
 const SHELL: &std::ffi::CStr = c"/bin/sh";
 
 impl Trampoline {
-    /// Still empty.
+    /// Makes an empty trampoline.
     ///
     /// # Errors
-    /// EACCES where the host lets no memory be executed (`vm.memfd_noexec`); EFBIG where our files are limited,
-    /// and this is one: to write more would end us by a signal (`RLIMIT_FSIZE`).
+    /// EACCES if the host forbids executable memfds (`vm.memfd_noexec`); EFBIG if RLIMIT_FSIZE is set, which
+    /// applies to a memfd and would kill this process with SIGXFSZ.
     pub fn new() -> Result<Self, Errno> {
         if getrlimit(Resource::RLIMIT_FSIZE)?.0 != RLIM_INFINITY {
             return Err(Errno::EFBIG);
@@ -41,7 +41,7 @@ impl Trampoline {
         let make = |flags| memfd_create("subhost-enter", MemfdFlags::CLOEXEC | flags);
         let sealed = MemfdFlags::ALLOW_SEALING;
         let image = match make(sealed | MemfdFlags::EXEC) {
-            // Before Linux 6.3 all could be executed.
+            // Before Linux 6.3 each memfd was executable and the flag unknown.
             Err(rustix::io::Errno::INVAL) => make(sealed),
             other => other,
         };
@@ -53,10 +53,10 @@ impl Trampoline {
         })
     }
 
-    /// Makes it execute the first of these that can be executed, for good.
+    /// Writes and seals the program: it executes the first of `paths` that can be executed.
     ///
     /// # Errors
-    /// No memory.
+    /// ENOSPC and other errnos of the failed call.
     pub fn write(&self, paths: &[CString]) -> Result<(), Errno> {
         let image = image(sys::trampoline(), self.report.0.as_fd().as_raw_fd(), paths);
         rustix::io::pwrite(&self.image, &image, 0)
@@ -67,10 +67,10 @@ impl Trampoline {
             .map_err(IntoErrno::into_errno)
     }
 
-    /// Executes it, in a child of ours, with these arguments and this environment for the program. Returns
-    /// only if that fails.
+    /// Executes the trampoline, in a child, with arguments and environment for the program. Returns only on
+    /// failure.
     pub fn execute(&self, args: &[CString], env: &[CString]) -> Errno {
-        // Across one execution: it sees to the next.
+        // The descriptor survives this exec; the trampoline sets close-on-exec for the next.
         if let Err(errno) = rustix::io::fcntl_setfd(&self.report.0, rustix::io::FdFlags::empty()) {
             return errno.into_errno();
         }
@@ -80,14 +80,14 @@ impl Trampoline {
         sys::exec_fd(&self.image, &all, env)
     }
 
-    /// Its memory, and what it will report.
-    pub fn apart(self) -> (OwnedFd, Report) {
+    /// Splits it into its memfd and its report.
+    pub fn into_parts(self) -> (OwnedFd, Report) {
         (self.image, self.report)
     }
 }
 
 impl Report {
-    /// Why the program could not be executed, when the child has ended. Those inside may have had a hand in it.
+    /// Returns the errno of a failed exec, after the child has ended. A process inside can forge it.
     pub fn failure(&self) -> Option<Errno> {
         match self.0.read() {
             Ok(errno) => Some(match i32::try_from(errno).map(Errno::from_raw) {
@@ -99,7 +99,7 @@ impl Report {
     }
 }
 
-/// The seals of memory that nobody changes any more, nor gives other seals.
+/// The seals that forbid any change of the memfd and of its seals.
 const SEALS: SealFlags = SealFlags::SEAL
     .union(SealFlags::SHRINK)
     .union(SealFlags::GROW)
@@ -113,7 +113,7 @@ const HEADER: u16 = 64;
 const SEGMENT: u16 = 56;
 const SEGMENTS: u16 = 2;
 
-/// The program, as execve(2) wants it (elf(5)): one segment with all of it, and a stack that is not executed.
+/// Builds the ELF file (elf(5)): one segment with everything, and a stack that is not executable.
 fn image(code: &[u8], report: i32, paths: &[CString]) -> Vec<u8> {
     let begin = HEADER + SEGMENTS * SEGMENT;
     let paths = paths.iter().flat_map(|path| path.to_bytes_with_nul());
@@ -122,7 +122,7 @@ fn image(code: &[u8], report: i32, paths: &[CString]) -> Vec<u8> {
     body.push(0);
     let size = u64::from(begin) + body.len() as u64;
     let mut image = Vec::with_capacity(size as usize);
-    // e_ident: 64 bits, little end first; all else is that of System V.
+    // e_ident: 64 bits, little-endian, System V ABI.
     image.extend([0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let half = |image: &mut Vec<u8>, numbers: &[u16]| {
         image.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
@@ -133,16 +133,17 @@ fn image(code: &[u8], report: i32, paths: &[CString]) -> Vec<u8> {
     let long = |image: &mut Vec<u8>, numbers: &[u64]| {
         image.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     };
-    // Type ET_DYN: it runs wherever it lies. Version; entry, program headers, no sections; flags.
+    // Type ET_DYN, as the code is position-independent. Version; entry, program headers, no sections;
+    // flags.
     half(&mut image, &[3, MACHINE]);
     word(&mut image, &[1]);
     long(&mut image, &[begin.into(), HEADER.into(), 0]);
     word(&mut image, &[0]);
     half(&mut image, &[HEADER, SEGMENT, SEGMENTS, 0, 0, 0]);
-    // PT_LOAD, read and execute: offset, addresses, sizes, alignment to the largest page there is.
+    // PT_LOAD, readable and executable: offset, addresses, sizes, and alignment to the largest page size.
     word(&mut image, &[1, 5]);
     long(&mut image, &[0, 0, 0, size, size, 0x1_0000]);
-    // PT_GNU_STACK, read and write.
+    // PT_GNU_STACK, readable and writable.
     word(&mut image, &[0x6474_e551, 6]);
     long(&mut image, &[0, 0, 0, 0, 0, 16]);
     image.extend(body);

@@ -1,5 +1,5 @@
-//! User namespaces: making one for a range of ids, finding the one that owns a network namespace,
-//! and becoming root in it. Who is in one cannot come back: the tools themselves never enter.
+//! User namespaces: making one for a range of ids, finding the owner of a network namespace, and entering
+//! one as root. A process cannot leave one again, so the tools themselves never enter.
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result};
 use crate::kernel::proc::Namespace;
@@ -14,41 +14,41 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// A new user namespace that has the ids from `base` on as its own from 0 on.
+/// Makes a user namespace that maps the ids from 0 to the range of [`COUNT`] ids from `base`.
 ///
 /// # Errors
-/// The kernel makes none.
+/// The failed call, with a hint.
 pub fn make(base: u32) -> Result<OwnedFd> {
-    held(base, CloneFlags::empty(), namespace)
+    with_new(base, CloneFlags::empty(), open)
 }
 
-/// Does `work` with the pid of a process that holds a new user namespace, and the further ones of
-/// `flags` in it.
+/// Calls `work` with the pid of a process in a new user namespace, which also has the new namespaces
+/// `flags`.
 ///
 /// # Errors
-/// The kernel makes none; that of `work`.
-pub fn held<T>(base: u32, flags: CloneFlags, work: impl FnOnce(i32) -> Result<T>) -> Result<T> {
+/// The failed call, with a hint; the failure of `work`.
+pub fn with_new<T>(base: u32, flags: CloneFlags, work: impl FnOnce(i32) -> Result<T>) -> Result<T> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).doing(|| "open a pipe")?;
     let (ready, made) = pipe2(OFlag::O_CLOEXEC).doing(|| "open a pipe")?;
     let child = || {
-        // It ends with its parent, whatever becomes of that: with the last end of the pipe for writing.
+        // The child ends when the last writing end of the pipe is closed, also if its parent is killed.
         let _ = nix::unistd::close(writer.as_raw_fd());
-        let told = apart(flags).err().map_or(0, |errno| errno as i32);
-        let _ = nix::unistd::write(&made, &told.to_ne_bytes());
-        // However that went: our parent waits for no more.
+        let errno = unshare_user(flags).err().map_or(0, |errno| errno as i32);
+        let _ = nix::unistd::write(&made, &errno.to_ne_bytes());
+        // Without a result the parent reads the end of the pipe.
         let _ = nix::unistd::close(made.as_raw_fd());
         let _ = nix::unistd::read(&reader, &mut [0]);
         0
     };
-    let (pid, _) = sys::child(child).map_err(explained)?;
+    let (pid, _) = sys::fork_child(child).map_err(explain)?;
     drop((made, reader));
-    let mut told = [0; 4];
-    let held = match File::from(ready).read_exact(&mut told) {
-        Ok(()) if told == [0; 4] => Ok(()),
-        Ok(()) => Err(Errno::from_raw(i32::from_ne_bytes(told))),
+    let mut errno = [0; 4];
+    let unshared = match File::from(ready).read_exact(&mut errno) {
+        Ok(()) if errno == [0; 4] => Ok(()),
+        Ok(()) => Err(Errno::from_raw(i32::from_ne_bytes(errno))),
         Err(e) => Err(e.into_errno()),
     };
-    let done = held.map_err(explained).and_then(|()| {
+    let done = unshared.map_err(explain).and_then(|()| {
         for map in ["gid_map", "uid_map"] {
             std::fs::write(format!("/proc/{pid}/{map}"), format!("0 {base} {COUNT}"))
                 .doing(|| format!("map the ids from {base} on"))?;
@@ -60,20 +60,21 @@ pub fn held<T>(base: u32, flags: CloneFlags, work: impl FnOnce(i32) -> Result<T>
     done
 }
 
-/// New namespaces for the calling process, one of users among them. From a chroot there is none to be
-/// had: joining the mount namespace that one is in leads out.
-fn apart(flags: CloneFlags) -> std::result::Result<(), Errno> {
+/// Unshares a user namespace and the namespaces `flags`. The kernel refuses this in a chroot (EPERM), from
+/// which joining the own mount namespace leads out.
+fn unshare_user(flags: CloneFlags) -> std::result::Result<(), Errno> {
     let flags = flags | CloneFlags::CLONE_NEWUSER;
     match unshare(flags) {
         Err(Errno::EPERM) => {
-            setns(Namespace::Mnt.ours()?, CloneFlags::CLONE_NEWNS)?;
+            setns(Namespace::Mnt.open_own()?, CloneFlags::CLONE_NEWNS)?;
             unshare(flags)
         }
         other => other,
     }
 }
 
-fn explained(errno: Errno) -> Error {
+/// Makes the failure of a new user namespace, with a hint.
+fn explain(errno: Errno) -> Error {
     let error = Error::sys("make a user namespace", errno);
     match errno {
         Errno::ENOSPC => error.hint("/proc/sys/user/max_user_namespaces"),
@@ -84,26 +85,26 @@ fn explained(errno: Errno) -> Error {
     }
 }
 
-/// The user namespace of a process.
+/// Opens the user namespace of a process.
 ///
 /// # Errors
-/// It is gone.
-pub fn namespace(pid: i32) -> Result<OwnedFd> {
+/// The process is gone.
+pub fn open(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/ns/user");
     let file = File::open(&path).doing(|| format!("open {path}"))?;
     Ok(file.into())
 }
 
-/// The user namespace that owns a network namespace; none if it is our own.
+/// Opens the user namespace that owns a network namespace; none if it is our own.
 ///
 /// # Errors
-/// The kernel could not be asked.
-pub fn owner_of(namespace: &OwnedFd) -> Result<Option<OwnedFd>> {
+/// The failed call.
+pub fn foreign_owner(namespace: &OwnedFd) -> Result<Option<OwnedFd>> {
     let owner = sys::owning_userns(namespace).doing(|| "ask for the owner of a namespace")?;
-    Ok(
-        (inode(&owner)? != inode(&Namespace::User.ours().doing(|| "open our user namespace")?)?)
-            .then_some(owner),
-    )
+    let own = Namespace::User
+        .open_own()
+        .doing(|| "open our user namespace")?;
+    Ok((inode(&owner)? != inode(&own)?).then_some(owner))
 }
 
 fn inode(namespace: &OwnedFd) -> Result<u64> {
@@ -111,28 +112,29 @@ fn inode(namespace: &OwnedFd) -> Result<u64> {
     Ok(stat.st_ino)
 }
 
-/// Makes the calling process, which must have one thread, root in a user namespace and nobody
-/// elsewhere. For a child before it executes what runs inside.
+/// Makes the calling thread root of a user namespace, without any privilege elsewhere. It is called in a
+/// child with one thread, before the exec.
 ///
 /// # Errors
 /// The errno of the failed call.
 pub fn enter(userns: &OwnedFd) -> std::result::Result<(), Errno> {
     setns(userns, CloneFlags::CLONE_NEWUSER)?;
-    // Not libc's, which changes all threads of the memory that such a child shares with its parent.
+    // The functions of libc would change all threads of the memory that such a child shares with its
+    // parent.
     set_thread_groups(&[]).map_err(IntoErrno::into_errno)?;
     let (uid, gid) = (Uid::ROOT, Gid::ROOT);
     set_thread_res_gid(gid, gid, gid).map_err(IntoErrno::into_errno)?;
     set_thread_res_uid(uid, uid, uid).map_err(IntoErrno::into_errno)?;
-    // A change of ids makes us what others may look into.
+    // A change of ids may make a process dumpable, so that others can ptrace it.
     let hidden = rustix::process::DumpableBehavior::NotDumpable;
     rustix::process::set_dumpable_behavior(hidden).map_err(IntoErrno::into_errno)
 }
 
-/// Are the ids of the user namespace that we are in those from `base` on?
+/// Checks that our user namespace maps exactly the ids from `base`.
 ///
 /// # Errors
-/// They are not.
-pub fn must_be_of(base: u32) -> Result<()> {
+/// It maps others.
+pub fn check_ids(base: u32) -> Result<()> {
     for map in ["uid_map", "gid_map"] {
         let text = std::fs::read_to_string(format!("/proc/self/{map}"))
             .doing(|| format!("read our {map}"))?;
@@ -145,5 +147,5 @@ pub fn must_be_of(base: u32) -> Result<()> {
     Ok(())
 }
 
-/// Ids in a range.
+/// The number of ids in a range.
 pub const COUNT: u32 = 1 << 16;

@@ -1,130 +1,100 @@
-//! A process as a fresh login has it: user and groups by the subhost's own files, environment,
-//! signals, limits, terminal. Runs inside, after the subhost's root has become ours, so that its
-//! files are read with no way to the host.
+//! A process with the surroundings of a fresh login: user and groups of the subhost, environment, signals,
+//! resource limits, terminal. It runs after the root of the subhost has become ours, so that the files of
+//! the subhost are read without a way to the host.
 
-mod given;
 mod guest;
+mod stdio;
 mod user;
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::confine::{Confinement, Rights};
 use crate::kernel::lsm::{Label, Labelling};
+use crate::kernel::resolve::open_without_magic_links;
 use crate::kernel::signals::default_signals;
 use crate::kernel::spawn::Exec;
 use crate::sys;
-pub use given::{Given, null_instead};
 pub use guest::Guest;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use rustix::fs::{CWD, OFlags, ResolveFlags, openat2};
+use rustix::fs::OFlags;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+pub use stdio::{StdioSource, null_instead};
 use user::User;
 
-/// Where commands are looked for inside.
+/// The default PATH inside.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What is to be run inside.
+/// A program to run inside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
-    /// Program and arguments; empty: the user's login shell.
+    /// The program and its arguments; if empty, the login shell of the user.
     pub argv: Vec<String>,
-    /// User by name or number, with `:GROUP` or without.
+    /// The user, by name or number, with or without `:GROUP`.
     pub user: String,
-    /// Working directory; empty: the user's home.
+    /// The working directory; if empty, the home of the user.
     pub dir: String,
-    /// Further environment.
+    /// Further environment variables.
     pub env: BTreeMap<String, String>,
-    /// Type of the terminal, if there is one.
+    /// The value of TERM, if there is a terminal.
     pub term: Option<String>,
-    /// What it may do.
+    /// The rights.
     pub rights: Rights,
-    /// What the host's security modules confine it by.
+    /// The labels of the host's security modules.
     pub labels: Vec<Label>,
 }
 
-/// Our own failures inside `subhost-enter` have a status of their own.
+/// Sets the exit status of a failure of `subhost-enter` itself.
 fn own(error: Error) -> Error {
     error.exit(Exit::Own)
 }
 
-/// Opens something of the subhost. Links are followed, but for those of /proc that are no paths:
-/// they lead to whatever a process has open, which may be the host's.
-fn open_inside(path: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
-    openat2(
-        CWD,
-        path,
-        OFlags::CLOEXEC | flags,
-        rustix::fs::Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    )
-    .map_err(IntoErrno::into_errno)
+/// The surroundings that a program needs besides its settings.
+pub struct Setup<'a> {
+    /// The terminal inside, which becomes the controlling terminal.
+    pub terminal: Option<&'a OwnedFd>,
+    /// The prepared labels of the program.
+    pub labels: Labelling,
+    /// The prepared rights of the program.
+    pub confinement: Rc<Confinement>,
+    /// The user namespace to enter before the exec.
+    pub userns: Option<&'a OwnedFd>,
 }
 
 impl Program {
-    /// As [`Program::given`]: `terminal` replaces those of 0, 1 and 2 that `slaves` names, the others are ours.
+    /// Prepares the execution of the program like [`Program::prepare`]. Those of 0, 1 and 2 that `slaves`
+    /// names are the terminal, the others are inherited.
     ///
     /// # Errors
-    /// The same.
-    pub fn command(
-        &self,
-        terminal: Option<&OwnedFd>,
-        slaves: [bool; 3],
-        labels: Labelling,
-        confinement: Rc<Confinement>,
-        userns: Option<&OwnedFd>,
-    ) -> Result<Exec> {
-        let given = slaves.map(|is_slave| match is_slave {
-            true => Given::Terminal,
-            false => Given::Ours,
+    /// See [`Program::prepare`].
+    pub fn prepare_on_terminal(&self, slaves: [bool; 3], setup: Setup<'_>) -> Result<Exec> {
+        let stdio = slaves.map(|is_slave| match is_slave {
+            true => StdioSource::Terminal,
+            false => StdioSource::Inherit,
         });
-        self.given(given, terminal, labels, confinement, userns)
+        self.prepare(stdio, setup)
     }
 
-    /// The command, ready to be spawned in the subhost whose root is our root, with what is `given` as its 0, 1
-    /// and 2. `terminal` becomes its controlling terminal; `labels` and `confinement` are what its labels and
-    /// rights were prepared to; in `userns` it becomes root first.
+    /// Prepares the execution of the program in the subhost whose root is ours.
     ///
     /// # Errors
-    /// No such user, group or directory; no /dev/null inside that is to be had.
-    pub fn given(
-        &self,
-        given: [Given; 3],
-        terminal: Option<&OwnedFd>,
-        labels: Labelling,
-        confinement: Rc<Confinement>,
-        userns: Option<&OwnedFd>,
-    ) -> Result<Exec> {
+    /// There is no such user, group, directory or null device inside.
+    pub fn prepare(&self, stdio: [StdioSource; 3], setup: Setup<'_>) -> Result<Exec> {
+        let Setup {
+            terminal,
+            labels,
+            confinement,
+            userns,
+        } = setup;
         let user = User::find(&self.user)?;
-        let mut command = match self.argv.split_first() {
-            Some((program, args)) => {
-                let mut command = Exec::new(program);
-                args.iter().for_each(|arg| command.arg(arg));
-                command
-            }
-            None => {
-                let usable =
-                    user.shell.starts_with('/') && std::path::Path::new(&user.shell).exists();
-                let shell = if usable {
-                    user.shell.as_str()
-                } else {
-                    "/bin/sh"
-                };
-                let name = shell.rsplit('/').next().unwrap_or("sh");
-                let mut command = Exec::new(shell);
-                // What makes it a login shell.
-                command.arg0(&format!("-{name}"));
-                command
-            }
-        };
-        let shell = if user.shell.is_empty() {
-            "/bin/sh"
-        } else {
-            &user.shell
+        let mut command = self.executable(&user);
+        let shell = match user.shell.as_str() {
+            "" => "/bin/sh",
+            shell => shell,
         };
         for (key, value) in [
             ("HOME", user.home.as_str()),
@@ -142,8 +112,8 @@ impl Program {
             command.env(key, value);
         }
         self.change_dir(&user)?;
-        for (number, given) in given.into_iter().enumerate() {
-            if let Some(fd) = given.instead(number, terminal)? {
+        for (number, source) in stdio.into_iter().enumerate() {
+            if let Some(fd) = source.open(number, terminal)? {
                 command.stdio(number, fd);
             }
         }
@@ -151,16 +121,36 @@ impl Program {
         let tty = tty.doing(|| "duplicate the terminal")?;
         let userns = userns.map(OwnedFd::try_clone).transpose();
         let userns = userns.doing(|| "duplicate the user namespace")?;
-        command.before(move || {
-            labels.on_exec().map_err(|(_, errno)| errno)?;
-            fresh(tty.as_ref(), &user, &confinement, userns.as_ref())
+        command.set_last_step(move || {
+            labels.set_for_exec().map_err(|(_, errno)| errno)?;
+            set_up_login(tty.as_ref(), &user, &confinement, userns.as_ref())
         });
         Ok(command)
     }
 
+    /// Returns the execution of the program, or of the login shell of the user.
+    fn executable(&self, user: &User) -> Exec {
+        if let Some((program, args)) = self.argv.split_first() {
+            let mut command = Exec::new(program);
+            args.iter().for_each(|arg| command.arg(arg));
+            return command;
+        }
+        let usable = user.shell.starts_with('/') && std::path::Path::new(&user.shell).exists();
+        let shell = if usable {
+            user.shell.as_str()
+        } else {
+            "/bin/sh"
+        };
+        let name = shell.rsplit('/').next().unwrap_or("sh");
+        let mut command = Exec::new(shell);
+        // The hyphen makes it a login shell (sh(1)).
+        command.arg0(&format!("-{name}"));
+        command
+    }
+
     fn change_dir(&self, user: &User) -> Result<()> {
         if self.dir.is_empty() {
-            // A home that is not there keeps nobody out.
+            // As login(1) does: a missing home does not prevent the login.
             if change_dir(&user.home).is_err() {
                 let _ = std::env::set_current_dir("/");
             }
@@ -173,11 +163,12 @@ impl Program {
 }
 
 fn change_dir(path: &str) -> std::result::Result<(), Errno> {
-    nix::unistd::fchdir(open_inside(path, OFlags::PATH | OFlags::DIRECTORY)?)
+    let dir = open_without_magic_links(path, OFlags::PATH | OFlags::DIRECTORY)?;
+    nix::unistd::fchdir(dir)
 }
 
-/// In the child, just before exec.
-fn fresh(
+/// Sets up session, terminal, signals, limits and ids in the child, just before the exec.
+fn set_up_login(
     tty: Option<&OwnedFd>,
     user: &User,
     confinement: &Confinement,
@@ -185,17 +176,17 @@ fn fresh(
 ) -> std::result::Result<(), Errno> {
     nix::unistd::setsid()?;
     if let Some(tty) = tty {
-        sys::controlling_tty(tty)?;
+        sys::set_controlling_tty(tty)?;
     }
     default_signals()?;
     umask(Mode::from_bits_truncate(0o022));
-    limits();
+    set_limits();
     if let Some(userns) = userns {
         crate::kernel::userns::enter(userns)?;
     }
     sys::new_session_keyring();
-    // Each call for this thread alone. libc's would change all threads of a process, and takes those of our
-    // parent, whose memory this is, for ours.
+    // These calls change this thread only. The functions of libc would change all threads, and take those
+    // of our parent, whose memory this is, for ours.
     let groups: Vec<_> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     set_thread_groups(&groups).map_err(IntoErrno::into_errno)?;
     let gid = Gid::from_raw(user.gid);
@@ -208,9 +199,9 @@ fn fresh(
     sys::cloexec_from(3)
 }
 
-/// What a login has where nobody configured otherwise; the hard limits may only be lowered by
-/// those who are no longer root.
-pub fn limits() {
+/// Sets the resource limits and the nice value of a default login. Of NOFILE the hard limit stays, but at
+/// least 4096; processes without privilege can only lower hard limits.
+pub fn set_limits() {
     let hard = |resource| getrlimit(resource).map_or(RLIM_INFINITY, |(_, hard)| hard);
     for (resource, soft, hard) in [
         (Resource::RLIMIT_CORE, 0, RLIM_INFINITY),
@@ -225,13 +216,14 @@ pub fn limits() {
         (Resource::RLIMIT_DATA, RLIM_INFINITY, RLIM_INFINITY),
         (Resource::RLIMIT_AS, RLIM_INFINITY, RLIM_INFINITY),
     ] {
-        // A host that caps us keeps its cap.
+        // Without CAP_SYS_RESOURCE the hard limits of the host stay.
         let _ = setrlimit(resource, soft, hard);
     }
     let _ = rustix::process::setpriority_process(None, 0);
 }
 
-/// The status for a command that could not be executed: 127 not found, 126 otherwise.
+/// Makes the failure of a command that could not be executed, with status 127 if it was not found, else
+/// 126.
 pub fn cannot_run(program: &str, errno: Errno) -> Error {
     let exit = match errno {
         Errno::ENOENT | Errno::ENOTDIR => Exit::NotFound,

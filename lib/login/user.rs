@@ -1,15 +1,16 @@
-//! Users of a subhost, by its own /etc/passwd and /etc/group.
+//! The users of a subhost, from its /etc/passwd and /etc/group.
 
-use super::{open_inside, own};
+use super::own;
 use crate::base::error::{Error, Exit, Result, shown};
+use crate::kernel::resolve::open_without_magic_links;
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::Read;
 
-/// /etc/passwd and /etc/group larger than this are not read.
+/// The largest /etc/passwd or /etc/group that is read, in bytes.
 const MAX: u64 = 8 << 20;
 
-/// A user as the subhost's /etc/passwd has it.
+/// A user, from /etc/passwd of the subhost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct User {
     pub name: String,
@@ -20,30 +21,34 @@ pub(super) struct User {
     pub shell: String,
 }
 
-/// A file of the subhost: regular, of a sane size, opened without waiting for a FIFO's other end.
-fn file(path: &str) -> Option<String> {
+/// Reads a regular file of the subhost. It does not block on a FIFO.
+fn read(path: &str) -> Option<String> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::from(open_inside(path, flags).ok()?);
+    let file = File::from(open_without_magic_links(path, flags).ok()?);
     let meta = file.metadata().ok()?;
     if !meta.is_file() || meta.len() > MAX {
         return None;
     }
     let mut bytes = Vec::with_capacity(meta.len() as usize);
-    // No more than its size: the kernel's own files have none, and to read some of them has effects
-    // (/proc/kmsg takes messages out of the host's log).
+    // At most the size that stat(2) shows. Files of the kernel have size 0, and reading some of them has
+    // effects (/proc/kmsg consumes messages of the log).
     file.take(meta.len()).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// An id in full or not at all: `1x` must not become 1 (CVE-2026-30892).
-fn id(text: &str) -> Option<u32> {
+/// Parses an id; the whole text must be one: `1x` is not 1 (CVE-2026-30892).
+fn parse_id(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|id| digits && *id != u32::MAX)
 }
 
 impl User {
+    /// Finds a user by `USER[:GROUP]`, each a name or a number.
+    ///
+    /// # Errors
+    /// `Own` if there is no such user or group.
     pub fn find(text: &str) -> Result<Self> {
-        let (passwd, group) = (file("/etc/passwd"), file("/etc/group"));
+        let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));
         Self::parse(
             text,
             &passwd.unwrap_or_default(),
@@ -51,7 +56,7 @@ impl User {
         )
     }
 
-    /// `USER[:GROUP]`, each a name or a number. A number needs no entry in passwd.
+    /// Finds a user in the texts of both files. A numeric user needs no entry.
     fn parse(text: &str, passwd: &str, group: &str) -> Result<Self> {
         let (name, group_name) = match text.split_once(':') {
             Some((name, group)) => (name, Some(group)),
@@ -61,11 +66,11 @@ impl User {
             let what = format!("there is no {what} '{}' inside", shown(name));
             own(Error::new(Exit::Own, what))
         };
-        let mut user = entry(passwd, name)
-            .or_else(|| Self::bare(name))
+        let mut user = find_entry(passwd, name)
+            .or_else(|| Self::without_entry(name))
             .ok_or_else(|| unknown("user", name))?;
         if let Some(name) = group_name {
-            user.gid = group_id(group, name).ok_or_else(|| unknown("group", name))?;
+            user.gid = find_group(group, name).ok_or_else(|| unknown("group", name))?;
             user.groups = vec![user.gid];
         } else {
             user.groups = memberships(group, &user.name);
@@ -74,11 +79,12 @@ impl User {
         Ok(user)
     }
 
-    fn bare(name: &str) -> Option<Self> {
+    /// Makes a user that has no entry: root, or a number.
+    fn without_entry(name: &str) -> Option<Self> {
         let uid = match name {
-            // Even a tree without /etc/passwd has its root.
+            // Even a tree without /etc/passwd has root.
             "root" => 0,
-            other => id(other)?,
+            other => parse_id(other)?,
         };
         Some(Self {
             name: name.to_owned(),
@@ -91,19 +97,20 @@ impl User {
     }
 }
 
-fn entry(passwd: &str, wanted: &str) -> Option<User> {
+/// Finds the entry of a user by name or number.
+fn find_entry(passwd: &str, wanted: &str) -> Option<User> {
     passwd.lines().find_map(|line| {
         let [name, _, uid, gid, _, home, shell] = line.split(':').collect::<Vec<_>>()[..] else {
             return None;
         };
-        let uid = id(uid)?;
-        if name.is_empty() || (name != wanted && id(wanted) != Some(uid)) {
+        let uid = parse_id(uid)?;
+        if name.is_empty() || (name != wanted && parse_id(wanted) != Some(uid)) {
             return None;
         }
         Some(User {
             name: name.to_owned(),
             uid,
-            gid: id(gid)?,
+            gid: parse_id(gid)?,
             groups: Vec::new(),
             home: home.to_owned(),
             shell: shell.to_owned(),
@@ -111,22 +118,25 @@ fn entry(passwd: &str, wanted: &str) -> Option<User> {
     })
 }
 
+/// Iterates over name, gid and members of the groups.
 fn group_entries(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     group.lines().filter_map(|line| {
         let [name, _, gid, members] = line.split(':').collect::<Vec<_>>()[..] else {
             return None;
         };
-        Some((name, id(gid)?, members))
+        Some((name, parse_id(gid)?, members))
     })
 }
 
-fn group_id(group: &str, wanted: &str) -> Option<u32> {
+/// Finds the gid of a group by name or number.
+fn find_group(group: &str, wanted: &str) -> Option<u32> {
     group_entries(group)
         .find(|(name, ..)| !name.is_empty() && *name == wanted)
         .map(|(_, gid, _)| gid)
-        .or_else(|| id(wanted))
+        .or_else(|| parse_id(wanted))
 }
 
+/// Returns the gids of the groups that list the user as a member, at most 1024.
 fn memberships(group: &str, user: &str) -> Vec<u32> {
     group_entries(group)
         .filter(|(.., members)| members.split(',').any(|member| member == user))
@@ -144,14 +154,14 @@ mod tests {
     const GROUP: &str = "root:x:0:\nwww-data:x:33:\ntty:x:5:www-data,other\nbad:x:1x:www-data\n";
 
     #[test]
-    fn the_kernels_own_files_are_not_read() {
-        assert_eq!(file("/proc/self/status").as_deref(), Some(""));
-        assert_eq!(file("/proc/self/exe"), None);
-        assert_eq!(file("/dev/null"), None);
+    fn files_of_the_kernel_are_not_read() {
+        assert_eq!(read("/proc/self/status").as_deref(), Some(""));
+        assert_eq!(read("/proc/self/exe"), None);
+        assert_eq!(read("/dev/null"), None);
     }
 
     #[test]
-    fn users() {
+    fn users_are_found() {
         let user = User::parse("www-data", PASSWD, GROUP).unwrap();
         assert_eq!((user.uid, user.gid, user.groups), (33, 33, vec![33, 5]));
         let user = User::parse("33", PASSWD, GROUP).unwrap();

@@ -96,7 +96,7 @@ impl Network {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
         rustix::io::ioctl_fionbio(&write, true).doing(doing)?;
         // It does nothing, and ends if we do, until it has been recorded.
-        let mut child = Command::new(crate::kernel::tools::sibling("subhost-init")?)
+        let mut child = Command::new(crate::kernel::tools::find_tool("subhost-init")?)
             .args(["--helper", &theirs.as_raw_fd().to_string()])
             .args(&line)
             .env_clear()
@@ -159,7 +159,7 @@ fn end_helper(netns: &str) -> Result<()> {
     if let Some(pidfd) = alive {
         // pasta is PID 1 of a namespace of its own, and hears nothing else.
         let _ = sys::pidfd_kill(&pidfd, nix::libc::SIGKILL);
-        if !proc::wait(&pidfd, Some(PATIENCE)) {
+        if !proc::wait_for_end(&pidfd, Some(PATIENCE)) {
             return Err(Error::new(
                 Exit::TimedOut,
                 "the network's helper does not end on KILL",

@@ -39,7 +39,7 @@ impl Inside {
     /// # Errors
     /// The failed call.
     pub(super) fn up(&self, link: &str) -> Result<(), Errno> {
-        sys::link_up(&self.0, link)
+        sys::set_link_up(&self.0, link)
     }
 
     /// Gives a link that has no address yet its first one, if that can be said without rtnetlink: an IPv4 address of

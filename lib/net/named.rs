@@ -133,7 +133,7 @@ fn make_shared() -> Result<()> {
         _ => match mountinfo::is_shared(dir) {
             Some(shared) => shared,
             None => Table::read()?
-                .holding(dir)
+                .find_containing(dir)
                 .is_some_and(|mount| mount.shared || mount.at == dir),
         },
     };
@@ -189,7 +189,7 @@ fn there_and_back<T: Send>(
     go: impl FnOnce() -> nix::Result<()> + Send,
     work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
 ) -> std::result::Result<T, Errno> {
-    if crate::kernel::proc::in_user_namespace() {
+    if crate::kernel::proc::is_in_user_namespace() {
         return std::thread::scope(|scope| {
             let work = || go().map_err(IntoErrno::into_errno).and_then(|()| work());
             // A full process table is an error, not a panic.
@@ -199,7 +199,7 @@ fn there_and_back<T: Send>(
             }
         });
     }
-    let home = Namespace::Net.ours()?;
+    let home = Namespace::Net.open_own()?;
     go()?;
     let done = work();
     // Nothing of what comes may happen in there. What was made is found by its plan.
@@ -239,7 +239,7 @@ pub fn make(name: &str, ids: Option<u32>) -> Result<OwnedFd> {
     let doing = || format!("make the network namespace {name}");
     let bound = match ids {
         None => run_in_new(|| bind("/proc/thread-self/ns/net", &path)).doing(doing),
-        Some(base) => userns::held(base, CloneFlags::CLONE_NEWNET, |pid| {
+        Some(base) => userns::with_new(base, CloneFlags::CLONE_NEWNET, |pid| {
             bind(&format!("/proc/{pid}/ns/net"), &path).doing(doing)
         }),
     };

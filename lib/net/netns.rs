@@ -56,7 +56,7 @@ impl Act<&mut Network> for Netns {
             return None;
         };
         let cookie = network.inside(name, &namespace).ok()?.cookie();
-        let mark = mountinfo::mark(&named::path(name))?;
+        let mark = mountinfo::read_mark(&named::path(name))?;
         Some(Mark {
             netns: Some((named::inode(&namespace), cookie)),
             ..mark

@@ -4,7 +4,7 @@
 use crate::base::error::{Exit, Result};
 use crate::base::name::Name;
 use crate::base::words::span;
-use crate::cgroup::Usage;
+use crate::cgroup::{Counts, Usage};
 use crate::config::weakened;
 use crate::kernel::clock;
 use crate::kernel::holders::pids;
@@ -121,7 +121,7 @@ const AT_ONCE: usize = 4;
 pub fn rows(tree: &Path, names: Option<&[Name]>, look: Look) -> Result<Vec<Row>> {
     let all = match names {
         Some(names) => names.to_vec(),
-        None => crate::config::names_and(tree, state::names())?,
+        None => crate::config::names_with(tree, state::names())?,
     };
     let links = match look {
         Look::Whole => Network::new().host_links(true)?,
@@ -273,7 +273,10 @@ fn row(
             .map(|base| (base, base + (crate::kernel::userns::COUNT - 1))),
         usage: match (whole, init) {
             (true, _) => group.usage(),
-            (false, Some(_)) => group.used(look == Look::Counted),
+            (false, Some(_)) => group.brief_usage(match look {
+                Look::Counted => Counts::MemoryAndCpu,
+                _ => Counts::Memory,
+            }),
             (false, None) => Usage::default(),
         },
         limits: match init.is_some() && whole {

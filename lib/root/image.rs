@@ -243,8 +243,12 @@ fn attach(file: &File, found: &Found, read_only: bool) -> std::io::Result<LoopDe
     // Which number is free and taking it are two calls: others may be faster.
     for _ in 0..1000 {
         let device = control.next_free()?;
-        let flags = sys::LOOP_AUTOCLEAR | read_only;
-        match sys::loop_configure(device.as_raw_fd(), file, found.offset, found.size, flags) {
+        let range = sys::LoopRange {
+            offset: found.offset,
+            size: found.size,
+            flags: sys::LOOP_AUTOCLEAR | read_only,
+        };
+        match sys::loop_configure(device.as_raw_fd(), file, range) {
             Ok(()) => return Ok(device),
             Err(Errno::EBUSY) => {}
             Err(errno) => return Err(errno.into()),

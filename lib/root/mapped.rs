@@ -79,7 +79,7 @@ fn impossible(
     table: &Table,
     userns: &OwnedFd,
 ) -> Error {
-    let holding = table.holding(path);
+    let holding = table.find_containing(path);
     let below = holding.iter().flat_map(|mount| table.below(mount.id));
     let below = below.filter(|mount| recursive && mount.at.starts_with(path));
     let bad = holding.into_iter().chain(below).find(|mount| {

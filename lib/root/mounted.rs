@@ -44,7 +44,7 @@ enum Found<'a> {
 
 fn find<'t>(step: &impl Mounted, mark: Option<&Mark>, table: &'t Table) -> Found<'t> {
     // Its directory may have been moved.
-    if let Some(mount) = mark.and_then(|mark| table.marked(mark)) {
+    if let Some(mount) = mark.and_then(|mark| table.find_marked(mark)) {
         return Found::Mount(mount);
     }
     match table.at(step.at()) {
@@ -110,7 +110,7 @@ impl<T: Mounted> Act<&Mounts<'_>> for T {
     }
 
     fn mark(&self, _: &Mounts<'_>) -> Option<Mark> {
-        mountinfo::mark(self.at())
+        mountinfo::read_mark(self.at())
     }
 
     fn mount_in<'t>(
@@ -143,7 +143,7 @@ pub(super) fn unmount(at: &Path, detach: bool) -> Result<()> {
                     std::thread::sleep(Duration::from_millis(*wait));
                     continue;
                 }
-                let held = holders::of_mount(at);
+                let held = holders::find_on_mount(at);
                 if !detach {
                     let error = Error::sys(format!("unmount {}", shown(at)), errno);
                     return Err(error.hint(holders::describe(&held)));

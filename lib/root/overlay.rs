@@ -4,7 +4,7 @@ use super::mapped;
 use super::mounted::{Mounted, attach, mount_error, must_be_directory, read_only_flag};
 use crate::base::error::{Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::kernel::mountinfo::{Mount, Table};
-use crate::kernel::proc::in_user_namespace;
+use crate::kernel::proc::is_in_user_namespace;
 use crate::plan::Step;
 use crate::plan::steps::is_pending;
 use crate::plan::steps::overlay::{MOUNT_DATA_MAX, Overlay, USER_OPTION, with_upper};
@@ -164,7 +164,7 @@ fn has_mounts(layer: &PathBuf) -> bool {
 }
 
 fn try_mount(overlay: &Overlay, index: &str) -> std::result::Result<(), Errno> {
-    let (is_user, read_only) = (in_user_namespace(), overlay.upper.is_none());
+    let (is_user, read_only) = (is_in_user_namespace(), overlay.upper.is_none());
     if let Some(data) = overlay.plain_options(index, is_user) {
         return classic(&data, read_only, &overlay.at);
     }

@@ -18,7 +18,7 @@ impl Mounted for Rbind {
     }
 
     fn makes(&self, mount: &Mount, table: &Table) -> bool {
-        table.holding(&self.source).is_some_and(|holding| {
+        table.find_containing(&self.source).is_some_and(|holding| {
             let below = self.source.strip_prefix(&holding.at);
             let below = below.unwrap_or(Path::new(""));
             let root: PathBuf = holding.root.join(below).components().collect();

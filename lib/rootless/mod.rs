@@ -69,7 +69,7 @@ pub fn enter(tree: &Path) -> Result<()> {
             // The same place in the world; what is hidden there was of no use to us.
             let _ = std::env::set_current_dir(cwd);
         }
-        crate::kernel::privilege::has_now_entered(entered);
+        crate::kernel::privilege::set_entered(entered);
         return Ok(());
     }
     Err(Error::new(
@@ -96,7 +96,7 @@ fn join_or_make(places: &Places) -> Result<Option<OwnedFd>> {
     match setns(&pidfd, CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS) {
         // Somebody killed it, and the kernel is about to take it away.
         Err(Errno::ESRCH) => {
-            crate::kernel::proc::wait(&pidfd, Some(PATIENCE));
+            crate::kernel::proc::wait_for_end(&pidfd, Some(PATIENCE));
             Ok(None)
         }
         other => other
@@ -141,7 +141,7 @@ fn make(places: &Places, dir: &OwnedFd) -> Result<OwnedFd> {
     let ids = ids::Ids::of_user()?;
     let logs = places.make_logs()?;
     let (socket, theirs) = sockets("the world's holder")?;
-    let mut child = Command::new(crate::kernel::tools::sibling("subhost-init")?)
+    let mut child = Command::new(crate::kernel::tools::find_tool("subhost-init")?)
         .args(["--hold", &theirs.as_raw_fd().to_string()])
         .env_clear()
         .current_dir("/")

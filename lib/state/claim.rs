@@ -91,7 +91,7 @@ impl State {
         let target = std::fs::read_link(link).ok()?;
         let other = match target.is_absolute() {
             true => State::at(target.parent()?, target.file_name()?.to_str()?),
-            false => State::new(&Name::of_existing(target.to_str()?)?),
+            false => State::new(&Name::parse_recorded(target.to_str()?)?),
         };
         // A plan that cannot be read may be one of a root that is mounted.
         let up = other.dir == self.dir || !matches!(other.plan(Part::Root), Ok(None));

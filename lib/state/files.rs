@@ -34,7 +34,7 @@ pub(super) fn read_optional(file: &Path) -> Option<String> {
 
 /// Reads to the end. One read is usually enough: a tmpfs returns less than was asked for only at the end of a file.
 fn read_all(open: File) -> std::io::Result<Vec<u8>> {
-    let (mut text, is_all) = proc::first_page(&open)?;
+    let (mut text, is_all) = proc::read_first_page(&open)?;
     if !is_all {
         open.take(MAX).read_to_end(&mut text)?;
     }

@@ -73,7 +73,7 @@ pub fn range(config: &Config, claim: Claim) -> Result<u32> {
 /// Reports whether the subhost in `dir` exists, or something of it is up.
 fn lives(dir: &Path) -> bool {
     let up = || {
-        let name = Name::of_existing(dir.file_name()?.to_str()?)?;
+        let name = Name::parse_recorded(dir.file_name()?.to_str()?)?;
         let state = State::new(&name);
         let of = |part| match state.plan(part) {
             Ok(None) => false,

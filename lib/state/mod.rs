@@ -50,7 +50,7 @@ pub fn names() -> Vec<Name> {
         // The state of a bridge ends in `.bridge`.
         let of_subhost = std::str::from_utf8(name).ok();
         let of_subhost = of_subhost.filter(|name| !name.ends_with(".bridge"));
-        names.extend(of_subhost.and_then(Name::of_existing));
+        names.extend(of_subhost.and_then(Name::parse_recorded));
     });
     names.sort();
     names

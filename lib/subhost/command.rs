@@ -4,7 +4,7 @@ use super::Subhost;
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::enter::{self, Inside, Join};
 use crate::kernel::pipes::exchange;
-use crate::login::Given;
+use crate::login::StdioSource;
 use crate::sys;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -222,21 +222,21 @@ impl Command {
 }
 
 /// Returns what the command gets as a descriptor, and our end if that is a pipe.
-fn given(stdio: &Stdio, reads: bool) -> Result<(Given, Option<OwnedFd>)> {
+fn given(stdio: &Stdio, reads: bool) -> Result<(StdioSource, Option<OwnedFd>)> {
     Ok(match &stdio.0 {
-        Kind::Inherit => (Given::Ours, None),
-        Kind::Null => (Given::Null, None),
+        Kind::Inherit => (StdioSource::Inherit, None),
+        Kind::Null => (StdioSource::Null, None),
         Kind::Fd(fd) => {
             let fd = fd.try_clone().doing(|| "duplicate a descriptor");
-            (Given::This(fd.map_err(own)?), None)
+            (StdioSource::Fd(fd.map_err(own)?), None)
         }
         Kind::Piped => {
             let pipe = std::io::pipe().doing(|| "make a pipe");
             let (reader, writer) = pipe.map_err(own)?;
             let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
             match reads {
-                true => (Given::This(reader), Some(writer)),
-                false => (Given::This(writer), Some(reader)),
+                true => (StdioSource::Fd(reader), Some(writer)),
+                false => (StdioSource::Fd(writer), Some(reader)),
             }
         }
     })

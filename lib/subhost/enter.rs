@@ -48,7 +48,7 @@ impl Subhost {
         let Some((booted, brought)) = booted? else {
             return self.enter(join);
         };
-        if join.stdio.interactive() {
+        if join.stdio.is_interactive() {
             let text = "you are its init: when you leave, all that runs inside ends";
             message::notice(&self.name, text);
         }
@@ -116,7 +116,7 @@ impl Subhost {
         let joined = joins(&running, &cgroups)?;
         if joined.is_none() {
             // PID 1 is exiting. Once it is gone, the subhost is one that does not run.
-            proc::wait(&running.pidfd, Some(KILL_TIMEOUT));
+            proc::wait_for_end(&running.pidfd, Some(KILL_TIMEOUT));
         }
         Ok(joined)
     }

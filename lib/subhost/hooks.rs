@@ -56,7 +56,8 @@ pub fn run(plan: &Plan, phase: impl Into<Option<Phase>>) -> Result<()> {
     });
     let mut child = command.spawn().doing(|| format!("run {}", hook()))?;
     let pid = child.id() as i32;
-    let ended = proc::open(pid).map(|pidfd| proc::wait(&pidfd, Some(plan.hook_timeout)));
+    let ended =
+        proc::open_pidfd(pid).map(|pidfd| proc::wait_for_end(&pidfd, Some(plan.hook_timeout)));
     if !matches!(ended, Ok(true)) {
         let _ = sys::kill(-pid, nix::libc::SIGKILL);
         let _ = child.wait();

@@ -4,7 +4,7 @@ use super::Subhost;
 use crate::base::error::{Error, Exit, Result, shown};
 use crate::cgroup;
 use crate::config::{LIMIT_KEYS, setting};
-use crate::state::Running;
+use crate::state::{Group, Running};
 use std::collections::BTreeMap;
 
 impl Subhost {
@@ -30,7 +30,13 @@ impl Subhost {
         self.locked(|held| {
             let running = held.must_run()?;
             let pid = running.init.identity.pid;
-            cgroup::change(&held.state, &held.tree, &held.name, pid, &changes)
+            let target = cgroup::Target {
+                state: &held.state,
+                tree: &held.tree,
+                name: &held.name,
+                pid,
+            };
+            cgroup::change(target, &changes)
         })
     }
 
@@ -39,7 +45,7 @@ impl Subhost {
     /// # Errors
     /// `NotRunning`; it has no cgroup that can freeze; `TimedOut`.
     pub fn freeze(&self) -> Result<()> {
-        self.set_frozen(true)
+        self.with_cgroups(Group::freeze)
     }
 
     /// Thaws all processes inside.
@@ -47,14 +53,14 @@ impl Subhost {
     /// # Errors
     /// As [`Subhost::freeze`].
     pub fn thaw(&self) -> Result<()> {
-        self.set_frozen(false)
+        self.with_cgroups(Group::thaw)
     }
 
-    fn set_frozen(&self, on: bool) -> Result<()> {
+    fn with_cgroups(&self, act: impl FnOnce(&Group) -> Result<()>) -> Result<()> {
         self.must_exist()?;
         self.locked(|held| {
             held.must_run()?;
-            held.state.cgroups()?.freeze(on)
+            act(&held.state.cgroups()?)
         })
     }
 

@@ -38,7 +38,7 @@ pub(super) fn find<'a>(
     let devices: Vec<&str> = mounts.iter().map(|mount| mount.device.as_str()).collect();
     let sources = mounts.iter().map(|mount| PathBuf::from(&mount.source));
     LingeringMounts {
-        copies: holders::copies(&devices),
+        copies: holders::find_copies(&devices),
         backing: sources
             .filter_map(|device| backing_file(&device).map(|file| (device, file)))
             .collect(),
@@ -77,7 +77,7 @@ impl LingeringMounts {
     fn settle(&self) -> Vec<Holder> {
         let end = Instant::now() + PATIENCE;
         loop {
-            let held = holders::of_copies(&self.copies);
+            let held = holders::find_with_copies(&self.copies);
             if (held.is_empty() && self.attached().is_none()) || Instant::now() > end {
                 return held;
             }

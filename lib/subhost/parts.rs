@@ -4,7 +4,7 @@
 use super::{OnStep, StopHow, Subhost, Up, assigned, lingering};
 use crate::base::error::{Error, Exit, Result};
 use crate::base::message;
-use crate::config::{Config, Net, Userns, unreachable_by_others};
+use crate::config::{Config, Net, Userns, check_unreachable};
 use crate::kernel::holders::{self, Holder};
 use crate::kernel::mountinfo::{Mounts, Table};
 use crate::net::{Network, named};
@@ -234,13 +234,13 @@ impl Subhost {
             return Ok(());
         }
         let root = &config.root;
-        unreachable_by_others(&config.dir, Some(&config.dir))?;
+        check_unreachable(&config.dir, Some(&config.dir))?;
         let mut paths = vec![root.upper.as_path(), root.live.as_path()];
         paths.extend(root.image.iter().map(|image| image.file.as_path()));
         for path in paths {
             // It is enough that the directory of the layer is closed: what it lies in is not ours.
             let guard = (path == root.upper && path.is_dir()).then_some(path);
-            unreachable_by_others(path, guard)?;
+            check_unreachable(path, guard)?;
         }
         Ok(())
     }
@@ -353,7 +353,7 @@ impl Subhost {
 
 /// Lists the processes in a network namespace.
 fn holders_of(inode: u64) -> Vec<Holder> {
-    let mut held = holders::of_netns(inode);
+    let mut held = holders::find_in_netns(inode);
     // A tool of ours leaves it by itself.
     for _ in 0..5 {
         if held
@@ -363,7 +363,7 @@ fn holders_of(inode: u64) -> Vec<Holder> {
             break;
         }
         std::thread::sleep(Duration::from_millis(20));
-        held = holders::of_netns(inode);
+        held = holders::find_in_netns(inode);
     }
     held
 }

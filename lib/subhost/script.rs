@@ -7,7 +7,7 @@ use crate::base::envfile::quote;
 use crate::base::error::Result;
 use crate::config::Phase;
 use crate::kernel::mountinfo::Mounts;
-use crate::kernel::proc::in_user_namespace;
+use crate::kernel::proc::is_in_user_namespace;
 use crate::net::{self, Network};
 use crate::plan::steps::shell::Host;
 use crate::plan::{Part, Presence, Step};
@@ -35,7 +35,7 @@ impl Subhost {
             .iter()
             .any(|step| matches!(step, Step::Helper(_)));
         let host = Host {
-            in_user_namespace: in_user_namespace(),
+            in_user_namespace: is_in_user_namespace(),
             carrier: has_helper.then(net::carrier).flatten(),
         };
         let mut lines = Vec::new();

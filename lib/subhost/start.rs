@@ -5,8 +5,8 @@ use super::stop::Ending;
 use super::{KILL_TIMEOUT, OnStep, StartHow, StopHow, Subhost, Up, limit};
 use crate::base::error::{Error, Exit, Result};
 use crate::base::message;
-use crate::boot::{self, BootRequest, Booted, MainKind, Setup as _};
-use crate::config::{Config, Net, Userns};
+use crate::boot::{self, BootRequest, Booted, Setup as _};
+use crate::config::{Config, Net, Pid1, Userns};
 use crate::init::spec::Main;
 use crate::kernel::terminal::{Signals, StdioMode, TtyMode, tty_of};
 use crate::kernel::{holders, proc, processor};
@@ -108,7 +108,7 @@ impl Subhost {
         for label in &config.run.labels {
             label.check()?;
         }
-        config.rights(false).check()?;
+        config.rights(Pid1::Ours).check()?;
         let request = BootRequest {
             main,
             by: Booter {
@@ -242,12 +242,12 @@ pub(super) fn is_orphan(running: &Running) -> bool {
     let command = holders::command(pid);
     let is_booter = |tool: &str| tool.starts_with(&command) && !command.is_empty();
     let lives = !ends && (command.starts_with("subhost-") || is_booter(&running.init.by.tool));
-    !lives && proc::wait(&running.pidfd, Some(KILL_TIMEOUT))
+    !lives && proc::wait_for_end(&running.pidfd, Some(KILL_TIMEOUT))
 }
 
 /// Returns the program `argv` for a subhost that is booted for it; empty: root's login shell.
 pub(super) fn shell(config: &Config, env: &Env, argv: Vec<String>) -> Program {
-    let guest = boot::guest(config, env.clone(), MainKind::Ours);
+    let guest = boot::guest(config, env.clone(), Pid1::Ours);
     Program {
         term: std::env::var("TERM").ok(),
         ..guest.program(argv)

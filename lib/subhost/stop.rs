@@ -4,7 +4,7 @@ use super::{KILL_TIMEOUT, StopHow, Subhost};
 use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::config::{Phase, Stop};
 use crate::enter;
-use crate::init::usual_stop;
+use crate::init::default_stop_signal;
 use crate::kernel::clock::now;
 use crate::kernel::holders::{self, Holder};
 use crate::kernel::proc::{self, Namespace};
@@ -46,7 +46,7 @@ impl Subhost {
             // The logger of its console ends when it has written the rest.
             let logger = running.init.console.map(|console| console.alive());
             if let Some(Ok(Some(logger))) = logger {
-                proc::wait(&logger, Some(Duration::from_secs(2)));
+                proc::wait_for_end(&logger, Some(Duration::from_secs(2)));
             }
         }
         errors.extend(self.state.remove_cgroups().err());
@@ -69,7 +69,7 @@ impl Subhost {
         let frozen = group.is_frozen();
         if frozen && !at_once {
             // A frozen process takes no signal but KILL.
-            group.freeze(false)?;
+            group.thaw()?;
         }
         // A PID 1 that never came up has no handler yet, and the tool that booted it is gone.
         if !at_once && running.init.up && self.end_by_itself(running) {
@@ -86,12 +86,12 @@ impl Subhost {
             .doing(|| format!("kill PID 1 (pid {})", running.init.identity.pid))?;
         if frozen && at_once {
             // In a v1 freezer it ends when it is thawed.
-            let _ = group.freeze(false);
+            let _ = group.thaw();
         }
-        if !proc::wait(&running.pidfd, Some(Duration::from_millis(300))) {
+        if !proc::wait_for_end(&running.pidfd, Some(Duration::from_millis(300))) {
             wake_parents(running);
         }
-        if !proc::wait(&running.pidfd, Some(KILL_TIMEOUT)) {
+        if !proc::wait_for_end(&running.pidfd, Some(KILL_TIMEOUT)) {
             return Err(Error::new(
                 Exit::TimedOut,
                 format!(
@@ -128,11 +128,11 @@ impl Subhost {
         let left = deadline.saturating_duration_since(Instant::now());
         let grace = left + Duration::from_millis(500);
         let soon = grace.min(Duration::from_millis(300));
-        if proc::wait(&running.pidfd, Some(soon)) {
+        if proc::wait_for_end(&running.pidfd, Some(soon)) {
             return true;
         }
         wake_parents(running);
-        proc::wait(&running.pidfd, Some(grace.saturating_sub(soon)))
+        proc::wait_for_end(&running.pidfd, Some(grace.saturating_sub(soon)))
     }
 
     fn ask(&self, running: &Running, deadline: Instant) -> Result<()> {
@@ -180,7 +180,7 @@ impl Subhost {
             held.extend(self.net_holders(&plan)?);
         }
         if let Some(plan) = self.frozen(Part::Root)? {
-            held.extend(holders::of_mount(&plan.live));
+            held.extend(holders::find_on_mount(&plan.live));
         }
         end_processes(&held);
         Ok(())
@@ -192,16 +192,16 @@ pub(super) fn end_processes(held: &[Holder]) {
     let spared = holders::ancestors();
     let mut pidfds = Vec::new();
     for holder in held.iter().filter(|holder| !spared.contains(&holder.pid)) {
-        if let Ok(pidfd) = proc::open(holder.pid) {
+        if let Ok(pidfd) = proc::open_pidfd(holder.pid) {
             let _ = sys::pidfd_kill(&pidfd, Signal::SIGTERM as i32);
             let _ = sys::pidfd_kill(&pidfd, Signal::SIGHUP as i32);
             pidfds.push(pidfd);
         }
     }
     for pidfd in &pidfds {
-        if !proc::wait(pidfd, Some(Duration::from_secs(2))) {
+        if !proc::wait_for_end(pidfd, Some(Duration::from_secs(2))) {
             let _ = sys::pidfd_kill(pidfd, Signal::SIGKILL as i32);
-            proc::wait(pidfd, Some(KILL_TIMEOUT));
+            proc::wait_for_end(pidfd, Some(KILL_TIMEOUT));
         }
     }
 }
@@ -225,7 +225,7 @@ pub(super) enum Asking {
 
 /// Returns how a stop asks PID 1 to end: as STOP says, or as such an init usually is.
 pub(super) fn asking(init: &Init) -> Asking {
-    let usual = || usual_stop(&executable(init.identity.pid));
+    let usual = || default_stop_signal(&executable(init.identity.pid));
     match (&init.stop, init.own) {
         (Stop::Command(argv), _) => Asking::Command(argv.clone()),
         // On TERM our PID 1 sends RUN the signal of STOP.

@@ -1,15 +1,15 @@
-//! Descriptors that came from elsewhere or must go nowhere.
+//! File descriptors: inheritance, ownership of numbers, and the standard three.
 
 use crate::base::error::Errno;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-/// `close_range(2)` with `CLOSE_RANGE_CLOEXEC` from `first` on: nothing that we or our caller
-/// opened reaches a program that we execute. Linux 5.11.
+/// Marks all descriptors from `first` on close-on-exec (`close_range(2)` with `CLOSE_RANGE_CLOEXEC`), so that
+/// no executed program inherits a descriptor of ours or of our caller. Linux 5.11.
 ///
 /// # Errors
 /// The errno of the call.
 pub fn cloexec_from(first: RawFd) -> Result<(), Errno> {
-    // SAFETY: marks descriptors only; closes none that an owner holds.
+    // SAFETY: the call sets a flag; it closes no descriptor.
     let rc = unsafe {
         nix::libc::syscall(
             nix::libc::SYS_close_range,
@@ -21,34 +21,34 @@ pub fn cloexec_from(first: RawFd) -> Result<(), Errno> {
     Errno::result(rc).map(drop)
 }
 
-/// Takes over a descriptor number that we were started with.
+/// Takes ownership of a descriptor that this program was started with.
 ///
 /// # Errors
-/// EBADF if nothing is open there.
+/// EBADF if the number is not open.
 pub fn adopt(fd: RawFd) -> Result<OwnedFd, Errno> {
-    // SAFETY: F_GETFD reads flags; the descriptor is owned by nobody else in this program, as it
-    // was inherited across exec and named on the command line.
+    // SAFETY: F_GETFD reads flags. Nobody else in this program owns the descriptor: it was inherited across
+    // exec, and the number is from the command line or the environment.
     unsafe {
         Errno::result(nix::libc::fcntl(fd, nix::libc::F_GETFD))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
 }
 
-/// Takes over a descriptor that came in a message.
+/// Takes ownership of a descriptor that came in a message.
 pub fn received(fd: RawFd) -> OwnedFd {
-    // SAFETY: the kernel made it for us with SCM_RIGHTS; nobody else has the number.
+    // SAFETY: the kernel made the number for us with SCM_RIGHTS; nobody else has it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Opens /dev/null as each of 0, 1 and 2 that is closed.
+/// Opens /dev/null as each of 0, 1 and 2 that is closed. If that fails, the number stays closed.
 pub fn open_standard() {
     let mut fds = [0, 1, 2].map(|fd| nix::libc::pollfd {
         fd,
         events: 0,
         revents: 0,
     });
-    // SAFETY: an array of three, which the kernel fills; then a constant path, opened as the lowest
-    // number that is free. Not to be had, it stays closed, as it was.
+    // SAFETY: the kernel writes into an array of three. open(2) gets a constant path and returns the
+    // lowest free number.
     unsafe {
         if nix::libc::poll(fds.as_mut_ptr(), 3, 0) <= 0 {
             return;
@@ -61,8 +61,8 @@ pub fn open_standard() {
     }
 }
 
-/// SIGPIPE is ignored: writing says EPIPE.
+/// Ignores SIGPIPE, so that a write to a closed pipe fails with EPIPE.
 pub fn ignore_broken_pipes() {
-    // SAFETY: SIG_IGN is no function that could run.
+    // SAFETY: SIG_IGN is not a function that could run.
     unsafe { nix::libc::signal(nix::libc::SIGPIPE, nix::libc::SIG_IGN) };
 }

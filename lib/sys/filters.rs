@@ -1,9 +1,10 @@
-//! Filters of system calls, and device rules of cgroups.
+//! Seccomp filters, and device programs of cgroups.
 
 use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// `seccomp(2)`, SECCOMP_SET_MODE_FILTER, for us and all that we start; sets no no_new_privs.
+/// Installs a filter for this thread and all that it starts (`seccomp(2)`, SECCOMP_SET_MODE_FILTER). It
+/// does not set no_new_privs.
 ///
 /// # Errors
 /// EACCES without CAP_SYS_ADMIN and no_new_privs; EINVAL without CONFIG_SECCOMP_FILTER.
@@ -12,7 +13,7 @@ pub fn filter_calls(program: &[nix::libc::sock_filter]) -> Result<(), Errno> {
         len: u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?,
         filter: program.as_ptr().cast_mut(),
     };
-    // SAFETY: the kernel reads `len` instructions, which live across the call.
+    // SAFETY: the kernel reads `len` instructions, which outlive the call.
     let rc = unsafe {
         nix::libc::syscall(
             nix::libc::SYS_seccomp,
@@ -24,21 +25,21 @@ pub fn filter_calls(program: &[nix::libc::sock_filter]) -> Result<(), Errno> {
     Errno::result(rc).map(drop)
 }
 
-/// `struct bpf_insn` of include/uapi/linux/bpf.h.
+/// `struct bpf_insn` of include/uapi/linux/bpf.h: one instruction of an eBPF program.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instruction {
-    /// What it does.
+    /// The operation.
     pub code: u8,
-    /// In the lower half where to, in the upper where from.
+    /// The destination register in the lower four bits, the source register in the upper four.
     pub registers: u8,
-    /// Of a jump or of memory.
+    /// The offset of a jump or a memory access.
     pub offset: i16,
-    /// An operand.
+    /// The immediate operand.
     pub number: i32,
 }
 
-/// The part of `union bpf_attr` for BPF_PROG_LOAD that has been there since Linux 4.15.
+/// The part of `union bpf_attr` for BPF_PROG_LOAD that exists since Linux 4.15.
 #[repr(C)]
 #[derive(Default)]
 struct BpfLoad {
@@ -53,7 +54,7 @@ struct BpfLoad {
     flags: u32,
 }
 
-/// The part for BPF_PROG_ATTACH.
+/// The part of `union bpf_attr` for BPF_PROG_ATTACH.
 #[repr(C)]
 struct BpfAttach {
     target: u32,
@@ -62,7 +63,7 @@ struct BpfAttach {
     flags: u32,
 }
 
-/// `bpf(2)`, BPF_PROG_LOAD of a program that judges the opening of devices in a cgroup. Linux 4.15.
+/// Loads a program that decides which devices a cgroup may open (`bpf(2)`, BPF_PROG_LOAD). Linux 4.15.
 ///
 /// # Errors
 /// The errno of the call.
@@ -76,8 +77,8 @@ pub fn load_device_program(instructions: &[Instruction]) -> Result<OwnedFd, Errn
         license: c"GPL".as_ptr() as u64,
         ..BpfLoad::default()
     };
-    // SAFETY: instructions and licence live across the call, their number and the size of load are
-    // passed; the new descriptor is ours.
+    // SAFETY: instructions and licence outlive the call, which gets their number and the size of load. We own
+    // the new descriptor.
     unsafe {
         let fd = nix::libc::syscall(
             nix::libc::SYS_bpf,
@@ -89,8 +90,8 @@ pub fn load_device_program(instructions: &[Instruction]) -> Result<OwnedFd, Errn
     }
 }
 
-/// The same, BPF_PROG_ATTACH to a cgroup's directory, beside what others attach. It goes with the
-/// cgroup.
+/// Attaches a device program to the directory of a cgroup, besides the programs of others (`bpf(2)`,
+/// BPF_PROG_ATTACH). It is detached when the cgroup is removed.
 ///
 /// # Errors
 /// The errno of the call.
@@ -104,7 +105,7 @@ pub fn attach_device_program(cgroup: impl AsFd, program: impl AsFd) -> Result<()
         kind: CGROUP_DEVICE,
         flags: ALLOW_MULTI,
     };
-    // SAFETY: attach lives across the call and its size is passed.
+    // SAFETY: attach outlives the call, which gets its size.
     let rc = unsafe {
         nix::libc::syscall(
             nix::libc::SYS_bpf,
@@ -116,10 +117,10 @@ pub fn attach_device_program(cgroup: impl AsFd, program: impl AsFd) -> Result<()
     Errno::result(rc).map(drop)
 }
 
-/// `seccomp(2)`, SECCOMP_GET_ACTION_AVAIL: can the kernel refuse a call with an errno?
+/// Checks that the kernel can fail a system call with an errno (`seccomp(2)`, SECCOMP_GET_ACTION_AVAIL).
 ///
 /// # Errors
-/// ENOSYS or EINVAL if it cannot filter calls.
+/// ENOSYS, EINVAL or EOPNOTSUPP if it cannot.
 pub fn can_filter_calls() -> Result<(), Errno> {
     const SECCOMP_RET_ERRNO: u32 = 0x0005_0000;
     let action = SECCOMP_RET_ERRNO;

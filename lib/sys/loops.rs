@@ -1,12 +1,12 @@
-//! Loop devices.
+//! Loop devices (`loop(4)`).
 
 use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-/// `LO_FLAGS_READ_ONLY`.
+/// `LO_FLAGS_READ_ONLY`: the device cannot be written.
 pub const LOOP_READ_ONLY: u32 = 1;
 
-/// `LO_FLAGS_AUTOCLEAR`: the device lets go of its file when nobody has it open or mounted.
+/// `LO_FLAGS_AUTOCLEAR`: the kernel detaches the file when the device is neither open nor mounted.
 pub const LOOP_AUTOCLEAR: u32 = 4;
 
 /// `struct loop_info64` of include/uapi/linux/loop.h.
@@ -23,7 +23,7 @@ struct LoopInfo {
     init: [u64; 2],
 }
 
-/// `struct loop_config` of the same.
+/// `struct loop_config` of include/uapi/linux/loop.h.
 #[repr(C)]
 struct LoopConfig {
     fd: u32,
@@ -32,50 +32,54 @@ struct LoopConfig {
     reserved: [u64; 8],
 }
 
-/// `LOOP_CONFIGURE`: attaches `file` to a free loop device with all that is to hold from the first
-/// moment; `size` 0 is to the end of the file. Linux 5.8.
+/// The part of a file that a loop device shows, and the flags of the device.
+#[derive(Debug, Clone, Copy)]
+pub struct LoopRange {
+    /// The first byte.
+    pub offset: u64,
+    /// The length in bytes; 0 is the rest of the file.
+    pub size: u64,
+    /// [`LOOP_READ_ONLY`] and [`LOOP_AUTOCLEAR`].
+    pub flags: u32,
+}
+
+/// Attaches `file` to a free loop device and sets range and flags at once (`LOOP_CONFIGURE`). Linux 5.8.
 ///
 /// # Errors
-/// EBUSY if the device is taken; the errno of the call.
-pub fn loop_configure(
-    device: RawFd,
-    file: impl AsFd,
-    offset: u64,
-    size: u64,
-    flags: u32,
-) -> Result<(), Errno> {
+/// EBUSY if the device has a file; the errno of the call.
+pub fn loop_configure(device: RawFd, file: impl AsFd, range: LoopRange) -> Result<(), Errno> {
     const LOOP_CONFIGURE: nix::libc::c_ulong = 0x4c0a;
     let config = LoopConfig {
         fd: file.as_fd().as_raw_fd().cast_unsigned(),
         block_size: 0,
         info: LoopInfo {
             ids: [0; 3],
-            offset,
-            size_limit: size,
+            offset: range.offset,
+            size_limit: range.size,
             number: 0,
             encryption: [0; 2],
-            flags,
+            flags: range.flags,
             names: [[0; 64]; 2],
             key: [0; 32],
             init: [0; 2],
         },
         reserved: [0; 8],
     };
-    // SAFETY: the ioctl reads one loop_config, which lives across the call.
+    // SAFETY: the ioctl reads one loop_config, which outlives the call.
     let rc = unsafe { nix::libc::ioctl(device, LOOP_CONFIGURE as _, &raw const config) };
     Errno::result(rc).map(drop)
 }
 
-/// Device and inode of the file behind a loop device (`loop(4)`, LOOP_GET_STATUS64). The
-/// path in /sys is one of whoever attached it, perhaps in another mount namespace.
+/// Returns device and inode of the file behind a loop device (LOOP_GET_STATUS64). /sys has only the path,
+/// which may be of another mount namespace.
 ///
 /// # Errors
-/// ENXIO if nothing is attached, and others of the call.
+/// ENXIO if no file is attached; the errno of the call.
 pub fn loop_backing(device: impl AsFd) -> Result<(u64, u64), Errno> {
     const LOOP_GET_STATUS64: nix::libc::c_int = 0x4c05;
-    // struct loop_info64 of include/uapi/linux/loop.h: 232 bytes, lo_device and lo_inode first.
+    // struct loop_info64 of include/uapi/linux/loop.h has 232 bytes and begins with lo_device and lo_inode.
     let mut info = [0u64; 29];
-    // SAFETY: the ioctl fills one loop_info64.
+    // SAFETY: the ioctl writes one loop_info64.
     let rc = unsafe {
         nix::libc::ioctl(
             device.as_fd().as_raw_fd(),

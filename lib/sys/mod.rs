@@ -1,6 +1,6 @@
-//! The one door to system calls that nix and rustix lack, and the only `unsafe` of the crate.
+//! The system calls that nix and rustix lack, and the only `unsafe` code of the crate.
 //!
-//! Each function is one call with its arguments typed; nothing here decides anything.
+//! Each function makes one call with typed arguments. Nothing here makes a decision.
 #![allow(unsafe_code)]
 
 mod descriptors;

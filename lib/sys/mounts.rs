@@ -1,4 +1,4 @@
-//! Mounts: attributes and id maps, and who makes files on them.
+//! Mounts: attributes, id maps and propagation, and the ids that a thread makes files with.
 
 use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd};
@@ -13,17 +13,17 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-/// `MOUNT_ATTR_RDONLY`.
+/// `MOUNT_ATTR_RDONLY`: the mount is read-only.
 pub const RDONLY: u64 = 0x1;
 
-/// `MOUNT_ATTR_NODEV`.
+/// `MOUNT_ATTR_NODEV`: device nodes on the mount cannot be opened.
 pub const NODEV: u64 = 0x4;
 
-/// `MOUNT_ATTR_IDMAP`.
+/// `MOUNT_ATTR_IDMAP`: the mount has an id map.
 const IDMAP: u64 = 0x0010_0000;
 
-/// `mount_setattr(2)` on the mount tree at `fd` (with `AT_EMPTY_PATH | AT_RECURSIVE`): sets the
-/// attributes `set` and, unless 0, the propagation (`MS_SLAVE`, ...). Linux 5.12.
+/// Sets the attributes `set` and, unless it is 0, the propagation (`MS_SLAVE`, ...) of the mount tree at `fd`
+/// (`mount_setattr(2)` with `AT_EMPTY_PATH | AT_RECURSIVE`). Linux 5.12.
 ///
 /// # Errors
 /// The errno of the call.
@@ -38,11 +38,12 @@ pub fn mount_setattr_tree(fd: impl AsFd, set: u64, propagation: u64) -> Result<(
     )
 }
 
-/// The same, and the ids of the mounts are mapped as the user namespace `userns` maps its own
-/// (MOUNT_ATTR_IDMAP). All of the tree or nothing. Linux 5.12; tmpfs since 6.3.
+/// Sets attributes and propagation like [`mount_setattr_tree`], and maps the ids of the mounts as the user
+/// namespace `userns` maps its own (MOUNT_ATTR_IDMAP). The kernel changes the whole tree or nothing. Linux
+/// 5.12; for tmpfs 6.3.
 ///
 /// # Errors
-/// EINVAL if a file system cannot be mapped, EPERM if it is mapped already.
+/// EINVAL if a file system does not support id maps, EPERM if a mount has one already.
 pub fn mount_map_tree(
     fd: impl AsFd,
     set: u64,
@@ -69,7 +70,7 @@ struct MountRequest {
     param: u64,
 }
 
-/// The head of `struct statmount`, up to `mnt_propagation`.
+/// The first fields of `struct statmount`, up to `mnt_propagation`.
 #[repr(C)]
 #[derive(Default)]
 struct MountStatus {
@@ -88,11 +89,10 @@ struct MountStatus {
     rest: [[u64; 25]; 2],
 }
 
-/// The propagation (`MS_SHARED`, ...) of the mount with this unique id, as `statmount(2)` tells it. Linux
-/// 6.8.
+/// Returns the propagation (`MS_SHARED`, ...) of the mount with this unique id (`statmount(2)`). Linux 6.8.
 ///
 /// # Errors
-/// ENOSYS before; ENOENT if there is no such mount here.
+/// ENOSYS before Linux 6.8; ENOENT if this mount namespace has no such mount.
 pub fn propagation(unique: u64) -> Result<u64, Errno> {
     const SYS_STATMOUNT: nix::libc::c_long = 457;
     const MNT_BASIC: u64 = 2;
@@ -103,8 +103,8 @@ pub fn propagation(unique: u64) -> Result<u64, Errno> {
         param: MNT_BASIC,
     };
     let mut status = MountStatus::default();
-    // SAFETY: the kernel reads the request, whose size it carries, and writes at most the size that is
-    // passed into status.
+    // SAFETY: the kernel reads the request, whose size it contains, and writes at most the given size
+    // into status.
     let rc = unsafe {
         nix::libc::syscall(
             SYS_STATMOUNT,
@@ -122,7 +122,7 @@ pub fn propagation(unique: u64) -> Result<u64, Errno> {
 }
 
 fn setattr(fd: impl AsFd, attr: &MountAttr) -> Result<(), Errno> {
-    // SAFETY: the path is a static C string, attr lives across the call and its size is passed.
+    // SAFETY: the path is a static C string; attr outlives the call, which gets its size.
     let rc = unsafe {
         nix::libc::syscall(
             nix::libc::SYS_mount_setattr,
@@ -136,15 +136,15 @@ fn setattr(fd: impl AsFd, attr: &MountAttr) -> Result<(), Errno> {
     Errno::result(rc).map(drop)
 }
 
-/// The calling thread makes files as `id` (`setfsuid(2)`, `setfsgid(2)`) and keeps its capabilities
-/// (SECBIT_NO_SETUID_FIXUP). For a thread that ends: nothing here is taken back.
+/// Sets the ids with which the calling thread makes files to `id` (`setfsuid(2)`, `setfsgid(2)`), and keeps
+/// its capabilities (SECBIT_NO_SETUID_FIXUP). Nothing restores the old ids: the thread should end afterwards.
 ///
 /// # Errors
-/// EPERM if it did not come true.
+/// EPERM if the kernel did not set the ids.
 pub fn make_files_as(id: u32) -> Result<(), Errno> {
     const NO_SETUID_FIXUP: nix::libc::c_ulong = 1 << 2;
-    // SAFETY: plain integers. These two calls never fail by themselves: asked again with an id that is
-    // none, they tell what is set.
+    // SAFETY: the arguments are integers. setfsuid(2) and setfsgid(2) never report an error; with an
+    // invalid id they return the current one.
     unsafe {
         Errno::result(nix::libc::prctl(
             nix::libc::PR_SET_SECUREBITS,

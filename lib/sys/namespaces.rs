@@ -1,10 +1,11 @@
-//! Namespaces: which one, and whose.
+//! Namespaces: their identity, their owner, and descriptors for them.
 
 use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// The cookie of the network namespace that `socket` is in (SO_NETNS_COOKIE, include/uapi/asm-generic/
-/// socket.h), unlike its inode never given again in a boot. Linux 5.14.
+/// Returns the cookie of the network namespace of `socket` (SO_NETNS_COOKIE of
+/// include/uapi/asm-generic/socket.h). Unlike the inode, the kernel never gives it to another namespace until
+/// the host reboots. Linux 5.14.
 ///
 /// # Errors
 /// The errno of the call.
@@ -25,7 +26,7 @@ pub fn netns_cookie(socket: impl AsFd) -> Result<u64, Errno> {
     Errno::result(rc).map(|_| cookie)
 }
 
-/// The user namespace that owns a namespace (`ioctl_ns(2)`, NS_GET_USERNS).
+/// Opens the user namespace that owns a namespace (`ioctl_ns(2)`, NS_GET_USERNS).
 ///
 /// # Errors
 /// The errno of the call.
@@ -41,12 +42,12 @@ pub fn owning_userns(namespace: impl AsFd) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// A namespace of the process or thread of a pidfd (`PIDFD_GET_*_NAMESPACE` of include/uapi/linux/pidfd.h, by
-/// its number there). Linux 6.11.
+/// Opens a namespace of the process or thread of a pidfd. `number` is that of `PIDFD_GET_*_NAMESPACE` in
+/// include/uapi/linux/pidfd.h. Linux 6.11.
 ///
 /// # Errors
-/// ENOTTY or EINVAL before; the errno of the call.
-pub fn namespace_of(pidfd: impl AsFd, number: u8) -> Result<OwnedFd, Errno> {
+/// ENOTTY or EINVAL before Linux 6.11; the errno of the call.
+pub fn namespace_from_pidfd(pidfd: impl AsFd, number: u8) -> Result<OwnedFd, Errno> {
     const PIDFS_IOCTL_MAGIC: nix::libc::c_ulong = 0xff00;
     // SAFETY: the ioctl takes 0 as its argument and returns a new descriptor, which we own.
     unsafe {
@@ -59,7 +60,8 @@ pub fn namespace_of(pidfd: impl AsFd, number: u8) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// `struct file_handle` of `open_by_handle_at(2)` with room for one of nsfs (include/uapi/linux/nsfs.h).
+/// `struct file_handle` of `open_by_handle_at(2)`, with room for a handle of nsfs
+/// (include/uapi/linux/nsfs.h).
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct NamespaceHandle {
@@ -68,10 +70,11 @@ pub struct NamespaceHandle {
     handle: [u64; 2],
 }
 
-/// A name for the namespace at `fd` that no other gets and that does not keep it. Linux 6.18.
+/// Returns a handle of the namespace at `fd`. No other namespace gets the same handle, and the handle does
+/// not keep the namespace alive. Linux 6.18.
 ///
 /// # Errors
-/// EOPNOTSUPP before.
+/// EOPNOTSUPP before Linux 6.18.
 pub fn namespace_handle(fd: impl AsFd) -> Result<NamespaceHandle, Errno> {
     let mut named = NamespaceHandle {
         bytes: size_of::<[u64; 2]>() as u32,
@@ -94,10 +97,10 @@ pub fn namespace_handle(fd: impl AsFd) -> Result<NamespaceHandle, Errno> {
     Errno::result(rc).map(|_| named)
 }
 
-/// The namespace of a handle, if something keeps it alive.
+/// Opens the namespace of a handle.
 ///
 /// # Errors
-/// ESTALE if it is gone; EPERM in a user namespace.
+/// ESTALE if the namespace is gone; EPERM in a user namespace.
 pub fn open_namespace(named: &NamespaceHandle) -> Result<OwnedFd, Errno> {
     // FD_NSFS_ROOT of include/uapi/linux/fcntl.h.
     const NSFS_ROOT: nix::libc::c_int = -10003;

@@ -1,4 +1,4 @@
-//! Processes: made, executed, signalled, and what is known of them when they have ended.
+//! Processes: clone, execute, signal, and the exit status by pidfd.
 
 use crate::base::error::Errno;
 use std::ffi::{CStr, CString};
@@ -6,19 +6,19 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Runs `f` in the child between fork and exec. Our tools have one thread when they spawn, so
-/// the child may do what any process may.
+/// Runs `f` in the child between fork and exec. The tools have one thread when they spawn, so the child
+/// may allocate and take locks.
 pub fn before_exec(
     command: &mut Command,
     f: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static,
 ) {
-    // SAFETY: no other thread exists that could hold a lock across the fork (those of a list are
-    // dropped before anything is booted, entered or hooked).
+    // SAFETY: no other thread exists that could hold a lock across the fork. The threads of subhost-list
+    // have ended before a tool boots, enters or runs a hook.
     unsafe { command.pre_exec(f) };
 }
 
-/// A new anonymous session keyring (`keyctl_join_session_keyring(3)`), so that what runs inside
-/// has no part in the caller's keys. Kernels without keys say ENOSYS: nothing to separate there.
+/// Joins a new anonymous session keyring (`keyctl_join_session_keyring(3)`), so that processes inside do not
+/// possess the keys of the caller. A kernel without keys fails with ENOSYS, which needs no reaction.
 pub fn new_session_keyring() {
     const KEYCTL_JOIN_SESSION_KEYRING: nix::libc::c_long = 1;
     // SAFETY: a null name asks for an anonymous keyring; no memory is passed.
@@ -31,12 +31,12 @@ pub fn new_session_keyring() {
     }
 }
 
-/// Sets a signal to its default action (`rt_sigaction(2)`), the two that libc keeps for itself and
-/// would refuse as well. KILL and STOP refuse, as they may.
+/// Sets a signal to its default action (`rt_sigaction(2)`), including the two that libc reserves for itself
+/// and refuses to change. The kernel refuses KILL and STOP, which needs no reaction.
 pub fn default_signal(number: i32) {
-    // The kernel's struct sigaction: handler SIG_DFL, no flags, no restorer, empty mask.
+    // The struct sigaction of the kernel: handler SIG_DFL, no flags, no restorer, empty mask.
     let action = [0u64; 4];
-    // SAFETY: SIG_DFL is no function that could run; the mask has the 8 bytes that are named.
+    // SAFETY: SIG_DFL is not a function that could run; the mask has 8 bytes, as passed.
     unsafe {
         nix::libc::syscall(
             nix::libc::SYS_rt_sigaction,
@@ -65,18 +65,18 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// What a child does in our memory; it is to end by [`exec`], or the child ends with 127.
+/// The work of a child in our memory. It ends with [`exec`]; if it returns, the child exits with 127.
 type Work<'a> = &'a mut dyn FnMut();
 
-/// How much of a stack such a child has, bytes.
+/// The size of the stack of such a child, in bytes.
 const STACK: usize = 256 << 10;
 
-/// `clone3(2)` as vfork does it: the child has our memory, with a stack of its own, and we wait until
-/// it has executed a program or ended. With new namespaces in `flags` and, if `cgroup` is a directory of
-/// the v2 hierarchy, in that cgroup from the first moment. Gives pid and pidfd of the child.
+/// Makes a child as vfork(2) does: it shares our memory, has a stack of its own, and the calling thread waits
+/// until it has executed a program or ended. `flags` are the new namespaces. If `cgroup` is a directory of
+/// the v2 hierarchy, the child starts in that cgroup. Returns pid and pidfd of the child (`clone3(2)`).
 ///
 /// # Errors
-/// ENOSYS where a filter knows only older calls; EBUSY if the cgroup can hold no processes.
+/// ENOSYS if a seccomp filter does not know clone3; EBUSY if the cgroup cannot hold processes.
 pub fn vfork(
     flags: i32,
     cgroup: Option<BorrowedFd>,
@@ -90,22 +90,22 @@ pub fn vfork(
         pidfd: (&raw mut pidfd) as u64,
         exit_signal: nix::libc::SIGCHLD as u64,
         stack: stack.as_mut_ptr() as u64,
-        // From an address of an allocator's to one that a stack may begin at.
+        // The allocation may have any alignment; a stack begins at a multiple of 16.
         stack_size: (STACK - 64) as u64 & !15,
         cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
         ..CloneArgs::default()
     };
     let (address, size) = ((&raw const args) as usize, size_of::<CloneArgs>());
-    // SAFETY: the kernel reads args and writes one descriptor into pidfd, which is ours alone. The child
-    // has a stack of its own, which lives until this thread goes on. Another thread may run meanwhile: to it
-    // the child is this thread, locks and all.
+    // SAFETY: the kernel reads args and writes one descriptor into pidfd, which we own. The stack of the
+    // child lives until this thread continues. Other threads may run meanwhile: to them and to libc the
+    // child is this thread, with the same locks.
     unsafe {
         let pid = enter_child(nix::libc::SYS_clone3, [address, size, 0], work)?;
         Ok((pid, OwnedFd::from_raw_fd(pidfd)))
     }
 }
 
-/// The same by `clone(2)`, which puts the child where we are.
+/// Makes a child like [`vfork`], but by `clone(2)`: it starts in our cgroup.
 ///
 /// # Errors
 /// The errno of the call.
@@ -114,7 +114,7 @@ pub fn vfork_clone(flags: i32, work: Work<'_>) -> Result<(i32, OwnedFd), Errno> 
     let mut stack = vec![0u8; STACK];
     let flags = (flags | AS_VFORK | nix::libc::SIGCHLD).cast_unsigned() as usize;
     let top = (stack.as_mut_ptr() as usize + STACK - 64) & !15;
-    // SAFETY: as above.
+    // SAFETY: see vfork; clone(2) writes the descriptor to the address in its third argument.
     unsafe {
         let place = (&raw mut pidfd) as usize;
         let pid = enter_child(nix::libc::SYS_clone, [flags, top, place], work)?;
@@ -124,19 +124,19 @@ pub fn vfork_clone(flags: i32, work: Work<'_>) -> Result<(i32, OwnedFd), Errno> 
 
 const AS_VFORK: i32 = nix::libc::CLONE_VM | nix::libc::CLONE_VFORK | nix::libc::CLONE_PIDFD;
 
-/// Where the child begins.
+/// The function that the child begins with.
 extern "C" fn child_main(work: *mut Work<'_>) -> ! {
-    // SAFETY: our parent's, which waits and has it on its stack.
+    // SAFETY: the value is on the stack of our parent, which waits.
     let work = unsafe { &mut *work };
     work();
     exit(127)
 }
 
-/// Makes one of the two calls. Only the parent returns: the child has another stack, on which there is
-/// nothing to return to.
+/// Makes the system call `call`, clone3 or clone. Only the parent returns: the child has another stack
+/// without a return address.
 ///
 /// # Safety
-/// The arguments are those of the call, with CLONE_VM, CLONE_VFORK and a stack that is not ours.
+/// `arguments` are those of the call, with CLONE_VM, CLONE_VFORK and a stack that is not ours.
 unsafe fn enter_child(
     call: nix::libc::c_long,
     arguments: [usize; 3],
@@ -145,8 +145,8 @@ unsafe fn enter_child(
     let work = (&raw mut work).cast::<Work<'_>>();
     let returned: isize;
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: the call changes no register of the parent's but those named (syscall(2)); the child, on its
-    // own stack, calls what never returns.
+    // SAFETY: the call changes only the named registers of the parent (syscall(2)); the child calls,
+    // on its own stack, a function that never returns.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -170,7 +170,7 @@ unsafe fn enter_child(
         );
     }
     #[cfg(target_arch = "aarch64")]
-    // SAFETY: the same.
+    // SAFETY: the same holds for this architecture.
     unsafe {
         std::arch::asm!(
             "svc 0",
@@ -196,17 +196,17 @@ unsafe fn enter_child(
     }
 }
 
-/// A child with a memory of its own, as fork does it, by `clone(2)`; none in the child.
+/// Makes a child with its own memory, as fork(2) does, in the new namespaces `flags` (`clone(2)`). Returns
+/// none in the child.
 ///
 /// # Errors
 /// The errno of the call.
 pub fn fork_clone(flags: i32) -> Result<Option<(i32, OwnedFd)>, Errno> {
     let mut pidfd: RawFd = -1;
     let flags = flags | nix::libc::CLONE_PIDFD | nix::libc::SIGCHLD;
-    // SAFETY: no memory is shared, so the child is a copy of us as after fork; our tools have one
-    // thread, so no lock is held in it by a thread that it does not have. Flags, no stack of its own, and
-    // where the pidfd is put come first on both of our architectures; what comes after is not used with
-    // these flags.
+    // SAFETY: the child shares no memory and is a copy of us as after fork(2). The tools have one thread,
+    // so the child has no lock that a missing thread holds. The first three arguments, flags, stack and
+    // pidfd, have the same order on x86_64 and aarch64; these flags do not use the others.
     unsafe {
         let pid = Errno::result(nix::libc::syscall(
             nix::libc::SYS_clone,
@@ -223,39 +223,39 @@ pub fn fork_clone(flags: i32) -> Result<Option<(i32, OwnedFd)>, Errno> {
     }
 }
 
-/// A child that does `work` and ends with the status that this gives. Where we have more than one thread `work`
-/// must not allocate: a lock of another's is held in the child for ever.
+/// Makes a child that does `work` and exits with the status that `work` returns. If this process has several
+/// threads, `work` must not allocate: another thread may hold the lock of the allocator at the fork.
 ///
 /// # Errors
 /// The errno of the call.
-pub fn child(work: impl FnOnce() -> i32) -> Result<(i32, OwnedFd), Errno> {
+pub fn fork_child(work: impl FnOnce() -> i32) -> Result<(i32, OwnedFd), Errno> {
     match fork_clone(0)? {
         Some(child) => Ok(child),
         None => exit(work()),
     }
 }
 
-/// `_exit(2)`: nothing of the parent's is flushed or dropped.
+/// Exits at once (`_exit(2)`): nothing of the parent is flushed or dropped in a child.
 pub fn exit(status: i32) -> ! {
-    // SAFETY: ends the process.
+    // SAFETY: the call ends the process.
     unsafe { nix::libc::_exit(status) }
 }
 
-/// `kill(2)` with any signal number, real-time ones too.
+/// Sends any signal to a process, also a real-time one (`kill(2)`).
 ///
 /// # Errors
 /// The errno of the call.
 pub fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
-    // SAFETY: plain integers.
+    // SAFETY: the arguments are integers.
     Errno::result(unsafe { nix::libc::kill(pid, signal) }).map(drop)
 }
 
-/// `pidfd_send_signal(2)` with any signal number.
+/// Sends any signal to the process of a pidfd, also a real-time one (`pidfd_send_signal(2)`).
 ///
 /// # Errors
 /// The errno of the call.
 pub fn pidfd_kill(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
-    // SAFETY: integers and a null siginfo.
+    // SAFETY: the arguments are integers and a null siginfo.
     let rc = unsafe {
         nix::libc::syscall(
             nix::libc::SYS_pidfd_send_signal,
@@ -268,8 +268,8 @@ pub fn pidfd_kill(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
     Errno::result(rc).map(drop)
 }
 
-/// The wait status of a process that has been reaped, by whomever, from its pidfd
-/// (`PIDFD_GET_INFO`, `PIDFD_INFO_EXIT`: Linux 6.15); none if the kernel does not tell.
+/// Returns the wait status of a process that any process has reaped, by its pidfd (`PIDFD_GET_INFO`,
+/// `PIDFD_INFO_EXIT`). None before Linux 6.15.
 pub fn pidfd_exit_status(pidfd: impl AsFd) -> Option<i32> {
     /// `struct pidfd_info` of include/uapi/linux/pidfd.h, version 0 plus exit_code (64 bytes).
     #[repr(C)]
@@ -287,12 +287,12 @@ pub fn pidfd_exit_status(pidfd: impl AsFd) -> Option<i32> {
         mask: INFO_EXIT,
         ..PidfdInfo::default()
     };
-    // SAFETY: the ioctl fills at most the size that its number carries.
+    // SAFETY: the ioctl writes at most the size that its number contains.
     let rc = unsafe { nix::libc::ioctl(pidfd.as_fd().as_raw_fd(), request as _, &raw mut info) };
     (rc == 0 && info.mask & INFO_EXIT != 0).then_some(info.exit_code)
 }
 
-/// `execve(2)`, which returns only if it fails.
+/// Executes a program (`execve(2)`). Returns only on failure.
 pub fn exec(program: &CString, args: &[CString], env: &[CString]) -> Errno {
     match nix::unistd::execve(program, args, env) {
         Ok(never) => match never {},
@@ -300,7 +300,7 @@ pub fn exec(program: &CString, args: &[CString], env: &[CString]) -> Errno {
     }
 }
 
-/// `execveat(2)` of the program at `fd`, which returns only if it fails.
+/// Executes the program at `fd` (`execveat(2)`). Returns only on failure.
 pub fn exec_fd(fd: impl AsFd, args: &[&CStr], env: &[CString]) -> Errno {
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
     match nix::unistd::execveat(fd, c"", args, env, flags) {

@@ -1,10 +1,10 @@
-//! Terminals.
+//! Terminals: pseudoterminals, window sizes, the controlling terminal (`ioctl_tty(2)`).
 
 use crate::base::error::Errno;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-/// `TIOCGPTPEER`: the slave of the terminal whose master is `master`, without a path that
-/// somebody inside could have replaced. Linux 4.13.
+/// Opens the slave of the terminal with this master (`TIOCGPTPEER`). It uses no path, which a process inside
+/// could have replaced. Linux 4.13.
 ///
 /// # Errors
 /// The errno of the call.
@@ -21,7 +21,8 @@ pub fn pty_peer(master: impl AsFd) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// `TIOCSPTLCK` 0: lets the slave be opened (`unlockpt(3)`).
+/// Unlocks the slave of the terminal with this master, so that it can be opened (`TIOCSPTLCK`,
+/// `unlockpt(3)`).
 ///
 /// # Errors
 /// The errno of the call.
@@ -38,10 +39,10 @@ pub fn pty_unlock(master: impl AsFd) -> Result<(), Errno> {
     Errno::result(rc).map(drop)
 }
 
-/// Window size of a terminal (`ioctl_tty(2)`, TIOCGWINSZ).
+/// Returns the window size of a terminal (`TIOCGWINSZ`).
 ///
 /// # Errors
-/// ENOTTY and others of the call.
+/// ENOTTY if `tty` is not a terminal; the errno of the call.
 pub fn window_size(tty: impl AsFd) -> Result<nix::libc::winsize, Errno> {
     let mut size = nix::libc::winsize {
         ws_row: 0,
@@ -49,7 +50,7 @@ pub fn window_size(tty: impl AsFd) -> Result<nix::libc::winsize, Errno> {
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
-    // SAFETY: the ioctl fills one winsize.
+    // SAFETY: the ioctl writes one winsize.
     let rc = unsafe {
         nix::libc::ioctl(
             tty.as_fd().as_raw_fd(),
@@ -60,7 +61,7 @@ pub fn window_size(tty: impl AsFd) -> Result<nix::libc::winsize, Errno> {
     Errno::result(rc).map(|_| size)
 }
 
-/// Sets the window size (TIOCSWINSZ); the terminal's foreground group gets SIGWINCH.
+/// Sets the window size of a terminal; its foreground process group gets SIGWINCH (`TIOCSWINSZ`).
 ///
 /// # Errors
 /// The errno of the call.
@@ -76,12 +77,12 @@ pub fn set_window_size(tty: impl AsFd, size: &nix::libc::winsize) -> Result<(), 
     Errno::result(rc).map(drop)
 }
 
-/// Makes `tty` the controlling terminal of our session (TIOCSCTTY).
+/// Makes `tty` the controlling terminal of our session (`TIOCSCTTY`).
 ///
 /// # Errors
 /// The errno of the call.
-pub fn controlling_tty(tty: impl AsFd) -> Result<(), Errno> {
-    // SAFETY: takes an int by value.
+pub fn set_controlling_tty(tty: impl AsFd) -> Result<(), Errno> {
+    // SAFETY: the argument is an integer.
     let rc = unsafe { nix::libc::ioctl(tty.as_fd().as_raw_fd(), nix::libc::TIOCSCTTY, 0) };
     Errno::result(rc).map(drop)
 }

@@ -1,13 +1,14 @@
-//! The code of the program that lib/trampoline.rs makes: it executes another, and nothing of ours is in it.
+//! The machine code of the program of lib/kernel/trampoline.rs. It executes another program and contains
+//! nothing of the tools.
 
-// What it starts with: on the stack argc, argv and the environment (System V ABI). argv[0] is empty, which
-// tells it from an execution by somebody else; argv[1] is what runs scripts; from argv[2] on are the arguments of
-// the program. Behind the code lie, to be filled in: the number of a descriptor (4 bytes), then the paths to be
-// tried, each with a NUL, and another NUL.
+// At the start the stack holds argc, argv and the environment (System V ABI). argv[0] is empty, which
+// distinguishes this execution from one by somebody else; argv[1] is the interpreter of scripts; the
+// arguments of the program begin at argv[2]. lib/kernel/trampoline.rs appends to the code: the number of a
+// descriptor (4 bytes), then the paths to try, each with a NUL, and a last NUL.
 //
-// As execvp(3): a path that is not there or not executable is passed over, what the kernel does not know (ENOEXEC)
-// is a script. If nothing can be executed, the errno, as 8 bytes, is written to the descriptor, which no program
-// inherits; of several errnos EACCES before ENOENT before ENOTDIR.
+// As execvp(3) does, the code skips a path that does not exist or is not executable, and runs what the kernel
+// does not know (ENOEXEC) as a script. If no path can be executed, it writes the errno as 8 bytes to the
+// descriptor, which no program inherits. Of several errnos it writes EACCES before ENOENT before ENOTDIR.
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
     ".pushsection .rodata.subhost_trampoline, \"a\"",
@@ -165,7 +166,7 @@ std::arch::global_asm!(
     ".popsection",
 );
 
-/// The code, to be run wherever it lies.
+/// Returns the position-independent code.
 pub fn trampoline() -> &'static [u8] {
     unsafe extern "C" {
         static subhost_trampoline: u8;
@@ -175,7 +176,7 @@ pub fn trampoline() -> &'static [u8] {
         &raw const subhost_trampoline,
         &raw const subhost_trampoline_end,
     );
-    // SAFETY: both are labels of one section above, the second behind the first; what lies between is
+    // SAFETY: both are labels of one section above, the second after the first; the bytes between them are
     // constant.
     unsafe { std::slice::from_raw_parts(begin, end.addr() - begin.addr()) }
 }

@@ -1,12 +1,12 @@
-//! The grammar of `config`, `defaults` and `assigned`: lines of `KEY=word` that a POSIX shell could source.
+//! The grammar of `config`, `defaults` and `assigned`: lines of `KEY=word` that a POSIX shell can source.
 //!
-//! The law: a file that is accepted means in dash, bash (also `--posix`) and busybox sh exactly what is
-//! read here. So whatever a shell would act on, whatever shells disagree about, and whatever depends on
-//! the shell's own state is refused, with its place and a hint; nothing is guessed. The law is held
-//! against the real shells by `tests/grammar.rs`.
+//! An accepted file means the same here and in dash, bash (with and without `--posix`) and busybox sh. The
+//! parser therefore refuses whatever a shell would execute, whatever shells disagree about, and whatever
+//! depends on the state of the shell. Each refusal has a place and a hint; the parser guesses nothing.
+//! `tests/grammar.rs` compares the parser with the real shells.
 //!
-//! This module must not run anything, read the environment or a file, or know which keys exist: text and
-//! the few variables of `scope` go in, pairs come out, in time linear in the text.
+//! This module executes nothing, reads no file and no environment, and knows no keys. It turns a text and
+//! the variables of `scope` into pairs, in time linear in the length of the text.
 
 mod refusal;
 
@@ -15,26 +15,26 @@ use refusal::*;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-/// Longest text that is read, and the most that `$VAR` may add to it: without the second limit, lines
-/// like `A=$A$A` would grow without bound.
+/// The largest text that is read, in bytes, and the most that `$VAR` may add to it. Without the second
+/// limit, lines like `A=$A$A` would grow without bound.
 const LIMIT: usize = 1 << 20;
 
-/// One assignment as it was read.
+/// One assignment of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
-    /// `[A-Za-z_][A-Za-z0-9_]*`. A key may come more than once: the later pair wins, as in a shell.
+    /// The key, `[A-Za-z_][A-Za-z0-9_]*`. A key may come more than once: the last pair wins, as in a shell.
     pub key: String,
-    /// The value after quotes, escapes and variables.
+    /// The value after the removal of quotes and escapes and the expansion of variables.
     pub value: String,
-    /// 1-based line of the key.
+    /// The line of the key, from 1.
     pub line: usize,
 }
 
-/// Reads a file's text. `scope` gives the variables that are known before the file, SUBHOST and NAME;
-/// they are not among the pairs that come back.
+/// Parses the text of a file. `scope` holds the variables that exist before the file, SUBHOST and NAME;
+/// they are not among the returned pairs.
 ///
 /// # Errors
-/// The first thing in the text that is not in the grammar. Nothing of a refused file is of use.
+/// The first part of the text that is not in the grammar. A refused file gives no pairs.
 pub fn parse(text: &[u8], scope: &[(&str, &str)]) -> Result<Vec<Pair>, SyntaxError> {
     if text.len() > LIMIT {
         return Err(refusal(b"", 0, TOO_LARGE));
@@ -61,39 +61,39 @@ pub fn parse(text: &[u8], scope: &[(&str, &str)]) -> Result<Vec<Pair>, SyntaxErr
     reader.file()
 }
 
-/// Gives `value` as one word for a shell, to stand after `KEY=` or as an argument: bare where that is
-/// safe, else in single quotes. Any string without NUL comes back equal in dash, bash and busybox sh,
-/// and in [`parse`].
+/// Quotes `value` as one word for a shell, to follow `KEY=` or to be an argument: bare where that is
+/// safe, else in single quotes. Each string without NUL has the same value in dash, bash, busybox sh
+/// and [`parse`].
 pub fn quote(value: &str) -> String {
     let safe = |b: u8| b.is_ascii_alphanumeric() || b"_-./:@%+,=".contains(&b);
-    // A leading = is a command's path in zsh.
+    // zsh replaces a leading = by the path of a command.
     if !value.is_empty() && !value.starts_with('=') && value.bytes().all(safe) {
         return value.to_owned();
     }
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
-/// Variables that shells set by themselves, compute, hold read-only or live by: to assign them fails,
-/// gives another value, or changes how the rest of the file or the shell that sources it works.
+/// Variables that a shell sets itself, computes, makes read-only or depends on. An assignment to one of
+/// them fails, has another value, or changes how the shell reads the rest of the file.
 const SPECIAL: &[&str] = &[
-    // Computed or read-only; the most are bash's, some busybox's, too. dash ends when OPTIND is no number.
+    // Computed or read-only variables, most of bash, some of busybox. dash exits if OPTIND is not a number.
     "_ ARGV0 COMPREPLY COPROC DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD LINENO",
     "MAPFILE OPTARG OPTERR OPTIND PIPESTATUS PPID RANDOM REPLY SECONDS SHELLOPTS SHLVL SRANDOM UID",
-    // They switch bash into another mode, end an idle shell, or steer globs and functions.
+    // These switch bash to another mode, end an idle shell, or change globs and functions.
     "CHILD_MAX EXECIGNORE FIGNORE FUNCNEST GLOBIGNORE GLOBSORT IGNOREEOF POSIXLY_CORRECT",
     "POSIX_PEDANTIC TMOUT auto_resume histchars ignoreeof",
-    // A login shell and its prompt live by them. LANG, as LC_*, decides how bash reads the next line.
+    // A login shell and its prompt depend on these. LANG, like LC_*, decides how bash reads the next line.
     "CDPATH COLUMNS ENV HISTCONTROL HISTFILE HISTFILESIZE HISTIGNORE HISTSIZE HISTTIMEFORMAT HOME IFS",
     "LANG LANGUAGE LINES LOGNAME MAIL MAILCHECK MAILPATH OLDPWD PATH PROMPT_COMMAND PROMPT_DIRTRIM",
     "PS0 PS1 PS2 PS3 PS4 PWD SHELL TERM USER",
 ];
 
-/// The same, whole families: bash's own, completion, line editing, locale, dynamic linker.
+/// Prefixes of further special variables: of bash, completion, line editing, locale, dynamic linker.
 const SPECIAL_PREFIXES: &[&str] = &["BASH", "COMP_", "LC_", "LD_", "READLINE_"];
 
 type Read<T> = Result<T, SyntaxError>;
 
-/// Where a `$VAR` stands.
+/// The context of a `$VAR`.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Bare,
@@ -106,10 +106,10 @@ struct Reader<'a> {
     at: usize,
     scope: &'a [(&'a str, &'a str)],
     pairs: Vec<Pair>,
-    /// Key to its last index in `pairs`.
+    /// The index in `pairs` of the last pair of each key.
     latest: HashMap<&'a str, usize>,
     special: HashSet<&'static str>,
-    /// Bytes that variables have added so far.
+    /// The number of bytes that variables have added so far.
     grown: usize,
 }
 
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
         self.text.as_bytes().get(self.at + ahead).copied()
     }
 
-    /// The character at `at`; at the end of the text a newline, which ends things as well.
+    /// Returns the character at `at`; at the end of the text a newline, which ends a line as well.
     fn char_at(&self, at: usize) -> char {
         self.text[at..].chars().next().unwrap_or('\n')
     }
@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
         &self.text[start..self.at]
     }
 
-    /// A backslash at the end of a comment continues nothing, in any shell.
+    /// Skips a comment. No shell continues a comment after a backslash at the end of its line.
     fn comment(&mut self) -> Read<()> {
         while let Some(b) = self.peek(0).filter(|b| *b != b'\n') {
             if b.is_ascii_control() && b != b'\t' {
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Passes the = that follows a key, or says what is wrong with the two.
+    /// Skips the = after a key, or explains what is wrong with the key or the =.
     fn equals(&mut self, key_at: usize, key: &str) -> Read<()> {
         let (at, next) = (self.at, self.char_at(self.at));
         let plain = next.is_ascii_graphic() && active(next).is_none();
@@ -257,14 +257,15 @@ impl<'a> Reader<'a> {
                 b'$' => self.variable(place, &mut value)?,
                 b'\\' => {
                     match self.peek(1) {
-                        // bash 5.2, after joined lines, reads \\ at the very end as two of them.
+                        // After joined lines, bash 5.2 reads \\ at the very end of a file as two
+                        // backslashes.
                         Some(b'\\') if self.peek(2).is_none() => {
                             return self.fail(self.at, LAST_BACKSLASH);
                         }
                         Some(b'\n') => {}
                         Some(c @ (b'\t' | b' '..=b'~')) => value.push(char::from(c)),
                         Some(_) => return self.out_of_place(self.at + 1),
-                        // Literal to the shells, but to a reader a line whose end was lost.
+                        // Shells take it literally, but it may be a line whose end was lost.
                         None => return self.fail(self.at, LAST_BACKSLASH),
                     }
                     self.at += 2;
@@ -296,8 +297,8 @@ impl<'a> Reader<'a> {
                 }
                 (b'$', _) => self.variable(Place::Quoted, value)?,
                 (b'`', _) => return self.out_of_place(self.at),
-                // bash 5.2 marks its own work with these two, and after a backslash loses them or
-                // the variable that follows.
+                // bash 5.2 uses these two bytes as internal markers. After a backslash it loses them or the
+                // variable that follows.
                 (b'\x01' | b'\x7f', _) => return self.out_of_place(self.at),
                 (_, Some(b'\n')) => self.at += 2,
                 (_, Some(c @ (b'"' | b'\\' | b'$' | b'`'))) => {
@@ -327,8 +328,8 @@ impl<'a> Reader<'a> {
         if braced {
             self.at += 1;
         } else if !next.is_ascii() || (next == '\\' && self.peek(1) == Some(b'\n')) {
-            // Where the locale is Latin-1, bash takes the first byte of é as a letter of the name. And
-            // shells join the lines before they look for the name's end: old ones do not.
+            // In a Latin-1 locale bash takes the first byte of é as a letter of the name. Shells join
+            // lines before they look for the end of the name, but old ones do not.
             return self.fail_about(self.at, UNCLEAR_END, name);
         }
         if place == Place::BareAfterExport {
@@ -352,7 +353,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// What is wrong with a $ that no name follows.
+    /// Explains what is wrong with a $ that no name follows.
     fn no_variable<T>(&self, dollar: usize, place: Place) -> Read<T> {
         match self.char_at(dollar + 1) {
             '(' => self.fail(dollar, COMMAND),
@@ -375,7 +376,7 @@ impl<'a> Reader<'a> {
             .map(|(_, value)| *value)
     }
 
-    /// The name that was probably meant. The limits keep a hostile file from making this slow.
+    /// Returns the known name most similar to `name`. The limits keep this fast for a hostile file.
     fn nearest(&self, name: &str) -> Option<&str> {
         const LONGEST: usize = 40;
         let set = self
@@ -397,7 +398,7 @@ impl<'a> Reader<'a> {
             .map(|(_, known)| known)
     }
 
-    /// What is wrong with a character that may not stand bare.
+    /// Explains what is wrong with a character that may not stand outside quotes.
     fn out_of_place<T>(&self, at: usize) -> Read<T> {
         let c = self.char_at(at);
         match c {

@@ -1,31 +1,31 @@
-//! Why a config file is refused, in words, with the place and the line.
+//! Why a config file is refused: the message, its place and the line. This file does not parse.
 
 use std::fmt;
 
-/// Why a file was refused, and where.
+/// The reason and the place of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
-    /// 1-based.
+    /// The line, from 1.
     pub line: usize,
-    /// 1-based, in characters.
+    /// The column, from 1, in characters.
     pub column: usize,
-    /// What is wrong.
+    /// The message: what is wrong.
     pub message: String,
     /// What to write instead; may be empty.
     pub hint: String,
-    /// The offending line; bytes that are no UTF-8 and characters that could move or hide text are
-    /// replaced one for one, so that `column` still counts. Empty when the file is too large.
+    /// The offending line; empty when the file is too large. Bytes that are not UTF-8 and characters
+    /// that could move or hide text are replaced one by one, so that `column` stays right.
     pub source: String,
-    /// What is wrong and what to write instead, with nothing of the text but the key: for a file that
+    /// The message and the hint without any of the text but the key, for a file that
     /// holds secrets.
     pub bare: String,
 }
 
 impl fmt::Display for SyntaxError {
-    /// `LINE:COL: message (hint)`, the source line and a caret under the column. No newline at the end;
-    /// the caller puts `FILE:` before it.
+    /// Writes `LINE:COL: message (hint)`, the source line, and a caret under the column, without a newline
+    /// at the end. The caller puts `FILE:` before it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of a very long line only what surrounds the caret is of use.
+        // Of a very long line only the part around the caret is useful.
         const BEFORE: usize = 60;
         const SHOWN: usize = 100;
         write!(f, "{}:{}: {}", self.line, self.column, self.message)?;
@@ -38,7 +38,7 @@ impl fmt::Display for SyntaxError {
         let caret = self.column.saturating_sub(1);
         let start = if caret < SHOWN { 0 } else { caret - BEFORE };
         let shown: String = self.source.chars().skip(start).take(SHOWN).collect();
-        // Tabs are repeated, so that the caret is right whatever their width.
+        // The tabs of the line are repeated, so that the caret is right for any tab width.
         let pad: String = shown
             .chars()
             .chain(std::iter::repeat(' '))
@@ -51,7 +51,7 @@ impl fmt::Display for SyntaxError {
 
 impl std::error::Error for SyntaxError {}
 
-// What is refused: message, and after the dashes the hint. {} is what it is about.
+// One constant a refusal: the message, and after the dashes the hint. {} is the offending text.
 pub(super) const TOO_LARGE: &str = "the file is larger than 1 MiB -- is it the right one?";
 pub(super) const BYTE_ORDER_MARK: &str = "byte order mark -- save the file as UTF-8 without one";
 pub(super) const NOT_UTF8: &str = "not UTF-8 -- save the file as UTF-8";
@@ -94,7 +94,7 @@ pub(super) const UNSET: &str =
     r"{} is not set above -- only keys above, SUBHOST and NAME are known; for a literal $ write \$";
 pub(super) const GROWN: &str = "the values grow beyond 1 MiB -- use fewer variables";
 
-/// The same for a character that some shell would act on where it stands bare; None if no shell would.
+/// Returns the refusal of a character that some shell would act on outside quotes; none if no shell would.
 pub(super) fn active(c: char) -> Option<&'static str> {
     Some(match c {
         '`' => r"unquoted {}: a shell would run a command -- for a literal one write \`",
@@ -113,7 +113,7 @@ pub(super) fn active(c: char) -> Option<&'static str> {
     })
 }
 
-/// The refusal of `text` at the byte `at`.
+/// Makes the refusal of `text` at the byte `at`.
 pub(super) fn refusal(text: &[u8], at: usize, why: &str) -> SyntaxError {
     let (before, after) = text.split_at(at);
     let start = before
@@ -139,11 +139,12 @@ pub(super) fn refusal(text: &[u8], at: usize, why: &str) -> SyntaxError {
     }
 }
 
+/// Splits a refusal into message and hint.
 fn split(why: &str) -> (&str, &str) {
     why.split_once(" -- ").unwrap_or((why, ""))
 }
 
-/// It as words.
+/// Joins the message and the hint of a refusal.
 pub(super) fn bare(why: &str) -> String {
     match split(why) {
         (message, "") => message.to_owned(),
@@ -151,7 +152,7 @@ pub(super) fn bare(why: &str) -> String {
     }
 }
 
-/// One visible character for one that a terminal would obey or not show. Tabs stay.
+/// Replaces a character that a terminal would obey or not show by one visible character. Tabs stay.
 pub(super) fn visible(c: char) -> char {
     match c {
         '\t' => c,
