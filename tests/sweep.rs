@@ -314,7 +314,11 @@ impl Sweep<'_> {
             self.repair(call, blow, &output);
         }
         if after == After::Start {
-            let again = self.s.tool("subhost-start w").run();
+            let mut again = self.s.tool("subhost-start w").run();
+            // Killed was PID 1 or RUN, after the tool had done its part: a start may find it still running.
+            if output.code == 0 && again.code == 0 && self.s.state("w") == "hibernating" {
+                again = self.s.tool("subhost-start w").run();
+            }
             if again.code != 0 || self.s.state("w") != "running" {
                 self.complain(
                     "a start does not complete it",
