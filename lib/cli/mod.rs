@@ -30,6 +30,7 @@ pub use stop::StopTool;
 
 use crate::base::error::{Exit, Result, shown};
 use crate::base::message::{Level, program, set_program};
+use crate::kernel::inherited;
 use clap::{CommandFactory, Parser};
 pub use common::Common;
 use messages::{print, report};
@@ -163,6 +164,8 @@ pub fn main<T: Tool + CommandFactory>() -> u8 {
 fn with<T: Tool + CommandFactory>(args: Vec<OsString>) -> u8 {
     // What is made on the way must not depend on who called.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    inherited::reset_signals();
+    inherited::lift_limits();
     crate::kernel::privilege::adopt_lock();
     // What our caller left open is not for hooks and not for the inside.
     let _ = crate::sys::cloexec_from(3);

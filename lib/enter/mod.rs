@@ -11,6 +11,7 @@ use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::base::message;
 use crate::base::name::Name;
 use crate::confine::{Rights, Seccomp};
+use crate::kernel::inherited;
 use crate::kernel::lsm::Label;
 use crate::kernel::terminal::{self, Signals, StdioMode, Terminal};
 use crate::kernel::trampoline::Trampoline;
@@ -248,6 +249,7 @@ fn spawn_as(
         Joiner::Tool => {
             let back = Return::of_tool(namespaces)?;
             thread::hide_memory()?;
+            inherited::reset_oom_score("self");
             entrance.spawn_inside(request, back, joiner)?
         }
         Joiner::Thread => thread::in_thread(|| {
@@ -256,6 +258,10 @@ fn spawn_as(
         })?,
     };
     Ok(spawned.map(|(terminal, mut child, command)| {
+        if joiner == Joiner::Thread {
+            // The score belongs to the process: that of the caller stays as it is.
+            inherited::reset_oom_score(&child.id().to_string());
+        }
         child.release_image();
         Inside {
             child,

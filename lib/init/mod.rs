@@ -16,6 +16,7 @@ mod userns;
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::base::protocol::{FromInit, ToInit};
+use crate::kernel::inherited;
 use crate::kernel::lsm::Labelling;
 use crate::kernel::packets::{receive, send};
 use crate::kernel::signals::{default_signals, signal_number};
@@ -54,8 +55,10 @@ pub(crate) fn begin() {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     // Processes inside must not ptrace this process: its program and descriptors are of the host.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    // cron or an init may have changed the score of the tool.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    inherited::reset_oom_score("self");
+    inherited::reset_signals();
+    inherited::reset_limits();
+    inherited::reset_scheduling();
 }
 
 /// The kind of namespaces that PID 1 is made in.

@@ -6,7 +6,6 @@ use crate::base::error::{Doing, Result};
 use crate::base::protocol::{FromInit, ToInit};
 use crate::kernel::packets::{receive, send};
 use crate::kernel::{terminal, userns};
-use crate::login;
 use crate::sys;
 use nix::sched::{CloneFlags, setns, unshare};
 use std::os::fd::OwnedFd;
@@ -31,8 +30,6 @@ pub fn enter(socket: &OwnedFd) -> Result<Option<Picked>> {
         return Err(terminal::lost());
     };
     let (picked, unmapped) = pick_up(&spec, Owner::Userns(&userns, base))?;
-    // Hard limits cannot be raised without root of the host.
-    login::set_limits();
     userns::enter(&userns).doing(|| "enter the user namespace")?;
     userns::check_ids(base)?;
     sys::new_session_keyring();

@@ -8,13 +8,13 @@ mod user;
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::confine::{Confinement, Rights};
+use crate::kernel::inherited;
 use crate::kernel::lsm::{Label, Labelling};
 use crate::kernel::resolve::open_without_magic_links;
 use crate::kernel::signals::default_signals;
 use crate::kernel::spawn::Exec;
 use crate::sys;
 pub use guest::Guest;
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use rustix::fs::OFlags;
 use rustix::process::{Gid, Uid};
@@ -180,7 +180,8 @@ fn set_up_login(
     }
     default_signals()?;
     umask(Mode::from_bits_truncate(0o022));
-    set_limits();
+    inherited::reset_limits();
+    inherited::reset_scheduling();
     if let Some(userns) = userns {
         crate::kernel::userns::enter(userns)?;
     }
@@ -197,29 +198,6 @@ fn set_up_login(
     let uid = Uid::from_raw(user.uid);
     set_thread_res_uid(uid, uid, uid).map_err(IntoErrno::into_errno)?;
     sys::cloexec_from(3)
-}
-
-/// Sets the resource limits and the nice value of a default login. Of NOFILE the hard limit stays, but at
-/// least 4096; processes without privilege can only lower hard limits.
-pub fn set_limits() {
-    let hard = |resource| getrlimit(resource).map_or(RLIM_INFINITY, |(_, hard)| hard);
-    for (resource, soft, hard) in [
-        (Resource::RLIMIT_CORE, 0, RLIM_INFINITY),
-        (Resource::RLIMIT_STACK, 8 << 20, RLIM_INFINITY),
-        (
-            Resource::RLIMIT_NOFILE,
-            1024,
-            hard(Resource::RLIMIT_NOFILE).max(4096),
-        ),
-        (Resource::RLIMIT_CPU, RLIM_INFINITY, RLIM_INFINITY),
-        (Resource::RLIMIT_FSIZE, RLIM_INFINITY, RLIM_INFINITY),
-        (Resource::RLIMIT_DATA, RLIM_INFINITY, RLIM_INFINITY),
-        (Resource::RLIMIT_AS, RLIM_INFINITY, RLIM_INFINITY),
-    ] {
-        // Without CAP_SYS_RESOURCE the hard limits of the host stay.
-        let _ = setrlimit(resource, soft, hard);
-    }
-    let _ = rustix::process::setpriority_process(None, 0);
 }
 
 /// Makes the failure of a command that could not be executed, with status 127 if it was not found, else

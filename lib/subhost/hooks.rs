@@ -4,6 +4,7 @@
 use crate::base::envfile::quote;
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::config::Phase;
+use crate::kernel::inherited;
 use crate::kernel::proc;
 use crate::kernel::signals::default_signals;
 use crate::plan::{Part, Plan};
@@ -52,6 +53,8 @@ pub fn run(plan: &Plan, phase: impl Into<Option<Phase>>) -> Result<()> {
         .process_group(0);
     sys::before_exec(&mut command, || {
         default_signals().map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))?;
+        inherited::reset_limits();
+        inherited::reset_scheduling();
         sys::cloexec_from(3).map_err(|errno| std::io::Error::from_raw_os_error(errno as i32))
     });
     let mut child = command.spawn().doing(|| format!("run {}", hook()))?;

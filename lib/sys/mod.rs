@@ -10,6 +10,7 @@ mod loops;
 mod mounts;
 mod namespaces;
 mod processes;
+mod scheduling;
 mod terminals;
 mod trampoline;
 
@@ -20,5 +21,6 @@ pub use loops::*;
 pub use mounts::*;
 pub use namespaces::*;
 pub use processes::*;
+pub use scheduling::*;
 pub use terminals::*;
 pub use trampoline::*;
