@@ -183,7 +183,7 @@ pub(super) fn netns_files(snapshot: &Snapshot, reported: &Reported) -> Vec<Debri
         let path = named::path(&file);
         let new = |why: &str| Debris::new(Kind::Netns, Some(&name), shown(&path), why);
         match named::find(&file) {
-            Ok(named::Found::Other) if named::settle_leftover(&file, false).unwrap_or(false) => {
+            Ok(named::Found::Other) if named::is_idle_leftover(&file).unwrap_or(false) => {
                 found.push(
                     new("an empty file: whoever made it was killed before the namespace was there")
                         .fix(Fix::Netns(file), "removes it"),

@@ -178,7 +178,7 @@ fn apply(fix: &Fix, name: Option<&Name>) -> Result<()> {
     match fix {
         Fix::Kill(identity) => kill(identity),
         Fix::Link(index, alias) => Network::new().delete_marked(*index, alias).map(drop),
-        Fix::Netns(file) => named::settle_leftover(file, true).map(drop),
+        Fix::Netns(file) => named::remove_leftover(file),
         Fix::Loop(device) => match loops::detach(device) {
             // It has just detached itself.
             Err(error) if error.errno == Some(Errno::ENXIO) => Ok(()),

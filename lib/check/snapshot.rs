@@ -9,7 +9,7 @@ use crate::base::paths::RUN;
 use crate::config::{self, Config};
 use crate::kernel::holders;
 use crate::kernel::mountinfo::{Mount, Table};
-use crate::net::{Link, Network};
+use crate::net::{Link, Network, Statistics};
 use crate::plan::{Part, Plan, Step};
 use crate::state::{self, Group, Init, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,7 +167,7 @@ impl Snapshot {
         let state = state::names();
         names.extend(state.iter().cloned());
         let mut network = Network::new();
-        let links = network.host_links(false)?.into_values().collect();
+        let links = network.host_links(Statistics::Skipped)?;
         let owners = state.iter().map(|name| (name.clone(), Owner::read(name)));
         let table = Table::read()?;
         let mut snapshot = Self {
@@ -182,7 +182,7 @@ impl Snapshot {
             uppers: uppers.collect(),
             configs,
             names,
-            links,
+            links: links.into_values().collect(),
             network,
         };
         snapshot.see_processes();

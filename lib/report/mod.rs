@@ -10,7 +10,7 @@ use crate::kernel::clock;
 use crate::kernel::holders::pids;
 use crate::kernel::mountinfo::Mounts;
 use crate::kernel::proc::{Namespace, Stat};
-use crate::net::{Link, Network};
+use crate::net::{Link, Network, Statistics};
 use crate::plan::steps::cable::Cable;
 use crate::plan::{Part, Plan, Step};
 use crate::state::{self, Group, Last};
@@ -124,7 +124,7 @@ pub fn rows(tree: &Path, names: Option<&[Name]>, look: Look) -> Result<Vec<Row>>
         None => crate::config::names_and(tree, state::names())?,
     };
     let links = match look {
-        Look::Whole => Network::new().host_links(true)?,
+        Look::Whole => Network::new().host_links(Statistics::Included)?,
         Look::Usual | Look::Counted => BTreeMap::new(),
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
