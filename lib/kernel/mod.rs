@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod dirs;
 pub mod holders;
+pub mod locks;
 pub mod loops;
 pub mod lsm;
 pub mod mountinfo;
