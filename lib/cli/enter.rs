@@ -1,4 +1,4 @@
-//! `subhost-enter`.
+//! The tool subhost-enter(8): runs a command in a subhost.
 
 use super::{Common, Tool};
 use crate::base::error::{Error, Exit, Result, shown};
@@ -62,8 +62,9 @@ pub struct EnterTool {
     pub command: Vec<String>,
 }
 
-/// A failure's status where the status is a command's: all that is ours is 125.
-pub(super) fn foreground(exit: Exit) -> u8 {
+/// Returns the exit status of a failure of a tool that otherwise exits with the status of a command. Failures
+/// of the tool itself become 125.
+pub(super) fn foreground_status(exit: Exit) -> u8 {
     match exit {
         Exit::NotRunning | Exit::CannotRun | Exit::NotFound => exit as u8,
         _ => Exit::Own as u8,
@@ -78,8 +79,8 @@ impl Tool for EnterTool {
     }
 
     fn run(self) -> Result<u8> {
-        self.common.be_root()?;
-        let wish = match (self.tty, self.no_tty) {
+        self.common.become_root()?;
+        let tty_mode = match (self.tty, self.no_tty) {
             (true, _) => TtyMode::Always,
             (_, true) => TtyMode::Never,
             _ => TtyMode::Auto,
@@ -99,13 +100,13 @@ impl Tool for EnterTool {
             user: self.user,
             dir: self.workdir.unwrap_or_default(),
             env,
-            wiring: StdioMode::new(wish),
+            wiring: StdioMode::new(tty_mode),
             tool: true,
         };
         let subhost = self.common.subhost(&self.name)?;
         subhost.enter(&join, self.join).or_else(|error| {
             super::report(Some(subhost.name()), &error);
-            Ok(foreground(error.exit))
+            Ok(foreground_status(error.exit))
         })
     }
 }

@@ -1,4 +1,5 @@
-//! Makes, recognises and removes cables: veth pairs between bridges of the host and network namespaces of subhosts.
+//! Makes, recognises and removes cables: veth pairs between bridges of the host and network namespaces of
+//! subhosts.
 
 use super::named::{self, Found};
 use super::netns::foreign_error;
@@ -12,8 +13,9 @@ use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// Disables IPv6 on a link that is the port of a bridge. The port does not need it, and IPv6 adds a multicast route per
-/// link: the kernel scans all of them at each change of a link. A failure, as with a read-only /proc/sys, only costs time.
+/// Disables IPv6 on a link that is the port of a bridge. The port does not need it, and IPv6 adds a multicast
+/// route per link: the kernel scans all of them at each change of a link. A failure, as with a read-only
+/// /proc/sys, only costs time.
 fn disable_ipv6(link: &str) {
     let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1");
 }
@@ -81,8 +83,8 @@ impl Network {
         })
     }
 
-    /// Tells whether a cable of a frozen plan is still present. It compares the MAC of the host end, which takes a tenth of
-    /// the time of a link request. If the MAC differs, the link is requested.
+    /// Tells whether a cable of a frozen plan is still present. It compares the MAC of the host end, which
+    /// takes a tenth of the time of a link request. If the MAC differs, the link is requested.
     fn cable_still_present(&mut self, step: &Cable) -> Result<Presence> {
         let cable = &step.cable;
         let host = self.netlink.host()?;
@@ -149,7 +151,8 @@ impl Network {
     fn make_cable(&mut self, step: &Cable) -> Result<()> {
         let made = self.add_cable(step).and_then(|()| self.configure(step));
         match made {
-            // The cable may exist despite the error, as after a timeout of the answer. After EEXIST the link is foreign.
+            // The cable may exist despite the error, as after a timeout of the answer. After EEXIST the link
+            // is foreign.
             Err(error) if error.errno != Some(Errno::EEXIST) => {
                 let how = Thoroughly {
                     wait: true,
@@ -176,7 +179,8 @@ impl Network {
         let namespace = named::open(name)?;
         let host = self.netlink.host()?;
         let add = |this: &Self| {
-            // EXFULL: the bridge has no free port. Ports of stopped subhosts are free once the kernel has deleted them.
+            // EXFULL: the bridge has no free port. Ports of stopped subhosts are free once the kernel has
+            // deleted them.
             let mut waits = [2u64, 5, 10, 20, 50, 100, 200, 500].iter();
             loop {
                 let netlink = &this.netlink;
@@ -205,8 +209,8 @@ impl Network {
         Ok(())
     }
 
-    /// Deletes a cable of ours whose host end was renamed while its namespace remained, because a stop was killed between
-    /// the two. It returns false if the inner end does not belong to such a cable.
+    /// Deletes a cable of ours whose host end was renamed while its namespace remained, because a stop was
+    /// killed between the two. It returns false if the inner end does not belong to such a cable.
     fn remove_discarded(&mut self, step: &Cable) -> std::result::Result<bool, Errno> {
         let Cable {
             netns: name,
@@ -265,15 +269,15 @@ impl Network {
                     .doing(doing(cidr))?;
             }
         }
-        // The host end comes up last: for each change of a bridge port that is up, the kernel notifies all listeners and
-        // scans the other ports and all routes.
+        // The host end comes up last: for each change of a bridge port that is up, the kernel notifies all
+        // listeners and scans the other ports and all routes.
         self.netlink
             .set_alias_and_up(&host, &cable.host, alias)
             .doing(|| format!("mark the link {} and bring it up", cable.host))
     }
 
-    /// Removes a cable of ours, whose host end is `link`. Unless `how` says to wait, it only renames the host end and leaves
-    /// the deletion to the kernel, which deletes the pair with the namespace of the inner end.
+    /// Removes a cable of ours, whose host end is `link`. Unless `how` says to wait, it only renames the host
+    /// end and leaves the deletion to the kernel, which deletes the pair with the namespace of the inner end.
     fn remove_cable(&mut self, netns: &str, link: Link, how: Thoroughly) -> Result<()> {
         let host = self.netlink.host()?;
         if !how.wait && self.has_peer_in(netns, &link)? && self.discard(&host, &link).is_ok() {
@@ -289,8 +293,8 @@ impl Network {
         }
     }
 
-    /// Renames the host end of a cable, so that its name is free at once. The kernel removes it from its bridge when it
-    /// deletes it.
+    /// Renames the host end of a cable, so that its name is free at once. The kernel removes it from its
+    /// bridge when it deletes it.
     fn discard(&self, host: &Socket, link: &Link) -> std::result::Result<(), Errno> {
         let name = format!("gone{}", link.index);
         self.netlink.rename(host, link.index, &name).or_else(|_| {
@@ -300,7 +304,8 @@ impl Network {
         })
     }
 
-    /// Removes the addresses of the namespace if it has discarded cables, so that it no longer answers on them.
+    /// Removes the addresses of the namespace if it has discarded cables, so that it no longer answers on
+    /// them.
     pub(super) fn drop_discarded_addresses(&mut self, namespace: &OwnedFd) {
         if self.discarded.is_empty() || inet::drop_addresses(namespace).is_ok() {
             return;
@@ -324,8 +329,8 @@ impl Network {
         Ok(())
     }
 
-    /// Tells whether the peer of the link is in the network namespace `name`. Only then does the cable end with that
-    /// namespace.
+    /// Tells whether the peer of the link is in the network namespace `name`. Only then does the cable end
+    /// with that namespace.
     fn has_peer_in(&mut self, name: &str, link: &Link) -> Result<bool> {
         let Found::Namespace(namespace) = named::find(name)? else {
             return Ok(false);
@@ -336,7 +341,8 @@ impl Network {
         Ok(link.peer_netns.is_some() && id.unwrap_or(None) == link.peer_netns)
     }
 
-    /// Deletes the link `index` of the host if it still has the alias. It returns false if there is no such link.
+    /// Deletes the link `index` of the host if it still has the alias. It returns false if there is no such
+    /// link.
     ///
     /// # Errors
     /// The failed request.

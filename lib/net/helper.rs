@@ -1,5 +1,6 @@
-//! The helper of NET=user: pasta or slirp4netns, a program of the host that carries the traffic of an ordinary user's
-//! network namespace. It opens connections as a process of the user, never to the host's loopback, and accepts none.
+//! The helper of NET=user: pasta or slirp4netns, a program of the host that carries the traffic of an
+//! ordinary user's network namespace. It opens connections as a process of the user, never to the host's
+//! loopback, and accepts none.
 
 use super::Network;
 use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
@@ -93,8 +94,9 @@ impl Network {
         let line = helper.command_line(must_have_carrier()?);
         let state = state_of(netns)?;
         let (socket, theirs) = sockets("the helper")?;
-        // We read the helper's messages only if it fails to start. Later nobody reads them, so the helper itself keeps the
-        // read end open: it gets no SIGPIPE. The write end is nonblocking: a full pipe does not block it.
+        // We read the helper's messages only if it fails to start. Later nobody reads them, so the helper
+        // itself keeps the read end open: it gets no SIGPIPE. The write end is nonblocking: a full pipe does
+        // not block it.
         let doing = || "make a pipe to the helper";
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
         rustix::io::ioctl_fionbio(&write, true).doing(doing)?;
@@ -161,8 +163,8 @@ fn end_helper(netns: &str) -> Result<()> {
     };
     let alive = helper.alive().doing(|| "tell whether the helper lives")?;
     if let Some(pidfd) = alive {
-        // pasta is PID 1 of a pid namespace of its own, and such a process ignores all signals from outside but KILL and
-        // STOP (`pid_namespaces(7)`).
+        // pasta is PID 1 of a pid namespace of its own, and such a process ignores all signals from outside
+        // but KILL and STOP (`pid_namespaces(7)`).
         let _ = sys::pidfd_kill(&pidfd, nix::libc::SIGKILL);
         if !proc::wait(&pidfd, Some(TIMEOUT)) {
             return Err(Error::new(

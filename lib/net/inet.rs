@@ -1,6 +1,6 @@
-//! Requests to a subhost's network namespace by ioctl (`netdevice(7)`) instead of rtnetlink. The kernel frees a closed
-//! netlink socket, and with it the reference to its namespace, only after an RCU grace period. A stop right after a start
-//! would then find the namespace alive, and search all processes for one in it.
+//! Requests to a subhost's network namespace by ioctl (`netdevice(7)`) instead of rtnetlink. The kernel frees
+//! a closed netlink socket, and with it the reference to its namespace, only after an RCU grace period. A
+//! stop right after a start would then find the namespace alive, and search all processes for one in it.
 
 use super::named;
 use crate::base::error::{Errno, IntoErrno};
@@ -42,8 +42,9 @@ impl InetSocket {
         sys::link_up(&self.0, link)
     }
 
-    /// Sets the first address of a link, and returns true, if the ioctl can express it. It can express an IPv4 address
-    /// of class A, B or C whose prefix leaves room for a broadcast address. Otherwise it returns false.
+    /// Sets the first address of a link, and returns true, if the ioctl can express it. It can express an
+    /// IPv4 address of class A, B or C whose prefix leaves room for a broadcast address. Otherwise it returns
+    /// false.
     ///
     /// # Errors
     /// The errno of the ioctl.
@@ -65,8 +66,8 @@ fn open_socket() -> Result<OwnedFd, Errno> {
     socket(AddressFamily::Inet, SockType::Datagram, flags, None)
 }
 
-/// Removes all addresses of a network namespace, so that it no longer answers. Setting its links down would do the same,
-/// but makes the bridge scan all its ports, which takes a millisecond with a thousand of them.
+/// Removes all addresses of a network namespace, so that it no longer answers. Setting its links down would
+/// do the same, but makes the bridge scan all its ports, which takes a millisecond with a thousand of them.
 ///
 /// # Errors
 /// The errno of the failed call; then some addresses may be left.
@@ -74,8 +75,9 @@ pub(super) fn drop_addresses(namespace: &OwnedFd) -> Result<(), Errno> {
     named::run_in(namespace, || {
         let socket = open_socket()?;
         for link in links_with_ipv6()? {
-            // Below 1280 bytes the kernel removes IPv6 from the link (net/ipv6/addrconf.c). A write to disable_ipv6 does so
-            // as well, but it spins, instead of sleeping, while the kernel holds the RTNL lock.
+            // Below 1280 bytes the kernel removes IPv6 from the link (net/ipv6/addrconf.c). A write to
+            // disable_ipv6 does so as well, but it spins, instead of sleeping, while the kernel holds the
+            // RTNL lock.
             sys::set_mtu(&socket, &link, MIN_MTU)?;
         }
         // This includes the addresses of `lo`, which answer on all links.

@@ -1,7 +1,8 @@
 //! Parses RTM_NEWLINK messages of the kernel into links.
 //!
-//! A link has some fifty attributes, and this file parses the six that we use. The crate rtnetlink would parse all of
-//! them, with the statistics of each protocol, which takes longer than the kernel takes to send them.
+//! A link has some fifty attributes, and this file parses the six that we use. The crate rtnetlink would
+//! parse all of them, with the statistics of each protocol, which takes longer than the kernel takes to send
+//! them.
 
 use rtnetlink::packet_core::NlasIterator;
 
@@ -26,7 +27,8 @@ pub struct Link {
     pub bytes: (u64, u64),
 }
 
-/// The size of `struct ifinfomsg` (include/uapi/linux/rtnetlink.h), and the offsets of index and flags in it, in bytes.
+/// The size of `struct ifinfomsg` (include/uapi/linux/rtnetlink.h), and the offsets of index and flags in it,
+/// in bytes.
 const HEADER: usize = 16;
 const INDEX: usize = 4;
 const FLAGS: usize = 8;

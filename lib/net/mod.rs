@@ -1,5 +1,5 @@
-//! Networks: the actions of the steps that make a network. This room never changes a link or a namespace that no plan
-//! has made.
+//! Networks: the actions of the steps that make a network. This room never changes a link or a namespace that
+//! no plan has made.
 
 mod cable;
 mod helper;
@@ -24,8 +24,8 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-/// The sockets and caches that network steps share. It opens each socket at the first use, since a subhost with NET=host
-/// needs none.
+/// The sockets and caches that network steps share. It opens each socket at the first use, since a subhost
+/// with NET=host needs none.
 #[derive(Default)]
 pub struct Network {
     netlink: Netlink,
@@ -94,8 +94,8 @@ impl Network {
         self.inet.remove(name);
     }
 
-    /// Returns all links of the host by name. With a thousand subhosts the statistics take the kernel longer than a list
-    /// takes for everything else.
+    /// Returns all links of the host by name. With a thousand subhosts the statistics take the kernel longer
+    /// than a list takes for everything else.
     ///
     /// # Errors
     /// A failed request to the kernel.
@@ -109,8 +109,8 @@ impl Network {
             .collect())
     }
 
-    /// Returns the id by which our network namespace knows another one, as in [`Link::peer_netns`]; none if it has no id,
-    /// or the request fails.
+    /// Returns the id by which our network namespace knows another one, as in [`Link::peer_netns`]; none if
+    /// it has no id, or the request fails.
     pub fn namespace_id(&mut self, namespace: impl AsFd) -> Option<i32> {
         let host = self.netlink.host().ok()?;
         self.netlink
@@ -120,7 +120,8 @@ impl Network {
     }
 }
 
-/// Tries whether the kernel can make a bridge and a veth pair, in a new network namespace that ends with its socket.
+/// Tries whether the kernel can make a bridge and a veth pair, in a new network namespace that ends with its
+/// socket.
 ///
 /// # Errors
 /// The namespace or the socket cannot be made.

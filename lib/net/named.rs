@@ -1,5 +1,5 @@
-//! Named network namespaces by the convention of `ip-netns(8)`: a file in /run/netns with an nsfs mounted on it.
-//! `ip netns exec NAME` works with ours, and NET=netns:NAME works with those of `ip netns`.
+//! Named network namespaces by the convention of `ip-netns(8)`: a file in /run/netns with an nsfs mounted on
+//! it. `ip netns exec NAME` works with ours, and NET=netns:NAME works with those of `ip netns`.
 
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::base::paths::NETNS as DIR;
@@ -82,8 +82,9 @@ pub fn watch(name: &str) -> Result<Option<Watch>> {
 impl Watch {
     /// Tells whether the namespace is alive. [`crate::kernel::holders`] finds the processes that keep it.
     ///
-    /// It yields the processor before it answers yes. When an address is removed, a kernel worker drops the connections
-    /// masqueraded by it (net/netfilter/nf_nat_masquerade.c); it keeps the namespace alive, and may wait for our processor.
+    /// It yields the processor before it answers yes. When an address is removed, a kernel worker drops the
+    /// connections masqueraded by it (net/netfilter/nf_nat_masquerade.c); it keeps the namespace alive, and
+    /// may wait for our processor.
     pub fn is_alive(&self) -> bool {
         let is_alive = || !matches!(crate::sys::open_namespace(&self.handle), Err(Errno::ESTALE));
         for _ in 0..3 {
@@ -92,8 +93,8 @@ impl Watch {
             }
             rustix::thread::sched_yield();
         }
-        // After a yes the caller searches /proc, which takes microseconds per process. With many processes, a wait of one
-        // millisecond is cheaper.
+        // After a yes the caller searches /proc, which takes microseconds per process. With many processes, a
+        // wait of one millisecond is cheaper.
         if rustix::system::sysinfo().procs > 500 {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -101,7 +102,8 @@ impl Watch {
     }
 }
 
-/// Locks /run/netns by flock(2), as iproute2 does (Debian bug 949235). It makes the directory if it is missing.
+/// Locks /run/netns by flock(2), as iproute2 does (Debian bug 949235). It makes the directory if it is
+/// missing.
 fn lock() -> Result<File> {
     loop {
         match DirBuilder::new().mode(0o755).create(DIR) {
@@ -115,7 +117,8 @@ fn lock() -> Result<File> {
             other => other.doing(|| format!("open {DIR}"))?,
         };
         flock(&dir, FlockOperation::LockExclusive).doing(|| format!("lock {DIR}"))?;
-        // Another process may have removed or covered the directory before our lock: compare it with the one at the path.
+        // Another process may have removed or covered the directory before our lock: compare it with the one
+        // at the path.
         let locked = dir.metadata().doing(|| format!("look at {DIR}"))?;
         if std::fs::metadata(DIR).is_ok_and(|current| current.ino() == locked.ino()) {
             return Ok(dir);
@@ -123,9 +126,10 @@ fn lock() -> Result<File> {
     }
 }
 
-/// Makes /run/netns a shared mount, if mount propagation is private there, as on hosts without systemd. A later
-/// `ip netns add` would otherwise do so itself: it would mount our namespaces a second time, and cover the first mounts,
-/// which nobody could then unmount. [`unshare_dir`] removes a mount that we made; a mount of iproute2 stays.
+/// Makes /run/netns a shared mount, if mount propagation is private there, as on hosts without systemd. A
+/// later `ip netns add` would otherwise do so itself: it would mount our namespaces a second time, and cover
+/// the first mounts, which nobody could then unmount. [`unshare_dir`] removes a mount that we made; a mount
+/// of iproute2 stays.
 fn make_shared() -> Result<()> {
     let dir = Path::new(DIR);
     let is_shared = match mountinfo::is_mount_point(dir) {
@@ -151,8 +155,8 @@ fn make_shared() -> Result<()> {
     Ok(())
 }
 
-/// Removes the mount that [`make_shared`] made, once the last namespace is gone. The empty directory stays: other
-/// processes may wait for its lock.
+/// Removes the mount that [`make_shared`] made, once the last namespace is gone. The empty directory stays:
+/// other processes may wait for its lock.
 fn unshare_dir() {
     let is_empty = || dirs::first(Path::new(DIR), 1).is_ok_and(|names| names.is_empty());
     if crate::state::is_marked_shared() && is_empty() {
@@ -183,9 +187,9 @@ pub fn run_in_new<T: Send>(
     run_after(|| unshare(CloneFlags::CLONE_NEWNET), work)
 }
 
-/// Changes the network namespace by `change`, does `work`, and returns to the namespace of before. Another thread for the
-/// work would take five times as long. An ordinary user's namespace needs one all the same: its root lacks the privilege
-/// to return to the host's network namespace.
+/// Changes the network namespace by `change`, does `work`, and returns to the namespace of before. Another
+/// thread for the work would take five times as long. An ordinary user's namespace needs one all the same:
+/// its root lacks the privilege to return to the host's network namespace.
 fn run_after<T: Send>(
     change: impl FnOnce() -> nix::Result<()> + Send,
     work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
@@ -212,8 +216,8 @@ fn run_after<T: Send>(
             return done;
         }
     }
-    // The thread is stuck in the other namespace, so nothing more may be done for the host. An undo is harmless: no link
-    // in that namespace has the name of a link that our steps make on the host.
+    // The thread is stuck in the other namespace, so nothing more may be done for the host. An undo is
+    // harmless: no link in that namespace has the name of a link that our steps make on the host.
     Err(Errno::last())
 }
 
@@ -222,8 +226,9 @@ fn bind(namespace: &str, path: &Path) -> std::result::Result<(), Errno> {
     mount(Some(namespace), path, none, MsFlags::MS_BIND, none)
 }
 
-/// Makes the network namespace `name`. It makes the file first (O_EXCL) and mounts the namespace on it last, so that a
-/// file with a namespace is complete. With `ids`, a new user namespace owns it, whose host ids begin there.
+/// Makes the network namespace `name`. It makes the file first (O_EXCL) and mounts the namespace on it last,
+/// so that a file with a namespace is complete. With `ids`, a new user namespace owns it, whose host ids
+/// begin there.
 ///
 /// # Errors
 /// EEXIST if the file exists; the failed call.
@@ -287,15 +292,16 @@ pub fn remove(name: &str) -> Result<()> {
     }
 }
 
-/// Tells whether the file is one that a tool made and was killed before it mounted the namespace on it: an empty file of
-/// root.
+/// Tells whether the file is one that a tool made and was killed before it mounted the namespace on it: an
+/// empty file of root.
 pub fn is_leftover(name: &str) -> bool {
     std::fs::symlink_metadata(path(name))
         .is_ok_and(|meta| meta.is_file() && meta.size() == 0 && meta.uid() == 0)
 }
 
-/// Locks /run/netns, and tells whether the file is a leftover under that lock: without it, a tool may be about to mount a
-/// namespace on the file. The lock is none if the file is no leftover, or the lock is still taken after 376 ms.
+/// Locks /run/netns, and tells whether the file is a leftover under that lock: without it, a tool may be
+/// about to mount a namespace on the file. The lock is none if the file is no leftover, or the lock is still
+/// taken after 376 ms.
 fn lock_leftover(name: &str) -> Result<Option<File>> {
     let Ok(dir) = File::open(DIR) else {
         return Ok(None);

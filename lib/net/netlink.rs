@@ -1,5 +1,5 @@
-//! The rtnetlink requests that the tools make (`rtnetlink(7)`), one method each, on sockets in the network namespaces of
-//! the host and of subhosts. The crate rtnetlink builds the messages.
+//! The rtnetlink requests that the tools make (`rtnetlink(7)`), one method each, on sockets in the network
+//! namespaces of the host and of subhosts. The crate rtnetlink builds the messages.
 
 use super::link::Link;
 use super::named;
@@ -115,7 +115,8 @@ impl Netlink {
         })
     }
 
-    /// Returns the id by which the socket's network namespace knows another one (RTM_GETNSID); none if it has no id.
+    /// Returns the id by which the socket's network namespace knows another one (RTM_GETNSID); none if it has
+    /// no id.
     ///
     /// # Errors
     /// The errno of the request.
@@ -156,8 +157,8 @@ impl Netlink {
         socket.change(RouteNetlinkMessage::NewLink(message), CREATE)
     }
 
-    /// Makes both ends of a cable by one message, with names, MACs, MTU, the bridge of the host end and the network
-    /// namespace of the inner end. Both ends are down.
+    /// Makes both ends of a cable by one message, with names, MACs, MTU, the bridge of the host end and the
+    /// network namespace of the inner end. Both ends are down.
     ///
     /// # Errors
     /// The errno of the request.
@@ -187,7 +188,8 @@ impl Netlink {
         socket.change(RouteNetlinkMessage::NewLink(message), CREATE)
     }
 
-    /// Sets the alias of a link and brings it up. The kernel ignores an alias in the message that creates a link.
+    /// Sets the alias of a link and brings it up. The kernel ignores an alias in the message that creates a
+    /// link.
     ///
     /// # Errors
     /// The errno of the request.
@@ -221,8 +223,8 @@ impl Netlink {
         socket.change(RouteNetlinkMessage::DelLink(message), 0)
     }
 
-    /// Adds an address to a link, unless the link has it. Duplicate address detection is off (IFA_F_NODAD), so that a
-    /// service can bind to the address at once.
+    /// Adds an address to a link, unless the link has it. Duplicate address detection is off (IFA_F_NODAD),
+    /// so that a service can bind to the address at once.
     ///
     /// # Errors
     /// The errno of the request.

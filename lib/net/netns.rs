@@ -83,8 +83,8 @@ impl Network {
             // A tool was killed between making the file and mounting the namespace on it.
             Found::Other if named::is_leftover(name) => return Ok(Presence::Absent),
             Found::Other => return Ok(Presence::Foreign(named::describe(name))),
-            // A frozen plan without marks was interrupted. The name was free when the plan was frozen, so this namespace
-            // is ours.
+            // A frozen plan without marks was interrupted. The name was free when the plan was frozen, so
+            // this namespace is ours.
             Found::Namespace(_) if frozen && mark.is_none() => return Ok(Presence::Ours),
             Found::Namespace(namespace) => namespace,
         };
@@ -96,8 +96,9 @@ impl Network {
         self.unmarked_presence(name, &namespace, all)
     }
 
-    /// Tells whether the namespace has the mark. The mount on its name tells that. The mount can differ, in another mount
-    /// namespace or after `ip netns add` has bind-mounted /run/netns onto itself; then inode and cookie tell.
+    /// Tells whether the namespace has the mark. The mount on its name tells that. The mount can differ, in
+    /// another mount namespace or after `ip netns add` has bind-mounted /run/netns onto itself; then inode
+    /// and cookie tell.
     fn is_marked(&mut self, name: &str, namespace: &OwnedFd, mark: &Mark) -> Result<bool> {
         if mountinfo::is_marked(&named::path(name), mark) {
             return Ok(true);
@@ -109,9 +110,9 @@ impl Network {
         Ok(named::inode(namespace) == inode && socket.cookie() == cookie)
     }
 
-    /// Judges a namespace that has the right name and no mark. It is ours if a script of `subhost-net -n` made it, or
-    /// began to: then it has no links but `lo` and our cables, and without cables `lo` is up. `ip netns add` leaves `lo`
-    /// down.
+    /// Judges a namespace that has the right name and no mark. It is ours if a script of `subhost-net -n`
+    /// made it, or began to: then it has no links but `lo` and our cables, and without cables `lo` is up. `ip
+    /// netns add` leaves `lo` down.
     fn unmarked_presence(
         &mut self,
         name: &str,

@@ -1,7 +1,8 @@
-//! A netlink socket in one network namespace (`netlink(7)`): sends a request, then receives its answer. The file
-//! `netlink` knows the meaning of the messages.
+//! A netlink socket in one network namespace (`netlink(7)`): sends a request, then receives its answer. The
+//! file `netlink` knows the meaning of the messages.
 //!
-//! Calls block. The kernel answers rtnetlink requests within send(2), so an asynchronous socket would gain nothing.
+//! Calls block. The kernel answers rtnetlink requests within send(2), so an asynchronous socket would gain
+//! nothing.
 
 use crate::base::error::{Errno, IntoErrno};
 use crate::config::Mac;
@@ -18,8 +19,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 
-/// The timeout of an answer, in seconds. The kernel answers at once, unless another task holds the RTNL lock: an RCU
-/// barrier or a driver can take it for seconds.
+/// The timeout of an answer, in seconds. The kernel answers at once, unless another task holds the RTNL lock:
+/// an RCU barrier or a driver can take it for seconds.
 const TIMEOUT: i64 = 30;
 /// The size of the receive buffer in bytes. A datagram of a dump has at most 32 KiB (NLMSG_GOODSIZE and
 /// `max_recvmsg_len` of net/netlink/af_netlink.c), and a link with all its attributes is smaller.
@@ -54,8 +55,8 @@ impl Socket {
         })
     }
 
-    /// Returns the interface index of the link `name`; none if there is no such link. It uses an ioctl (`netdevice(7)`),
-    /// which takes a tenth of the time of a message.
+    /// Returns the interface index of the link `name`; none if there is no such link. It uses an ioctl
+    /// (`netdevice(7)`), which takes a tenth of the time of a message.
     ///
     /// # Errors
     /// The errno of the ioctl.
@@ -77,7 +78,8 @@ impl Socket {
         }
     }
 
-    /// Sends a request that changes something, and waits for the acknowledgement. `flags` are further NLM_F_* flags.
+    /// Sends a request that changes something, and waits for the acknowledgement. `flags` are further NLM_F_*
+    /// flags.
     ///
     /// # Errors
     /// The errno that the kernel answers; ETIMEDOUT.
@@ -100,8 +102,8 @@ impl Socket {
     /// Requests all objects of a kind. `take` gets type and payload of each.
     ///
     /// # Errors
-    /// The errno that the kernel answers; ETIMEDOUT; EINTR if objects changed during the dump (NLM_F_DUMP_INTR), so that
-    /// some may be missing or present twice.
+    /// The errno that the kernel answers; ETIMEDOUT; EINTR if objects changed during the dump
+    /// (NLM_F_DUMP_INTR), so that some may be missing or present twice.
     pub fn dump(
         &self,
         message: RouteNetlinkMessage,

@@ -1,5 +1,5 @@
-//! The frozen form of a plan: JSON in a file below /run/subhost. A version of the tools reads its own format and the
-//! format before it.
+//! The frozen form of a plan: JSON in a file below /run/subhost. A version of the tools reads its own format
+//! and the format before it.
 
 use super::{FORMAT, Owner, Part, Plan, Step};
 use crate::base::error::{Error, Exit, Result};

@@ -11,8 +11,8 @@ pub struct Asked<'a> {
     pub mark: Option<&'a Mark>,
     /// All steps of the plan that the step belongs to.
     pub all: &'a [Step],
-    /// The plan is frozen. Then an object with the right name is ours; otherwise only an object that equals what the
-    /// step would make.
+    /// The plan is frozen. Then an object with the right name is ours; otherwise only an object that equals
+    /// what the step would make.
     pub frozen: bool,
 }
 
@@ -21,15 +21,16 @@ pub struct Asked<'a> {
 pub struct Thoroughly {
     /// Detaches (`MNT_DETACH`) a mount that stays busy, with a warning.
     pub detach: bool,
-    /// Waits until the kernel has destroyed the object. Otherwise only its name is free at the return, and the kernel
-    /// destroys the rest later.
+    /// Waits until the kernel has destroyed the object. Otherwise only its name is free at the return, and
+    /// the kernel destroys the rest later.
     pub wait: bool,
 }
 
-/// The actions of one kind of step on the kernel. `W` is what they work with: the mount table, sockets, a state.
+/// The actions of one kind of step on the kernel. `W` is what they work with: the mount table, sockets, a
+/// state.
 pub trait Act<W> {
-    /// Checks the preconditions before any step changes anything: each source exists, has the right type, and has no
-    /// other user. `all` are the steps of the plan.
+    /// Checks the preconditions before any step changes anything: each source exists, has the right type, and
+    /// has no other user. `all` are the steps of the plan.
     ///
     /// # Errors
     /// The missing or busy object, with the remedy.
@@ -60,7 +61,8 @@ pub trait Act<W> {
         None
     }
 
-    /// Finds the mount that the step made in `table`; none if the step makes no mount, or the mount is absent.
+    /// Finds the mount that the step made in `table`; none if the step makes no mount, or the mount is
+    /// absent.
     fn mount_in<'t>(&self, _with: W, _mark: Option<&Mark>, _table: &'t Table) -> Option<&'t Mount> {
         None
     }
@@ -77,8 +79,9 @@ pub enum Presence {
     Foreign(String),
 }
 
-/// Does the steps in order and returns their number. A step whose object is present already is skipped. If a step
-/// fails, those that this call did are undone backwards. The failed step leaves nothing and is not undone.
+/// Does the steps in order and returns their number. A step whose object is present already is skipped. If a
+/// step fails, those that this call did are undone backwards. The failed step leaves nothing and is not
+/// undone.
 ///
 /// # Errors
 /// The failure of `act`, with the failures of `undo` in `also`.

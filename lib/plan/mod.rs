@@ -1,7 +1,7 @@
 //! Plans: the steps that make a subhost, as data, and the law of doing and undoing them.
 //!
-//! This room calls no kernel and reads no clock. It orders, freezes and prints steps; the rooms `root`, `net` and
-//! `state` do them.
+//! This room calls no kernel and reads no clock. It orders, freezes and prints steps; the rooms `root`, `net`
+//! and `state` do them.
 
 mod frozen;
 mod law;
@@ -44,8 +44,8 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// Returns the name of its directory in /run/subhost. A subhost's NAME cannot end in `.bridge`, so no two owners
-    /// share a name.
+    /// Returns the name of its directory in /run/subhost. A subhost's NAME cannot end in `.bridge`, so no two
+    /// owners share a name.
     pub fn id(&self) -> Cow<'_, str> {
         match self {
             Owner::Subhost(name) => name.as_str().into(),
@@ -91,11 +91,12 @@ impl Part {
     }
 }
 
-/// The format of a frozen plan. Format 1 is read as well; a file of any other format is refused and not changed.
+/// The format of a frozen plan. Format 1 is read as well; a file of any other format is refused and not
+/// changed.
 pub const FORMAT: u32 = 2;
 
-/// All that is needed to bring up or take down one part of its owner. A subhost that is up follows its frozen plan, even
-/// if its config has changed since.
+/// All that is needed to bring up or take down one part of its owner. A subhost that is up follows its frozen
+/// plan, even if its config has changed since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The format, [`FORMAT`].
@@ -166,8 +167,8 @@ pub struct Here<'a> {
     pub boot: &'a str,
 }
 
-/// Makes the plan of one part from the settings. `ids` is the first id that the user namespace has on the host; none
-/// without a user namespace.
+/// Makes the plan of one part from the settings. `ids` is the first id that the user namespace has on the
+/// host; none without a user namespace.
 pub fn plan(config: &Config, part: Part, here: Here, ids: Option<u32>) -> Plan {
     let netns = match &config.net {
         Net::Host => PathBuf::new(),

@@ -7,7 +7,8 @@ use super::steps::netns::Netns;
 use super::steps::routes::Routes;
 use crate::config::{Config, Net};
 
-/// Returns the steps that make the network of a subhost. `ids` is the first id that its user namespace has on the host.
+/// Returns the steps that make the network of a subhost. `ids` is the first id that its user namespace has on
+/// the host.
 pub fn steps(config: &Config, ids: Option<u32>) -> Vec<Step> {
     let Net::Private(private) = &config.net else {
         return Vec::new();

@@ -11,8 +11,9 @@ use super::steps::within::Within;
 use crate::config::{Config, Layer, Root};
 use std::path::{Path, PathBuf};
 
-/// Returns the steps that make the root of a subhost. Image files among its layers are mounted below `state`, the
-/// subhost's directory in /run/subhost. `ids` is the first id of the host that the files of the root are mapped to.
+/// Returns the steps that make the root of a subhost. Image files among its layers are mounted below `state`,
+/// the subhost's directory in /run/subhost. `ids` is the first id of the host that the files of the root are
+/// mapped to.
 pub fn steps(config: &Config, state: &Path, ids: Option<u32>) -> Vec<Step> {
     let root = &config.root;
     let mut steps = vec![kept_directory(&root.live)];

@@ -1,7 +1,7 @@
 //! Image files: finds the file system in the file, attaches a loop device, mounts it.
 //!
-//! An image is hostile input. Reads of its superblock and partition table are bounded, and only the file system that the
-//! superblock or IMAGE_FSTYPE names is tried.
+//! An image is hostile input. Reads of its superblock and partition table are bounded, and only the file
+//! system that the superblock or IMAGE_FSTYPE names is tried.
 
 use super::mounted::{Mounted, mount_error, mount_flags};
 use super::partitions::{Partition, fstype_at, partitions};
@@ -136,7 +136,8 @@ fn find_file_system(image: &Image, opened: &File) -> Result<FileSystem> {
     })
 }
 
-/// Tells whether the kernel lists the type as `nodev`. Such a file system, as proc or overlay, would ignore the image.
+/// Tells whether the kernel lists the type as `nodev`. Such a file system, as proc or overlay, would ignore
+/// the image.
 fn takes_no_device(fstype: &str) -> bool {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     let mut lines = known.lines().filter_map(|line| line.strip_prefix("nodev"));
@@ -176,7 +177,8 @@ fn mount(image: &Image) -> Result<()> {
     let access = image.access();
     let opened = open(file, access)?;
     let found = find_file_system(image, &opened)?;
-    // Our descriptor keeps the device until the mount does: without either it detaches itself (LO_FLAGS_AUTOCLEAR).
+    // Our descriptor keeps the device until the mount does: without either it detaches itself
+    // (LO_FLAGS_AUTOCLEAR).
     let device = attach(&opened, &found, access)
         .doing(|| format!("attach the image {} to a loop device", shown(file)))
         .map_err(|error| match error.errno {
@@ -238,8 +240,9 @@ fn split_options(options: &str) -> (MountFlags, String) {
     (flags, rest.join(","))
 }
 
-/// Attaches a free loop device to the file system. One call (LOOP_CONFIGURE) sets the autoclear flag as well. The crate
-/// loopdev uses a second call for the flag, and a kill between the two would leave the device attached for ever.
+/// Attaches a free loop device to the file system. One call (LOOP_CONFIGURE) sets the autoclear flag as well.
+/// The crate loopdev uses a second call for the flag, and a kill between the two would leave the device
+/// attached for ever.
 fn attach(file: &File, found: &FileSystem, access: Access) -> std::io::Result<LoopDevice> {
     let control = LoopControl::open()?;
     let read_only = match access {
@@ -259,8 +262,8 @@ fn attach(file: &File, found: &FileSystem, access: Access) -> std::io::Result<Lo
     Err(Errno::EBUSY.into())
 }
 
-/// Returns the loop devices whose backing file is `file`. It compares device and inode, because the file may have been
-/// attached by another path.
+/// Returns the loop devices whose backing file is `file`. It compares device and inode, because the file may
+/// have been attached by another path.
 fn loop_devices_of(file: &Path) -> Vec<PathBuf> {
     let meta = std::fs::metadata(file).ok();
     let identity = meta.map(|meta| (meta.dev(), meta.ino()));

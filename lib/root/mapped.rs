@@ -1,8 +1,8 @@
-//! Roots of subhosts with a user namespace. Files with the ids 0 to 65535 on disk show the ids of the subhost's range at
-//! the mount point. Nothing on disk changes.
+//! Roots of subhosts with a user namespace. Files with the ids 0 to 65535 on disk show the ids of the
+//! subhost's range at the mount point. Nothing on disk changes.
 //!
-//! A bind is itself an id-mapped mount (`mount_setattr(2)`). overlayfs does not support that, but its layers can be
-//! id-mapped mounts.
+//! A bind is itself an id-mapped mount (`mount_setattr(2)`). overlayfs does not support that, but its layers
+//! can be id-mapped mounts.
 
 use super::mounted::{attach, fsmount_flags, mount_error, setattr_attributes};
 use crate::base::error::{Errno, Error, Exit, IntoErrno, Result, shown};
@@ -25,14 +25,14 @@ use std::path::{Path, PathBuf};
 
 type ErrnoResult<T> = std::result::Result<T, Errno>;
 
-/// Tells whether an errno of mount_setattr(2) says that the ids of a mount cannot be mapped: its file system does not
-/// support that (EINVAL), or the mount is id-mapped already (EPERM).
+/// Tells whether an errno of mount_setattr(2) says that the ids of a mount cannot be mapped: its file system
+/// does not support that (EINVAL), or the mount is id-mapped already (EPERM).
 fn is_unmappable(errno: Errno) -> bool {
     matches!(errno, Errno::EINVAL | Errno::EPERM)
 }
 
-/// Copies the mount at `path` and maps the ids of the copy to those of `userns`. The copy is attached nowhere.
-/// `attributes` are those of mount_setattr(2).
+/// Copies the mount at `path` and maps the ids of the copy to those of `userns`. The copy is attached
+/// nowhere. `attributes` are those of mount_setattr(2).
 fn clone_mapped(
     path: &Path,
     submounts: Submounts,
@@ -48,8 +48,8 @@ fn clone_mapped(
     Ok(tree)
 }
 
-/// Checks that the ids of all sources of the steps can be mapped. It skips sources that the steps have yet to mount, and
-/// ignores missing ones: the mount itself reports those.
+/// Checks that the ids of all sources of the steps can be mapped. It skips sources that the steps have yet to
+/// mount, and ignores missing ones: the mount itself reports those.
 ///
 /// # Errors
 /// The mount whose ids cannot be mapped.
@@ -141,7 +141,8 @@ pub(super) fn clone_rbind(rbind: &Rbind, base: u32) -> Result<OwnedFd> {
     })
 }
 
-/// Mounts an overlay over id-mapped layers, whose ids begin at `base`. `options` are further options of overlayfs.
+/// Mounts an overlay over id-mapped layers, whose ids begin at `base`. `options` are further options of
+/// overlayfs.
 ///
 /// # Errors
 /// The outer error is that of mapping the layers, the inner one that of overlayfs.
@@ -267,7 +268,8 @@ impl Layers {
     }
 }
 
-/// Does `work` on a thread of its own, because it changes the credentials and the mount namespace of the thread.
+/// Does `work` on a thread of its own, because it changes the credentials and the mount namespace of the
+/// thread.
 fn on_own_thread<T: Send>(work: impl FnOnce() -> ErrnoResult<T> + Send) -> ErrnoResult<T> {
     std::thread::scope(
         |scope| match std::thread::Builder::new().spawn_scoped(scope, work) {
@@ -288,9 +290,9 @@ struct Creation<'a> {
 }
 
 impl Creation<'_> {
-    /// Creates the overlay, attached nowhere. It changes the filesystem ids of the calling thread: overlayfs makes files
-    /// in the work directory with the credentials of the mounter, and ids that the layers do not map would make the
-    /// overlay read-only.
+    /// Creates the overlay, attached nowhere. It changes the filesystem ids of the calling thread: overlayfs
+    /// makes files in the work directory with the credentials of the mounter, and ids that the layers do not
+    /// map would make the overlay read-only.
     fn create(&self, layers: &[LayerOption]) -> ErrnoResult<OwnedFd> {
         sys::make_files_as(self.base)?;
         let make = || -> rustix::io::Result<OwnedFd> {

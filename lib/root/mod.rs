@@ -1,5 +1,5 @@
-//! Root file systems: the actions of the steps that make a root. This room never follows a symbolic link inside the tree
-//! of a subhost, and never unmounts a foreign mount.
+//! Root file systems: the actions of the steps that make a root. This room never follows a symbolic link
+//! inside the tree of a subhost, and never unmounts a foreign mount.
 
 mod directory;
 mod image;

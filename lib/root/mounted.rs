@@ -1,5 +1,5 @@
-//! The actions that all mount steps share. A mount is found by its mark or by what it shows, and unmounted with all
-//! mounts below it. A foreign mount is never unmounted.
+//! The actions that all mount steps share. A mount is found by its mark or by what it shows, and unmounted
+//! with all mounts below it. A foreign mount is never unmounted.
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::base::message;
@@ -96,8 +96,8 @@ impl<T: Mounted> Act<&Mounts<'_>> for T {
     }
 
     fn undo(&self, _: &Mounts<'_>, mark: Option<&Mark>, how: Thoroughly) -> Result<()> {
-        // The table of mounts is read only if this unmount fails, as with mounts below it: the read is slow on hosts
-        // with many mounts.
+        // The table of mounts is read only if this unmount fails, as with mounts below it: the read is slow
+        // on hosts with many mounts.
         if let Some(mark) = mark
             && mountinfo::is_marked(self.at(), mark)
             && umount2(self.at(), MntFlags::UMOUNT_NOFOLLOW).is_ok()

@@ -1,5 +1,5 @@
-//! Overlay mounts over any number of layers, whose paths may hold any characters, and the failures of overlayfs
-//! explained.
+//! Overlay mounts over any number of layers, whose paths may hold any characters, and the failures of
+//! overlayfs explained.
 
 use super::mapped;
 use super::mounted::{Mounted, attach, fsmount_flags, mount_error, mount_flags, must_be_directory};
@@ -103,8 +103,8 @@ impl Mounted for Overlay {
                 Ok(()) => return Ok(()),
                 Err(errno) => errno,
             };
-            // The index in the work directory records the layers that it was made over. After a change of LOWER or a copy
-            // of the tree they differ, and the overlay needs no index.
+            // The index in the work directory records the layers that it was made over. After a change of
+            // LOWER or a copy of the tree they differ, and the overlay needs no index.
             if errno == Errno::ESTALE && index == "on" && self.upper.is_some() {
                 // With index=off the kernel only warns of an upper in use, so the check is ours.
                 check_unused(self.upper.as_ref())?;
@@ -157,8 +157,8 @@ fn explained_error(overlay: &Overlay, errno: Errno) -> Error {
     }
 }
 
-/// Tells whether a mount lies below the layer. The kernel refuses such a layer in a user namespace, because the overlay
-/// would reveal the files that the mount covers.
+/// Tells whether a mount lies below the layer. The kernel refuses such a layer in a user namespace, because
+/// the overlay would reveal the files that the mount covers.
 fn has_mounts(layer: &PathBuf) -> bool {
     let table = Table::read().unwrap_or_default();
     let mut mounts = table.all().iter();

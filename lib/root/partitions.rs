@@ -38,7 +38,8 @@ pub(super) struct Partition {
     pub size: u64,
 }
 
-/// Returns the partitions of a GPT (UEFI specification, 5.3) or of an MBR. Those that exceed the file are left out.
+/// Returns the partitions of a GPT (UEFI specification, 5.3) or of an MBR. Those that exceed the file are
+/// left out.
 pub(super) fn partitions(file: &File) -> Vec<Partition> {
     let length = file.metadata().map_or(0, |meta| meta.len());
     let lies_in_file = |part: &Partition| {
@@ -87,9 +88,9 @@ fn read_mbr(file: &File, mbr: &[u8; 512]) -> Vec<Partition> {
     parts
 }
 
-/// Reads the chain of extended boot records from `first` on. The first entry of a record is a partition, relative to the
-/// record; the second entry is the next record, relative to the first record. A hostile chain can be circular, so at most
-/// 60 records are read: no tool makes more.
+/// Reads the chain of extended boot records from `first` on. The first entry of a record is a partition,
+/// relative to the record; the second entry is the next record, relative to the first record. A hostile chain
+/// can be circular, so at most 60 records are read: no tool makes more.
 fn read_logical(file: &File, first: u64) -> Vec<Partition> {
     let mut parts = Vec::new();
     let mut at = first;

@@ -51,8 +51,8 @@ impl Mounted for Rbind {
                     | OpenTreeFlags::OPEN_TREE_CLOEXEC
                     | OpenTreeFlags::AT_RECURSIVE;
                 let tree = open_tree(CWD, &self.source, flags).map_err(|e| fail(e.into_errno()))?;
-                // mount_setattr(2) makes submounts read-only too, which MS_BIND | MS_RDONLY does not. The tree is still
-                // detached, so no process sees it writable.
+                // mount_setattr(2) makes submounts read-only too, which MS_BIND | MS_RDONLY does not. The
+                // tree is still detached, so no process sees it writable.
                 let attributes = setattr_attributes(self.access());
                 sys::mount_setattr_tree(&tree, attributes, nix::libc::MS_SLAVE).map_err(fail)?;
                 tree
@@ -76,8 +76,8 @@ impl Mounted for Rbind {
         })
     }
 
-    /// Makes the tree a slave once more. A tool that was killed during the mount may have left a shared submount, and its
-    /// unmount would propagate and unmount the host's own.
+    /// Makes the tree a slave once more. A tool that was killed during the mount may have left a shared
+    /// submount, and its unmount would propagate and unmount the host's own.
     fn before_unmount(&self, at: &Path) -> Result<()> {
         make_slave(at)
     }

@@ -1,4 +1,5 @@
-//! Checks that an image holds a directory. The step makes nothing: it is never present, and there is nothing to undo.
+//! Checks that an image holds a directory. The step makes nothing: it is never present, and there is nothing
+//! to undo.
 
 use crate::base::error::{Errno, Error, IntoErrno, Result, shown};
 use crate::kernel::mountinfo::{Mark, Mounts};

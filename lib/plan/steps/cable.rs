@@ -19,8 +19,8 @@ pub struct Cable {
     pub cable: config::Cable,
 }
 
-/// Returns the MAC of the host end. It is high, because a bridge takes the lowest MAC of its ports: the bridge keeps its
-/// MAC when a cable comes or goes.
+/// Returns the MAC of the host end. It is high, because a bridge takes the lowest MAC of its ports: the
+/// bridge keeps its MAC when a cable comes or goes.
 pub fn host_mac(inner: Mac) -> Mac {
     let [_, rest @ ..] = inner.0;
     let [b, c, d, e, f] = rest;

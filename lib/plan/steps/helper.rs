@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 /// The address of the name server inside. The helper forwards queries to the name server of the host.
 pub const DNS: &str = "10.0.2.3";
 
-/// The command line of a program that can be the helper. `NETNS` stands for the path of the network namespace.
+/// The command line of a program that can be the helper. `NETNS` stands for the path of the network
+/// namespace.
 pub type Carrier = [&'static str];
 
 /// The supported programs, in the order of preference.

@@ -1,5 +1,5 @@
-//! The kinds of steps: the data of each, its title in messages, and its shell commands. Calls no kernel: the actions of
-//! a kind are in the file of the same name in `root`, `net` or `state`.
+//! The kinds of steps: the data of each, its title in messages, and its shell commands. Calls no kernel: the
+//! actions of a kind are in the file of the same name in `root`, `net` or `state`.
 //!
 //! A new kind takes a file here, a file there, a line in the table below, and a line in the table of
 //! `subhost::executor`.
@@ -42,13 +42,14 @@ pub trait Kind {
         None
     }
 
-    /// Tells whether the step mounts the root of the subhost. While that mount stays, the steps below it stay.
+    /// Tells whether the step mounts the root of the subhost. While that mount stays, the steps below it
+    /// stay.
     fn is_root(&self) -> bool {
         false
     }
 
-    /// Tells whether the kernel keeps what the step makes, so that its absence means damage. A directory, a claim or a
-    /// check is made again when it is needed.
+    /// Tells whether the kernel keeps what the step makes, so that its absence means damage. A directory, a
+    /// claim or a check is made again when it is needed.
     fn lasts(&self) -> bool {
         true
     }
@@ -177,7 +178,8 @@ impl Step {
     }
 }
 
-/// Returns the mount points of the steps, without that of the root. Files below them are visible only after the mount.
+/// Returns the mount points of the steps, without that of the root. Files below them are visible only after
+/// the mount.
 pub fn pending(steps: &[Step]) -> impl Iterator<Item = &Path> {
     let places = steps.iter().filter(|step| !step.is_root());
     places.filter_map(Step::mount_point)

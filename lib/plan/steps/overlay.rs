@@ -22,7 +22,8 @@ pub struct Overlay {
     pub upper: Option<(PathBuf, PathBuf)>,
     /// The mount point.
     pub at: PathBuf,
-    /// The first host id that the files show at the mount point, for id 0 on disk; none if ids are not mapped.
+    /// The first host id that the files show at the mount point, for id 0 on disk; none if ids are not
+    /// mapped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<u32>,
 }
@@ -36,8 +37,9 @@ pub enum Xattrs {
     User,
 }
 
-/// Returns the options of an overlay with an upper. With `index=on` the kernel refuses an upper that another mount uses,
-/// in any mount namespace. With `metacopy=off` the content of a layer does not depend on the distribution's default.
+/// Returns the options of an overlay with an upper. With `index=on` the kernel refuses an upper that another
+/// mount uses, in any mount namespace. With `metacopy=off` the content of a layer does not depend on the
+/// distribution's default.
 pub fn upper_options(index: &str) -> [(&'static str, &str); 2] {
     [("index", index), ("metacopy", "off")]
 }
@@ -62,8 +64,8 @@ impl Overlay {
         }
     }
 
-    /// Returns the mount source of an overlay over id-mapped layers, whose ids begin at `base`. It identifies the layers
-    /// by a hash, because the kernel does not show the paths of such layers.
+    /// Returns the mount source of an overlay over id-mapped layers, whose ids begin at `base`. It identifies
+    /// the layers by a hash, because the kernel does not show the paths of such layers.
     pub fn source(&self, base: u32) -> String {
         let mut hasher = SipHasher24::new_with_keys(0x7375_6268_6f73_7400, 0x6c61_7965_7273_0001);
         let upper = self.upper.iter().flat_map(|(upper, work)| [upper, work]);

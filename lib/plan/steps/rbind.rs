@@ -6,7 +6,8 @@ use crate::sys;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// A recursive bind mount with slave propagation: mounts of the source appear in it, its own do not appear there.
+/// A recursive bind mount with slave propagation: mounts of the source appear in it, its own do not appear
+/// there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rbind {
@@ -16,7 +17,8 @@ pub struct Rbind {
     pub at: PathBuf,
     /// The mount and all mounts below it are read-only.
     pub read_only: bool,
-    /// The first host id that the files show at the mount point, for id 0 on disk; none if ids are not mapped.
+    /// The first host id that the files show at the mount point, for id 0 on disk; none if ids are not
+    /// mapped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<u32>,
 }

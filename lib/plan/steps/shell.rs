@@ -19,8 +19,8 @@ pub(super) fn word(path: &Path) -> String {
     quote(&path.to_string_lossy())
 }
 
-/// Returns the commands that start a process in new namespaces and set `$p` to its pid. `options` are those of
-/// unshare(1), `kind` is one of the new namespaces, and `base` is the first host id of its user namespace.
+/// Returns the commands that start a process in new namespaces and set `$p` to its pid. `options` are those
+/// of unshare(1), `kind` is one of the new namespaces, and `base` is the first host id of its user namespace.
 pub(super) fn start_in_namespaces(base: u32, kind: &str, options: &str) -> Vec<String> {
     let link = |pid: &str| format!("\"$(readlink /proc/{pid}/ns/{kind})\"");
     vec![
@@ -37,8 +37,8 @@ pub(super) fn start_in_namespaces(base: u32, kind: &str, options: &str) -> Vec<S
 /// The command that ends the process of [`start_in_namespaces`].
 pub(super) const END: &str = "kill $p; wait $p || :";
 
-/// Returns the commands that mount `what` on `at` with mapped ids. They use Perl: mount(8) can map a bind only from
-/// util-linux 2.39 on (X-mount.idmap), and the layers of an overlay not at all.
+/// Returns the commands that mount `what` on `at` with mapped ids. They use Perl: mount(8) can map a bind
+/// only from util-linux 2.39 on (X-mount.idmap), and the layers of an overlay not at all.
 pub(super) fn mount_mapped(at: &Path, base: u32, what: &str) -> Vec<String> {
     let mut lines = start_in_namespaces(base, "user", "--user");
     lines.push(format!("perl - $p {} {what} <<'END'", word(at)));
