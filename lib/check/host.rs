@@ -61,58 +61,61 @@ fn kernel() -> Ability {
     .note()
 }
 
+/// The namespaces: name, flag of unshare(2), name in the sysctl user.max_NAME_namespaces, kernel option, and what needs
+/// them.
+const NAMESPACES: [(&str, CloneFlags, &str, &str, &str); 7] = [
+    (
+        "mnt",
+        CloneFlags::CLONE_NEWNS,
+        "mnt",
+        "NAMESPACES",
+        "roots of their own: nothing works",
+    ),
+    (
+        "pid",
+        CloneFlags::CLONE_NEWPID,
+        "pid",
+        "PID_NS",
+        "processes 1: nothing can be booted",
+    ),
+    (
+        "net",
+        CloneFlags::CLONE_NEWNET,
+        "net",
+        "NET_NS",
+        "networks: only NET=host works",
+    ),
+    (
+        "uts",
+        CloneFlags::CLONE_NEWUTS,
+        "uts",
+        "UTS_NS",
+        "host names: nothing can be booted",
+    ),
+    (
+        "ipc",
+        CloneFlags::CLONE_NEWIPC,
+        "ipc",
+        "IPC_NS",
+        "shared memory: nothing can be booted",
+    ),
+    (
+        "cgroup",
+        CloneFlags::CLONE_NEWCGROUP,
+        "cgroup",
+        "CGROUPS",
+        "cgroups: nothing can be booted",
+    ),
+    (
+        "user",
+        CloneFlags::CLONE_NEWUSER,
+        "user",
+        "USER_NS",
+        "users of their own: USERNS=yes is refused, auto goes without",
+    ),
+];
+
 fn namespaces() -> Vec<Ability> {
-    const ALL: [(&str, CloneFlags, &str, &str, &str); 7] = [
-        (
-            "mnt",
-            CloneFlags::CLONE_NEWNS,
-            "mnt",
-            "NAMESPACES",
-            "roots of their own: nothing works",
-        ),
-        (
-            "pid",
-            CloneFlags::CLONE_NEWPID,
-            "pid",
-            "PID_NS",
-            "processes 1: nothing can be booted",
-        ),
-        (
-            "net",
-            CloneFlags::CLONE_NEWNET,
-            "net",
-            "NET_NS",
-            "networks: only NET=host works",
-        ),
-        (
-            "uts",
-            CloneFlags::CLONE_NEWUTS,
-            "uts",
-            "UTS_NS",
-            "host names: nothing can be booted",
-        ),
-        (
-            "ipc",
-            CloneFlags::CLONE_NEWIPC,
-            "ipc",
-            "IPC_NS",
-            "shared memory: nothing can be booted",
-        ),
-        (
-            "cgroup",
-            CloneFlags::CLONE_NEWCGROUP,
-            "cgroup",
-            "CGROUPS",
-            "cgroups: nothing can be booted",
-        ),
-        (
-            "user",
-            CloneFlags::CLONE_NEWUSER,
-            "user",
-            "USER_NS",
-            "users of their own: USERNS=yes is refused, auto goes without",
-        ),
-    ];
     let one = |(name, flag, limit, option, costs): (&str, CloneFlags, &str, &str, &str)| {
         let made = match name {
             // unshare(2) refuses CLONE_NEWUSER to a process with threads, so a child process tries it.
@@ -137,7 +140,7 @@ fn namespaces() -> Vec<Ability> {
     let needed = |(name, ..): &(&str, CloneFlags, &str, &str, &str)| {
         *name != "user" || !crate::kernel::privilege::has_entered()
     };
-    ALL.into_iter().filter(needed).map(one).collect()
+    NAMESPACES.into_iter().filter(needed).map(one).collect()
 }
 
 /// Makes a user namespace. Its ids are arbitrary, since no process stays in it.
@@ -191,13 +194,15 @@ fn mounting() -> Vec<Ability> {
             "a later kernel, or a seccomp filter that allows it",
         ),
     ];
+    all.extend(overlays());
+    all
+}
+
+/// Tries overlays, unless the kernel would load the module for that.
+fn overlays() -> Vec<Ability> {
     if !is_known("overlay") {
-        all.push(file_system(
-            "overlay",
-            "LOWER, VOLATILE: no overlays as roots; rbinds work",
-            "OVERLAY_FS",
-        ));
-        return all;
+        let costs = "LOWER, VOLATILE: no overlays as roots; rbinds work";
+        return vec![file_system("overlay", costs, "OVERLAY_FS")];
     }
     let overlay = || {
         mount_scratch()?;
@@ -214,15 +219,19 @@ fn mounting() -> Vec<Ability> {
             Some(data),
         )
     };
-    all.push(tried("overlay", run_in_namespaces(new, overlay)).lack(
-        "LOWER, VOLATILE: no overlays as roots; rbinds work",
-        "modprobe overlay; a kernel with CONFIG_OVERLAY_FS and CONFIG_TMPFS_XATTR",
-    ));
     let add_layer = || -> rustix::io::Result<()> {
         let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(fs.as_fd(), "lowerdir+", "/")
     };
-    all.push(
+    vec![
+        tried(
+            "overlay",
+            run_in_namespaces(CloneFlags::CLONE_NEWNS, overlay),
+        )
+        .lack(
+            "LOWER, VOLATILE: no overlays as roots; rbinds work",
+            "modprobe overlay; a kernel with CONFIG_OVERLAY_FS and CONFIG_TMPFS_XATTR",
+        ),
         tried(
             "overlay lowerdir+",
             add_layer().map_err(IntoErrno::into_errno),
@@ -232,8 +241,7 @@ fn mounting() -> Vec<Ability> {
             "LOWER: all layers' paths together may have 4095 bytes (before Linux 6.5)",
             "fewer or shorter paths, or a later kernel",
         ),
-    );
-    all
+    ]
 }
 
 fn processes() -> Vec<Ability> {

@@ -90,12 +90,7 @@ impl Loop {
 
 /// Guesses from the properties of a mount the subhost that it belongs to, and whether only our tools would
 /// make such a mount; none if it belongs to no subhost.
-fn guess_owner(
-    snapshot: &Snapshot,
-    loops: &[Loop],
-    table: &Table,
-    mount: &Mount,
-) -> Option<(Name, bool)> {
+fn guess_owner(snapshot: &Snapshot, loops: &[Loop], mount: &Mount) -> Option<(Name, bool)> {
     let at = mount.at.as_path();
     if let Some(name) = snapshot.name_of(at)
         && let own = snapshot.tree.join(name.as_str())
@@ -103,7 +98,7 @@ fn guess_owner(
             .iter()
             .any(|dir| own.join(dir) == at)
     {
-        let is_ours = is_made_like_ours(snapshot, loops, table, mount, &name);
+        let is_ours = is_made_like_ours(snapshot, loops, mount, &name);
         return (is_ours || snapshot.names.contains(&name)).then_some((name, is_ours));
     }
     if let Ok(below) = at.strip_prefix(RUN)
@@ -138,13 +133,7 @@ fn writable_owner(snapshot: &Snapshot, loops: &[Loop], mount: &Mount) -> Option<
 }
 
 /// Tells whether a mount on `live`, `mnt` or `work` looks like one that the tools make for the subhost.
-fn is_made_like_ours(
-    snapshot: &Snapshot,
-    loops: &[Loop],
-    table: &Table,
-    mount: &Mount,
-    name: &Name,
-) -> bool {
+fn is_made_like_ours(snapshot: &Snapshot, loops: &[Loop], mount: &Mount, name: &Name) -> bool {
     let own = snapshot.tree.join(name.as_str());
     match mount.fstype.as_str() {
         "overlay" => {
@@ -156,20 +145,17 @@ fn is_made_like_ours(
                 || writable_owner(snapshot, loops, mount).is_some()
         }
         "tmpfs" if mount.source == SOURCE => true,
-        _ => {
-            writable_owner(snapshot, loops, mount).is_some()
-                || is_rbind_of(snapshot, table, mount, name)
-        }
+        _ => writable_owner(snapshot, loops, mount).is_some() || is_rbind_of(snapshot, mount, name),
     }
 }
 
 /// Tells whether the mount is a bind mount of the subhost's directory `root`.
-fn is_rbind_of(snapshot: &Snapshot, table: &Table, mount: &Mount, name: &Name) -> bool {
+fn is_rbind_of(snapshot: &Snapshot, mount: &Mount, name: &Name) -> bool {
     let root = match snapshot.configs.get(name) {
         Some(config) => config.root.upper.clone(),
         None => snapshot.tree.join(name.as_str()).join("root"),
     };
-    let place = Place::find(table, &root);
+    let place = Place::find(&snapshot.table, &root);
     place.is_some_and(|place| place.device == mount.device && place.path == mount.root)
 }
 
@@ -189,7 +175,7 @@ pub(super) fn mounts(snapshot: &Snapshot, loops: &[Loop], reported: &Reported) -
     let mut found = Vec::new();
     let all = snapshot.table.all().iter();
     for mount in all.filter(|mount| !is_accounted(mount)) {
-        let Some((name, is_ours)) = guess_owner(snapshot, loops, &snapshot.table, mount) else {
+        let Some((name, is_ours)) = guess_owner(snapshot, loops, mount) else {
             continue;
         };
         if !snapshot.owner(&name).is_known() {
@@ -349,7 +335,7 @@ fn root_mounts<'a>(
                 (live == mount.at).then_some(name)?
             }
         };
-        is_rbind_of(snapshot, &snapshot.table, mount, &name).then_some((mount, name))
+        is_rbind_of(snapshot, mount, &name).then_some((mount, name))
     };
     table.all().iter().filter_map(identify).collect()
 }

@@ -111,7 +111,7 @@ pub(super) fn keep_first(first: &mut u8, status: u8) {
     }
 }
 
-/// The number of subhosts that each process does.
+/// The number of subhosts from which on a child process pays off.
 const SHARE: usize = 4;
 
 impl Common {

@@ -68,7 +68,8 @@ impl Tool for InfoTool {
                 // For one NAME the output is an object, for several an array. An object goes through a Value,
                 // so its keys are sorted.
                 [row] if self.names.len() == 1 => {
-                    let value = serde_json::to_value(row).unwrap_or_default();
+                    let text = to_json(row)?;
+                    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
                     format!("{value:#}\n")
                 }
                 rows => to_json(rows)?,

@@ -174,7 +174,7 @@ pub fn run_in<T: Send>(
     namespace: &OwnedFd,
     work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
 ) -> std::result::Result<T, Errno> {
-    run_after(|| setns(namespace, CloneFlags::CLONE_NEWNET), work)
+    run_in_changed(|| setns(namespace, CloneFlags::CLONE_NEWNET), work)
 }
 
 /// Does `work` in a new network namespace, which our user namespace owns.
@@ -184,13 +184,13 @@ pub fn run_in<T: Send>(
 pub fn run_in_new<T: Send>(
     work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
 ) -> std::result::Result<T, Errno> {
-    run_after(|| unshare(CloneFlags::CLONE_NEWNET), work)
+    run_in_changed(|| unshare(CloneFlags::CLONE_NEWNET), work)
 }
 
-/// Changes the network namespace by `change`, does `work`, and returns to the namespace of before. Another
+/// Changes the network namespace by `change`, does `work`, and returns to the previous namespace. Another
 /// thread for the work would take five times as long. An ordinary user's namespace needs one all the same:
 /// its root lacks the privilege to return to the host's network namespace.
-fn run_after<T: Send>(
+fn run_in_changed<T: Send>(
     change: impl FnOnce() -> nix::Result<()> + Send,
     work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
 ) -> std::result::Result<T, Errno> {
