@@ -1,6 +1,6 @@
-//! Runs one script in many running subhosts at once, from some threads each: `fleet SCRIPT NAME...`.
+//! Runs a script in several running subhosts in parallel: `fleet SCRIPT NAME...`.
 //!
-//! The tree of subhosts is `$SUBHOST`.
+//! The directory of the subhosts is `$SUBHOST`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::thread;
 use subhost::{Name, Subhost};
 
-/// How many threads share the work.
+/// The number of threads.
 const THREADS: usize = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -20,12 +20,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect::<Result<_, _>>()?;
     let tree = std::env::var_os("SUBHOST").map_or("/opt/subhost".into(), PathBuf::from);
 
-    // Any thread may enter any subhost: the thread itself stays on the host all the time.
-    let left = Mutex::new(names.iter());
-    let next = || left.lock().ok()?.next();
+    // Any thread may run a command in any subhost. The thread itself stays in the namespaces of the host.
+    let remaining = Mutex::new(names.iter());
+    let next = || remaining.lock().ok()?.next();
     let work = || {
         std::iter::from_fn(next)
-            .map(|name| (name, ask(&tree, name, &script)))
+            .map(|name| (name, run_script(&tree, name, &script)))
             .collect::<Vec<_>>()
     };
     let mut found: Vec<_> = thread::scope(|scope| {
@@ -46,16 +46,16 @@ fn main() -> Result<(), Box<dyn Error>> {
                     println!("{name}: {}", output.status);
                 }
             }
-            // One that does not run is no reason to give up the others.
+            // A subhost that does not run is reported, and the others are done.
             Err(error) => println!("{name}: {error}"),
         }
     }
     Ok(())
 }
 
-fn ask(tree: &Path, name: &Name, script: &str) -> subhost::Result<Output> {
+fn run_script(tree: &Path, name: &Name, script: &str) -> subhost::Result<Output> {
     let host = Subhost::new(tree, name, &[]);
-    // A user of the subhost's own, by its own /etc/passwd; in a directory of its own.
+    // User and directory are those of the subhost: the name is looked up in its /etc/passwd.
     let mut command = host.command("sh");
     command.args(["-c", script]).user("root").dir("/");
     command.env("FLEET", name.as_str()).output()

@@ -1,7 +1,7 @@
 //! Runs a command in a running subhost, as `ssh HOST COMMAND` does: `run NAME COMMAND [ARGUMENT...]`.
 //!
-//! Standard input goes to the command; what it writes is collected, and told with its status. The tree of
-//! subhosts is `$SUBHOST`.
+//! The command gets standard input. Its output and its exit status are printed when it has ended. The
+//! directory of the subhosts is `$SUBHOST`.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -16,17 +16,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let tree = std::env::var_os("SUBHOST").map_or("/opt/subhost".into(), PathBuf::from);
 
-    // Nothing is read yet: this only says which one is meant. The last argument could change its settings.
+    // This reads no file. The last argument takes settings that override those of the config, as `--set`
+    // does.
     let host = Subhost::new(&tree, &Name::new(&name)?, &[]);
 
     let mut input = Vec::new();
     std::io::stdin().read_to_end(&mut input)?;
 
-    // As with `std::process`, but for the `_of`: the input is written while the output is read, so that
-    // neither side waits for the other. Without input it is `output()`.
+    // `Command` works as in `std::process`. `output_of` writes the input while it reads the output, so that
+    // neither side blocks the other. A command without input takes `output`.
     let output = match host.command(program).args(args).output_of(&input) {
         Ok(output) => output,
-        // What went wrong is data: tools end with it as their status.
+        // An error holds the exit status that a tool would have.
         Err(error) if error.exit == Exit::NotFound => {
             return Err(format!("{name} has no such program: {error}").into());
         }

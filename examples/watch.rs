@@ -1,7 +1,7 @@
-//! Starts a subhost, looks at it, stops it, and tells what the library told meanwhile: `watch NAME`.
+//! Starts a subhost, runs a command in it, stops it, and prints the events of the library: `watch NAME`.
 //!
-//! The tree of subhosts is `$SUBHOST`; `$SUBHOST_TOOLS` is where subhost-init lies, if it is neither
-//! beside this program nor installed.
+//! The directory of the subhosts is `$SUBHOST`. `$SUBHOST_TOOLS` is the directory of subhost-init, if the
+//! program is neither beside this one nor installed.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         subhost::tools_in(Path::new(&tools));
     }
 
-    // The library prints nothing. Whoever wants to hear of warnings, or of each step, gives it a sink, once
-    // in a program; it is called by whatever thread has something to tell.
-    let (sender, heard) = channel();
+    // The library prints nothing. A program that wants warnings, or each step, installs a listener once. Any
+    // thread may call the listener.
+    let (sender, receiver) = channel();
     events::listen(Level::Step, move |event| {
         let about = event.subhost.map_or("", Name::as_str);
         let text = match event.what {
@@ -32,7 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let host = Subhost::new(&tree, &Name::new(&name)?, &[]);
     println!("it is {}", host.status()?.as_str());
 
-    // In the background: it returns when it is up, or undoes what it did and says why it is not.
+    // `Background` returns when the subhost is up. If the start fails, it is undone, and the error gives the
+    // reason.
     host.start(StartHow::Background, None)?;
     assert_eq!(host.status()?, Status::Running);
     println!("it is {}", host.status()?.as_str());
@@ -40,14 +41,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let output = host.command("hostname").output()?;
     print!("it says: {}", String::from_utf8_lossy(&output.stdout));
 
-    // All of it, and only when the kernel is through with that too.
+    // With `sync` the stop returns when the kernel has destroyed mounts and network.
     host.stop(StopHow {
         sync: true,
         ..StopHow::default()
     })?;
     println!("it is {}", host.status()?.as_str());
 
-    for text in heard.try_iter() {
+    for text in receiver.try_iter() {
         println!("heard: {text}");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Files: what lies in /run/subhost, and unfinished ones elsewhere.
+//! Leftover files: in /run/subhost, and temporary files in $SUBHOST.
 
 use super::snapshot::Snapshot;
 use super::{Debris, Fix, Kind};
@@ -10,10 +10,10 @@ use crate::plan::Part;
 use crate::state::State;
 use std::path::{Path, PathBuf};
 
-/// What a command that was killed leaves in a directory of state, and nobody needs.
+/// The temporary files that a killed command leaves in /run/subhost/NAME.
 const UNFINISHED: [&str; 5] = ["root.new", "net.new", "init.new", "last.new", "cgroup.new"];
 
-/// Directories in /run/subhost.
+/// Finds leftovers in /run/subhost/NAME, and the directory itself where nothing is up.
 pub(super) fn states(snapshot: &Snapshot) -> Vec<Debris> {
     let mut found = Vec::new();
     for (name, owner) in &snapshot.owners {
@@ -52,18 +52,18 @@ pub(super) fn states(snapshot: &Snapshot) -> Vec<Debris> {
             Some(_) => "records a PID 1 that has ended, and nothing is up",
             None => "the rest of a command that was killed: nothing is up",
         };
-        let strange = strange(dir);
-        found.push(match strange.is_empty() {
+        let foreign = foreign_entries(dir);
+        found.push(match foreign.is_empty() {
             true => new(dir, why.into()).fix(Fix::Tidy, "removes it"),
-            false => new(dir, format!("{why}; {} is not ours", strange.join(", ")))
+            false => new(dir, format!("{why}; {} is not ours", foreign.join(", ")))
                 .by_hand(format!("see to that, then rm -r {}", shown(dir))),
         });
     }
     found
 }
 
-/// What lies in a directory of state and is none of the files that the tools make there.
-fn strange(dir: &Path) -> Vec<String> {
+/// Returns the names in /run/subhost/NAME of files and directories that the tools do not make there.
+fn foreign_entries(dir: &Path) -> Vec<String> {
     const OURS: [&str; 7] = [
         "init",
         "last",
@@ -88,7 +88,7 @@ fn strange(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The directories `lowerN` in a directory of state, where layers that are files are mounted.
+/// Returns the directories `lowerN` in /run/subhost/NAME, the mount points of image files among the layers.
 pub(super) fn lowers(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let number = |name: &std::ffi::OsStr| name.to_str()?.strip_prefix("lower")?.parse::<u32>().ok();
@@ -99,7 +99,8 @@ pub(super) fn lowers(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Links in /run/subhost/.in-use: who writes to which layer or image.
+/// Finds leftover claims: symbolic links in /run/subhost/.in-use, one for each writable layer or image in
+/// use.
 pub(super) fn claims(snapshot: &Snapshot) -> Vec<Debris> {
     let Ok(entries) = std::fs::read_dir(CLAIMS) else {
         return Vec::new();
@@ -131,7 +132,7 @@ pub(super) fn claims(snapshot: &Snapshot) -> Vec<Debris> {
             );
         }
     }
-    // One that a command is just about to put a claim into goes and comes again: it tries anew.
+    // The removal is harmless to a command that is about to make a claim: it makes the directory again.
     if is_empty && snapshot.owners.values().all(|owner| owner.work.is_none()) {
         let debris = Debris::new(Kind::Claim, None, CLAIMS.into(), "holds no claim");
         found.push(debris.fix(Fix::RemoveDir(CLAIMS.into()), "removes it"));
@@ -139,9 +140,9 @@ pub(super) fn claims(snapshot: &Snapshot) -> Vec<Debris> {
     found
 }
 
-/// Files in $SUBHOST/NAME that were to take the place of others.
+/// Finds temporary files of killed commands in $SUBHOST/NAME.
 pub(super) fn unfinished(snapshot: &Snapshot) -> Vec<Debris> {
-    let of = |name: &Name| {
+    let find = |name: &Name| {
         let file = snapshot.tree.join(name.as_str()).join("assigned.new");
         let is_file = file.symlink_metadata().is_ok_and(|meta| meta.is_file());
         let why = "unfinished: the command that wrote it was killed";
@@ -150,15 +151,14 @@ pub(super) fn unfinished(snapshot: &Snapshot) -> Vec<Debris> {
                 .fix(Fix::Remove(file), "removes it")
         })
     };
-    snapshot.names.iter().filter_map(of).collect()
+    snapshot.names.iter().filter_map(find).collect()
 }
 
-/// Removes what holds nothing any more. A command that is about to put something there makes it
-/// again.
+/// Removes the common directories in /run/subhost that are empty. A command that needs one makes it again.
 pub(super) fn tidy_run() {
     crate::kernel::pinned::remove_unused();
     for dir in [CLAIMS, RUN] {
-        // Not empty: it still serves somebody.
+        // rmdir(2) fails for a directory that is still in use.
         let _ = std::fs::remove_dir(dir);
     }
 }

@@ -1,8 +1,8 @@
-//! What the kernel can do, tried for real on threads whose namespaces end with them. Nothing is
-//! tried that would leave something: a loop device, or a module that the kernel would load.
+//! The abilities of the kernel, each tested by its use on a thread in namespaces of its own. No trial leaves
+//! a trace: none attaches a loop device or makes the kernel load a module.
 
-use super::systems::{file_system, is_known, waits};
-use super::tried::{Tried, scratch, tried};
+use super::systems::{file_system, is_known, is_loadable};
+use super::trial::{Trial, run_in_namespaces, tried};
 use super::{Ability, limits, systems};
 use crate::base::error::{Errno, IntoErrno};
 use crate::kernel::proc::{self, Identity};
@@ -15,7 +15,7 @@ use rustix::mount::{FsOpenFlags, OpenTreeFlags, fsconfig_set_string, fsopen, ope
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// All abilities, in the order of what they matter.
+/// Returns all abilities, the most important first.
 pub fn host(tree: &Path) -> Vec<Ability> {
     let mut all = vec![kernel()];
     all.extend(namespaces());
@@ -28,7 +28,7 @@ pub fn host(tree: &Path) -> Vec<Ability> {
     all
 }
 
-/// First two numbers of the kernel's version.
+/// Returns the first two numbers of the kernel's version.
 fn version() -> (u32, u32) {
     let release = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
@@ -61,63 +61,66 @@ fn kernel() -> Ability {
     .note()
 }
 
+/// The namespaces: name, flag of unshare(2), name in the sysctl user.max_NAME_namespaces, kernel option, and what needs
+/// them.
+const NAMESPACES: [(&str, CloneFlags, &str, &str, &str); 7] = [
+    (
+        "mnt",
+        CloneFlags::CLONE_NEWNS,
+        "mnt",
+        "NAMESPACES",
+        "roots of their own: nothing works",
+    ),
+    (
+        "pid",
+        CloneFlags::CLONE_NEWPID,
+        "pid",
+        "PID_NS",
+        "processes 1: nothing can be booted",
+    ),
+    (
+        "net",
+        CloneFlags::CLONE_NEWNET,
+        "net",
+        "NET_NS",
+        "networks: only NET=host works",
+    ),
+    (
+        "uts",
+        CloneFlags::CLONE_NEWUTS,
+        "uts",
+        "UTS_NS",
+        "host names: nothing can be booted",
+    ),
+    (
+        "ipc",
+        CloneFlags::CLONE_NEWIPC,
+        "ipc",
+        "IPC_NS",
+        "shared memory: nothing can be booted",
+    ),
+    (
+        "cgroup",
+        CloneFlags::CLONE_NEWCGROUP,
+        "cgroup",
+        "CGROUPS",
+        "cgroups: nothing can be booted",
+    ),
+    (
+        "user",
+        CloneFlags::CLONE_NEWUSER,
+        "user",
+        "USER_NS",
+        "users of their own: USERNS=yes is refused, auto goes without",
+    ),
+];
+
 fn namespaces() -> Vec<Ability> {
-    const ALL: [(&str, CloneFlags, &str, &str, &str); 7] = [
-        (
-            "mnt",
-            CloneFlags::CLONE_NEWNS,
-            "mnt",
-            "NAMESPACES",
-            "roots of their own: nothing works",
-        ),
-        (
-            "pid",
-            CloneFlags::CLONE_NEWPID,
-            "pid",
-            "PID_NS",
-            "processes 1: nothing can be booted",
-        ),
-        (
-            "net",
-            CloneFlags::CLONE_NEWNET,
-            "net",
-            "NET_NS",
-            "networks: only NET=host works",
-        ),
-        (
-            "uts",
-            CloneFlags::CLONE_NEWUTS,
-            "uts",
-            "UTS_NS",
-            "host names: nothing can be booted",
-        ),
-        (
-            "ipc",
-            CloneFlags::CLONE_NEWIPC,
-            "ipc",
-            "IPC_NS",
-            "shared memory: nothing can be booted",
-        ),
-        (
-            "cgroup",
-            CloneFlags::CLONE_NEWCGROUP,
-            "cgroup",
-            "CGROUPS",
-            "cgroups: nothing can be booted",
-        ),
-        (
-            "user",
-            CloneFlags::CLONE_NEWUSER,
-            "user",
-            "USER_NS",
-            "users of their own: USERNS=yes is refused, auto goes without",
-        ),
-    ];
     let one = |(name, flag, limit, option, costs): (&str, CloneFlags, &str, &str, &str)| {
         let made = match name {
-            // A process with threads cannot: another one does.
-            "user" => users().map(drop),
-            _ => scratch(flag, || Ok(())),
+            // unshare(2) refuses CLONE_NEWUSER to a process with threads, so a child process tries it.
+            "user" => make_user_namespace().map(drop),
+            _ => run_in_namespaces(flag, || Ok(())),
         };
         let ability = tried(&format!("{name} namespaces"), made);
         let sysctl = format!("user.max_{limit}_namespaces");
@@ -133,20 +136,20 @@ fn namespaces() -> Vec<Ability> {
             _ => ability.essential(),
         }
     };
-    // A user is in one already, and needs no other.
+    // An ordinary user's tools are in a user namespace already, and need no other one.
     let needed = |(name, ..): &(&str, CloneFlags, &str, &str, &str)| {
         *name != "user" || !crate::kernel::privilege::has_entered()
     };
-    ALL.into_iter().filter(needed).map(one).collect()
+    NAMESPACES.into_iter().filter(needed).map(one).collect()
 }
 
-/// A user namespace. Which ids it has does not matter, nobody is in it.
-fn users() -> std::result::Result<OwnedFd, Errno> {
+/// Makes a user namespace. Its ids are arbitrary, since no process stays in it.
+fn make_user_namespace() -> std::result::Result<OwnedFd, Errno> {
     userns::make(userns::COUNT).map_err(|error| error.errno.unwrap_or(Errno::EIO))
 }
 
-/// A private mount namespace with a tmpfs on /run, for the thread alone.
-fn scratch_mounts() -> Tried {
+/// Makes the mounts of the thread's mount namespace private, and mounts a tmpfs on /run.
+fn mount_scratch() -> Trial {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(
@@ -161,7 +164,7 @@ fn scratch_mounts() -> Tried {
 fn mounting() -> Vec<Ability> {
     let new = CloneFlags::CLONE_NEWNS;
     let rbind = || {
-        scratch_mounts()?;
+        mount_scratch()?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_RECURSIVE;
@@ -174,13 +177,13 @@ fn mounting() -> Vec<Ability> {
         opened.map(drop).map_err(IntoErrno::into_errno)
     };
     let mut all = vec![
-        tried("mounting", scratch(new, scratch_mounts))
+        tried("mounting", run_in_namespaces(new, mount_scratch))
             .essential()
             .lack(
                 "nothing can be mounted",
                 "run it with CAP_SYS_ADMIN; CONFIG_TMPFS",
             ),
-        tried("mount_setattr", scratch(new, rbind))
+        tried("mount_setattr", run_in_namespaces(new, rbind))
             .essential()
             .lack(
                 "no rbind of a root, read-only or not (Linux 5.12)",
@@ -191,16 +194,18 @@ fn mounting() -> Vec<Ability> {
             "a later kernel, or a seccomp filter that allows it",
         ),
     ];
+    all.extend(overlays());
+    all
+}
+
+/// Tries overlays, unless the kernel would load the module for that.
+fn overlays() -> Vec<Ability> {
     if !is_known("overlay") {
-        all.push(file_system(
-            "overlay",
-            "LOWER, VOLATILE: no overlays as roots; rbinds work",
-            "OVERLAY_FS",
-        ));
-        return all;
+        let costs = "LOWER, VOLATILE: no overlays as roots; rbinds work";
+        return vec![file_system("overlay", costs, "OVERLAY_FS")];
     }
     let overlay = || {
-        scratch_mounts()?;
+        mount_scratch()?;
         for dir in ["lower", "upper", "work", "live"] {
             std::fs::create_dir(Path::new("/run").join(dir)).map_err(IntoErrno::into_errno)?;
         }
@@ -214,23 +219,29 @@ fn mounting() -> Vec<Ability> {
             Some(data),
         )
     };
-    all.push(tried("overlay", scratch(new, overlay)).lack(
-        "LOWER, VOLATILE: no overlays as roots; rbinds work",
-        "modprobe overlay; a kernel with CONFIG_OVERLAY_FS and CONFIG_TMPFS_XATTR",
-    ));
-    let by_one = || -> rustix::io::Result<()> {
+    let add_layer = || -> rustix::io::Result<()> {
         let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(fs.as_fd(), "lowerdir+", "/")
     };
-    all.push(
-        tried("overlay lowerdir+", by_one().map_err(IntoErrno::into_errno))
-            .note()
-            .lack(
-                "LOWER: all layers' paths together may have 4095 bytes (before Linux 6.5)",
-                "fewer or shorter paths, or a later kernel",
-            ),
-    );
-    all
+    vec![
+        tried(
+            "overlay",
+            run_in_namespaces(CloneFlags::CLONE_NEWNS, overlay),
+        )
+        .lack(
+            "LOWER, VOLATILE: no overlays as roots; rbinds work",
+            "modprobe overlay; a kernel with CONFIG_OVERLAY_FS and CONFIG_TMPFS_XATTR",
+        ),
+        tried(
+            "overlay lowerdir+",
+            add_layer().map_err(IntoErrno::into_errno),
+        )
+        .note()
+        .lack(
+            "LOWER: all layers' paths together may have 4095 bytes (before Linux 6.5)",
+            "fewer or shorter paths, or a later kernel",
+        ),
+    ]
 }
 
 fn processes() -> Vec<Ability> {
@@ -238,15 +249,16 @@ fn processes() -> Vec<Ability> {
     let join = move || {
         let pidfd = proc::open_pidfd(us)?;
         if crate::kernel::privilege::has_entered() {
-            // Of the host's namespaces, in which we are else, none can be joined by a user.
+            // The tool is in the host's namespaces but for two, and an ordinary user may not join those.
             return Ok(());
         }
-        // All of a process's at once is what entering does; of our own we take just one.
+        // subhost-enter joins all namespaces of a process by one setns(2). One namespace of our own suffices
+        // to try it.
         setns(pidfd, CloneFlags::CLONE_NEWUTS)
     };
     let has_inode = Identity::open(us).is_ok_and(|(identity, _)| identity.inode != 0);
     vec![
-        tried("pidfd", scratch(CloneFlags::CLONE_NEWUTS, join))
+        tried("pidfd", run_in_namespaces(CloneFlags::CLONE_NEWUTS, join))
             .essential()
             .lack(
                 "nothing can be booted or entered (pidfd_open, setns: Linux 5.8)",
@@ -284,15 +296,15 @@ fn network() -> Vec<Ability> {
             "VETH",
         ),
     ];
-    let results = match COSTS.iter().any(|(.., module, _)| waits(module)) {
-        // Trying would load it.
+    let results = match COSTS.iter().any(|(.., module, _)| is_loadable(module)) {
+        // A trial would load the module.
         true => [Ok(()), Ok(())],
         false => crate::net::probe().unwrap_or_else(|error| {
             let errno = error.errno.unwrap_or(Errno::EIO);
             [Err(errno), Err(errno)]
         }),
     };
-    let one = |((name, costs, module, option), result): ((&str, &str, &str, &str), Tried)| {
+    let one = |((name, costs, module, option), result): ((&str, &str, &str, &str), Trial)| {
         let remedy = format!("modprobe {module}; a kernel with CONFIG_{option}");
         tried(name, result).lack(costs, &remedy)
     };

@@ -1,5 +1,5 @@
-//! How much of the host is left: limits of the kernel, room on disks, and the places that the
-//! tools need.
+//! Resources of the host: limits of the kernel, free space, and the directories and programs that the tools
+//! need.
 
 use super::Ability;
 use crate::base::error::shown;
@@ -8,20 +8,18 @@ use crate::kernel::mountinfo::Table;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Mounts that a subhost adds to our mount namespace: image, tmpfs, overlay, named namespace.
+/// The mounts that a subhost adds to our mount namespace: image, tmpfs, overlay, named network namespace.
 const MOUNTS: u64 = 4;
-/// Fewer subhosts than this that still fit are worth telling.
+/// The number of further subhosts below which a limit is noted.
 const FEW: u64 = 50;
 
-/// A number of `/proc/sys` (`proc_sys(5)`).
+/// Returns a number of /proc/sys (`proc_sys(5)`); none if there is no such sysctl.
 pub(super) fn sysctl(name: &str) -> Option<u64> {
-    number(&format!("/proc/sys/{name}"))
+    let text = std::fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
+    text.trim().parse().ok()
 }
 
-fn number(path: &str) -> Option<u64> {
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
+/// Returns all abilities of this file.
 pub(super) fn all(tree: &Path) -> Vec<Ability> {
     let mut all = vec![mounts()];
     all.extend(processes());
@@ -72,7 +70,7 @@ fn mounts() -> Ability {
 }
 
 fn processes() -> Option<Ability> {
-    // Those of all threads, as the last number of running and all of them tells.
+    // The fourth field is RUNNING/ALL, counted in threads (`proc_loadavg(5)`).
     let load = std::fs::read_to_string("/proc/loadavg").ok()?;
     let now: u64 = load
         .split_whitespace()
@@ -106,18 +104,20 @@ fn terminals() -> Option<Ability> {
     ))
 }
 
-/// Can what lies in $SUBHOST have other ids where it is mounted? Tried on it, or on what it would be made in.
+/// Tries an id-mapped mount of $SUBHOST, or of the directory in which it would be made.
 fn mapped(tree: &Path) -> Option<Ability> {
-    let there = tree.ancestors().find(|dir| dir.is_dir())?;
-    // Any ids will do: nothing is mounted.
+    let existing = tree.ancestors().find(|dir| dir.is_dir())?;
+    // The ids are arbitrary, since the mount is attached nowhere.
     let userns = crate::kernel::userns::make(crate::kernel::userns::COUNT).ok()?;
-    let tried = super::tried::tried("id-mapped mounts", crate::root::can_map(there, &userns));
-    Some(tried.note().lack(
+    let result = crate::root::can_map(existing, &userns);
+    let ability = super::trial::tried("id-mapped mounts", result);
+    Some(ability.note().lack(
         "USERNS=yes is refused for trees on this file system",
         "ext4, xfs, btrfs, tmpfs (Linux 6.3) and overlay layers on them can be mapped",
     ))
 }
 
+/// Checks that the file system of `dir` has `least` bytes and some inodes free.
 fn room(name: &str, dir: &Path, least: u64, costs: &str) -> Ability {
     let remedy = format!("df {0}; df -i {0}", shown(dir));
     let Ok(fs) = rustix::fs::statvfs(dir) else {
@@ -127,7 +127,7 @@ fn room(name: &str, dir: &Path, least: u64, costs: &str) -> Ability {
             .lack(costs, &format!("mkdir {}", shown(dir)));
     };
     let free = fs.f_bavail.saturating_mul(fs.f_frsize);
-    // A file system that makes inodes as they are needed tells none.
+    // A file system that allocates inodes on demand, as btrfs, reports 0.
     let inodes = fs.f_files == 0 || fs.f_favail >= 100;
     let found = match inodes {
         true => format!("{} free", bytes(free)),
@@ -138,6 +138,7 @@ fn room(name: &str, dir: &Path, least: u64, costs: &str) -> Ability {
         .lack(costs, &remedy)
 }
 
+/// Checks that $SUBHOST is a directory that only root can write to.
 fn place(tree: &Path) -> Ability {
     let new = |ok, found| Ability::new("$SUBHOST", ok, found);
     let at = shown(tree);
@@ -169,6 +170,7 @@ fn place(tree: &Path) -> Ability {
     new(true, at)
 }
 
+/// Checks that subhost-init(8) lies where the tools look for it.
 fn init() -> Ability {
     match crate::kernel::tools::find_tool("subhost-init") {
         Ok(path) => Ability::new("subhost-init", true, shown(path)),

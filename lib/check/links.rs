@@ -1,4 +1,4 @@
-//! What bears a subhost's name in the kernel: host ends of cables, named network namespaces,
+//! Leftover objects of the kernel that have a subhost's name: host ends of cables, named network namespaces,
 //! cgroups.
 
 use super::snapshot::Snapshot;
@@ -13,25 +13,27 @@ use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The subhost that an alias `subhost:NAME:i` is of.
-fn alias_of(link: &Link) -> Option<Name> {
+/// Returns the subhost in the alias of a link, `subhost:NAME:INDEX`.
+fn owner_by_alias(link: &Link) -> Option<Name> {
     let (name, index) = link.alias.strip_prefix("subhost:")?.rsplit_once(':')?;
     let is_number = !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| Name::new(name).ok()).flatten()
 }
 
-/// Host ends that bear our alias, and that no frozen plan of their subhost has.
+/// Finds host ends of cables that no frozen plan of their subhost has.
 pub(super) fn links(snapshot: &mut Snapshot, reported: &Reported) -> Vec<Debris> {
     let mut lost: Vec<(Link, Name)> = Vec::new();
     for link in &snapshot.links {
-        let Some(name) = alias_of(link) else { continue };
+        let Some(name) = owner_by_alias(link) else {
+            continue;
+        };
         let owner = snapshot.owner(&name);
         let has = |step: &Step| match step {
             Step::Cable(step) => step.alias == link.alias && step.cable.host == link.name,
             _ => false,
         };
-        let is_told = reported.links.contains(&link.name);
-        if owner.is_known() && !is_told && !owner.steps().any(has) {
+        let is_reported = reported.links.contains(&link.name);
+        if owner.is_known() && !is_reported && !owner.steps().any(has) {
             lost.push((link.clone(), name));
         }
     }
@@ -42,7 +44,7 @@ pub(super) fn links(snapshot: &mut Snapshot, reported: &Reported) -> Vec<Debris>
         .iter()
         .filter_map(|(link, _)| link.peer_netns)
         .collect();
-    let peers = peers(snapshot, &wanted);
+    let peers = find_peers(snapshot, &wanted);
     let found = lost.into_iter().filter_map(|(link, name)| {
         let peer = link.peer_netns.and_then(|id| peers.get(&id));
         if peer.is_some_and(|peer| !peer.is_ours) {
@@ -65,35 +67,61 @@ pub(super) fn links(snapshot: &mut Snapshot, reported: &Reported) -> Vec<Debris>
     found.collect()
 }
 
-/// A namespace in which inner ends are.
+/// A network namespace that holds inner ends of cables.
 #[derive(Default)]
 struct Peer {
-    /// The processes in it.
+    /// The processes in the namespace.
     held: Vec<Held>,
-    /// Where it is mounted, in words.
+    /// A place where the namespace is mounted, in words.
     mount: Option<String>,
-    /// Something that holds it sees our /run/subhost. One that only others hold is of a container
-    /// with subhosts of its own, in our network namespace.
+    /// A process in the namespace, or a mount of it, is in a mount namespace that sees our /run/subhost.
+    /// Otherwise the network namespace belongs to a container that shares ours and has subhosts of its own.
     is_ours: bool,
 }
 
-/// The namespaces that ours knows by the numbers `wanted`: looked for among those of all processes,
-/// and those that are mounted somewhere.
-fn peers(snapshot: &mut Snapshot, wanted: &BTreeSet<i32>) -> BTreeMap<i32, Peer> {
+/// A file by which a network namespace can be opened.
+struct NetnsFile {
+    path: PathBuf,
+    /// The mount point, in words; none for /proc/PID/ns/net.
+    mount: Option<String>,
+    /// The file is in a mount namespace that sees our /run/subhost.
+    is_ours: bool,
+}
+
+/// Finds the network namespaces with the ids `wanted` (`ip netns list-id`), among those of all processes and
+/// all nsfs mounts.
+fn find_peers(snapshot: &mut Snapshot, wanted: &BTreeSet<i32>) -> BTreeMap<i32, Peer> {
     let mut found: BTreeMap<i32, Peer> = BTreeMap::new();
-    let mut places: BTreeMap<u64, Vec<(PathBuf, Option<String>, bool)>> = BTreeMap::new();
-    let mut sees: BTreeMap<u64, bool> = BTreeMap::new();
-    sees.insert(snapshot.mnt, true);
+    for (inode, files) in netns_files_by_inode(snapshot) {
+        let mut opened = files.iter().filter_map(|file| open(&file.path));
+        let Some(id) = opened.find_map(|file| snapshot.network.namespace_id(&file)) else {
+            continue;
+        };
+        if wanted.contains(&id) {
+            let peer = found.entry(id).or_default();
+            peer.held = snapshot.held_by(|process| process.net == inode);
+            peer.mount = files.iter().rev().find_map(|file| file.mount.clone());
+            peer.is_ours = files.iter().any(|file| file.is_ours);
+        }
+    }
+    found
+}
+
+/// Returns the files of all network namespaces, by inode.
+fn netns_files_by_inode(snapshot: &Snapshot) -> BTreeMap<u64, Vec<NetnsFile>> {
+    let mut files: BTreeMap<u64, Vec<NetnsFile>> = BTreeMap::new();
+    let mut ours: BTreeSet<u64> = BTreeSet::from([snapshot.mnt]);
     for (mnt, (_, table)) in &snapshot.others {
-        sees.insert(*mnt, snapshot.is_ours(table).is_some());
+        if snapshot.is_ours(table).is_some() {
+            ours.insert(*mnt);
+        }
     }
     for process in &snapshot.processes {
-        let file = PathBuf::from(format!("/proc/{}/ns/net", process.pid));
-        let is_ours = sees.get(&process.mnt).copied().unwrap_or(false);
-        places
-            .entry(process.net)
-            .or_default()
-            .push((file, None, is_ours));
+        files.entry(process.net).or_default().push(NetnsFile {
+            path: PathBuf::from(format!("/proc/{}/ns/net", process.pid)),
+            mount: None,
+            is_ours: ours.contains(&process.mnt),
+        });
     }
     let others = snapshot
         .others
@@ -105,39 +133,25 @@ fn peers(snapshot: &mut Snapshot, wanted: &BTreeSet<i32>) -> BTreeMap<i32, Peer>
                 continue;
             };
             let at = mount.at.strip_prefix("/").unwrap_or(&mount.at);
-            let (root, reported) = match pid {
+            let (root, place) = match pid {
                 0 => (PathBuf::from("/"), shown(&mount.at)),
                 _ => (
                     PathBuf::from(format!("/proc/{pid}/root")),
                     format!("{} of mount namespace {mnt}", shown(&mount.at)),
                 ),
             };
-            let is_ours = sees.get(&mnt).copied().unwrap_or(false);
-            places
-                .entry(inode)
-                .or_default()
-                .push((root.join(at), Some(reported), is_ours));
+            files.entry(inode).or_default().push(NetnsFile {
+                path: root.join(at),
+                mount: Some(place),
+                is_ours: ours.contains(&mnt),
+            });
         }
     }
-    for (inode, places) in places {
-        let mut files = places.iter().filter_map(|(file, ..)| open(file));
-        let Some(id) = files.find_map(|file| snapshot.network.namespace_id(&file)) else {
-            continue;
-        };
-        if wanted.contains(&id) {
-            let peer = found.entry(id).or_default();
-            peer.held = snapshot.held_by(|process| process.net == inode);
-            peer.mount = places
-                .iter()
-                .rev()
-                .find_map(|(_, reported, _)| reported.clone());
-            peer.is_ours = places.iter().any(|(.., is_ours)| *is_ours);
-        }
-    }
-    found
+    files
 }
 
-/// What another mount namespace has there by now must not make us wait.
+/// Opens a file. It does not block on a FIFO or device that another mount namespace may have at the path by
+/// now.
 fn open(file: &Path) -> Option<File> {
     let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
     File::options()
@@ -147,13 +161,14 @@ fn open(file: &Path) -> Option<File> {
         .ok()
 }
 
-/// The inode of a network namespace, from the root of its mount: `net:[4026531840]`.
+/// Parses the inode of a network namespace from the root of its mount, `net:[4026531840]`.
 fn inode(root: &Path) -> Option<u64> {
     let text = root.to_str()?.strip_prefix("net:[")?;
     text.strip_suffix(']')?.parse().ok()
 }
 
-fn namespaces() -> Vec<String> {
+/// Returns the names in /run/netns, sorted.
+fn named_namespaces() -> Vec<String> {
     let entries = std::fs::read_dir(crate::base::paths::NETNS)
         .into_iter()
         .flatten();
@@ -164,12 +179,13 @@ fn namespaces() -> Vec<String> {
     names
 }
 
-/// Files in /run/netns under names of subhosts that became no namespace, and namespaces there with
-/// our cables in them that no plan has.
+/// Finds leftovers in /run/netns under the name of a subhost without a frozen network plan: empty files, and
+/// network namespaces if the host has cables of the subhost.
 pub(super) fn netns_files(snapshot: &Snapshot, reported: &Reported) -> Vec<Debris> {
     let mut found = Vec::new();
-    let aliases: BTreeSet<Name> = snapshot.links.iter().filter_map(alias_of).collect();
-    for file in namespaces() {
+    let links = snapshot.links.iter();
+    let aliases: BTreeSet<Name> = links.filter_map(owner_by_alias).collect();
+    for file in named_namespaces() {
         let Ok(name) = Name::new(&file) else { continue };
         let owner = snapshot.owner(&name);
         let is_named = snapshot.names.contains(&name) || aliases.contains(&name);
@@ -183,7 +199,7 @@ pub(super) fn netns_files(snapshot: &Snapshot, reported: &Reported) -> Vec<Debri
         let path = named::path(&file);
         let new = |why: &str| Debris::new(Kind::Netns, Some(&name), shown(&path), why);
         match named::find(&file) {
-            Ok(named::Found::Other) if named::settle_leftover(&file, false).unwrap_or(false) => {
+            Ok(named::Found::Other) if named::is_idle_leftover(&file).unwrap_or(false) => {
                 found.push(
                     new("an empty file: whoever made it was killed before the namespace was there")
                         .fix(Fix::Netns(file), "removes it"),
@@ -203,8 +219,8 @@ pub(super) fn netns_files(snapshot: &Snapshot, reported: &Reported) -> Vec<Debri
     found
 }
 
-/// Cgroups `subhost/NAME` and `subhost.NAME`, in whatever hierarchy, of subhosts that do not run.
-/// `others` are the processes 1 that nobody knows: what lives in their mount namespaces ends with them.
+/// Finds cgroups `subhost/NAME` and `subhost.NAME` of subhosts that do not run, in all hierarchies. `others`
+/// are the leftovers found before: the processes in the mount namespace of a leftover PID 1 end with it.
 pub(super) fn cgroups(snapshot: &Snapshot, others: &[Debris]) -> Vec<Debris> {
     let mut found = Vec::new();
     let unknown = others.iter().filter(|debris| debris.kind == Kind::Process);
@@ -215,17 +231,18 @@ pub(super) fn cgroups(snapshot: &Snapshot, others: &[Debris]) -> Vec<Debris> {
     let mut seen: BTreeSet<(String, PathBuf)> = BTreeSet::new();
     for mount in snapshot.table.all() {
         let is_cgroup = ["cgroup", "cgroup2"].contains(&mount.fstype.as_str());
-        let is_seen = snapshot
+        let is_visible = snapshot
             .table
             .at(&mount.at)
-            .is_some_and(|seen| seen.id == mount.id);
-        if is_cgroup && is_seen && seen.insert((mount.device.clone(), mount.root.clone())) {
+            .is_some_and(|top| top.id == mount.id);
+        if is_cgroup && is_visible && seen.insert((mount.device.clone(), mount.root.clone())) {
             walk(snapshot, &mount.at, &ending, &mut found);
         }
     }
     found
 }
 
+/// Searches a cgroup and those below it.
 fn walk(snapshot: &Snapshot, dir: &Path, ending: &BTreeSet<u64>, found: &mut Vec<Debris>) {
     let is_parent = dir.file_name() == Some(OURS.as_ref());
     for path in directories(dir) {
@@ -235,7 +252,7 @@ fn walk(snapshot: &Snapshot, dir: &Path, ending: &BTreeSet<u64>, found: &mut Vec
             false => Name::new(file.strip_prefix(OURS)?.strip_prefix('.')?).ok(),
         });
         match name {
-            Some(name) => found.extend(cgroup(snapshot, &name, &path, ending)),
+            Some(name) => found.extend(judge_cgroup(snapshot, &name, &path, ending)),
             None => walk(snapshot, &path, ending, found),
         }
     }
@@ -256,21 +273,28 @@ fn directories(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn cgroup(snapshot: &Snapshot, name: &Name, dir: &Path, ending: &BTreeSet<u64>) -> Option<Debris> {
+/// Judges the cgroup of a subhost; none if it is no leftover. `ending` are the mount namespaces of leftover
+/// PID 1 processes.
+fn judge_cgroup(
+    snapshot: &Snapshot,
+    name: &Name,
+    dir: &Path,
+    ending: &BTreeSet<u64>,
+) -> Option<Debris> {
     let access = rustix::fs::access(dir, rustix::fs::Access::WRITE_OK);
     if access == Err(rustix::io::Errno::ACCESS) {
-        return None; // Root's, and not a user's to judge.
+        return None; // The cgroup is root's, and the tool runs as an ordinary user.
     }
     let owner = snapshot.owner(name);
     let members: BTreeSet<i32> = cgroup::members(dir).into_iter().collect();
     let is_recorded = owner.cgroups.dirs.iter().any(|own| own.path == dir);
-    // The next start or the stop of a hibernating one removes what its record names.
+    // The next start or stop of a hibernating subhost removes the cgroups that its record names.
     let is_owned = is_recorded && (owner.running || (owner.is_up() && members.is_empty()));
     if !owner.is_known() || is_owned {
         return None;
     }
     let held = snapshot.held_by(|process| members.contains(&process.pid));
-    // Of a container with subhosts of its own.
+    // Processes that do not see our /run/subhost belong to a container with subhosts of its own.
     let is_ours = |held: &Held| {
         let table = snapshot.table_of(held.mount_namespace.unwrap_or(snapshot.mnt));
         table.is_some_and(|table| snapshot.is_ours(table).is_some())
@@ -305,15 +329,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aliases_of_ours() {
-        let of = |alias: &str| {
-            alias_of(&Link {
+    fn only_our_aliases_are_parsed() {
+        let owner = |alias: &str| {
+            owner_by_alias(&Link {
                 alias: alias.into(),
                 ..Link::default()
             })
             .map(|name| name.to_string())
         };
-        assert_eq!(of("subhost:web.a-b_c:12").as_deref(), Some("web.a-b_c"));
+        assert_eq!(owner("subhost:web.a-b_c:12").as_deref(), Some("web.a-b_c"));
         for other in [
             "",
             "subhost:web",
@@ -322,7 +346,7 @@ mod tests {
             "subhost::0",
             "web:0",
         ] {
-            assert_eq!(of(other), None, "{other}");
+            assert_eq!(owner(other), None, "{other}");
         }
     }
 }

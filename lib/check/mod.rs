@@ -1,9 +1,9 @@
-//! What the host can do, and what is left that no living subhost owns.
+//! Checks what the host can do, and finds leftovers: objects of the tools that no subhost owns any more.
 //!
-//! [`host`] probes the kernel without a trace. [`left`] looks at everything that our tools make and
-//! judges what nobody answers for; [`repair`] makes each judgement again under the subhost's lock,
-//! and takes away what it can without force: nothing recursively, nothing lazily, no process but
-//! a PID 1 of ours that no state records.
+//! [`host`] tests the kernel and leaves no trace. [`left`] judges every object that the tools make.
+//! [`repair`] judges each leftover again under the lock of its subhost, and removes it if that needs no
+//! force: it removes no directory recursively, detaches no mount, and kills no process but a PID 1 of ours
+//! that no state records.
 
 mod files;
 mod host;
@@ -14,7 +14,7 @@ mod repair;
 mod roots;
 mod snapshot;
 mod systems;
-mod tried;
+mod trial;
 
 pub use host::host;
 pub use repair::{left, repair};
@@ -25,36 +25,37 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// How one of the host's abilities is.
+/// The state of an ability of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// There.
+    /// The host has the ability.
     Ok,
-    /// Not there.
+    /// The host lacks the ability.
     Missing,
-    /// There, or not needed, but worth knowing.
+    /// The host lacks the ability, but most subhosts do not need it.
     Note,
 }
 
-/// Something that the host should be able to do.
+/// An ability that subhosts need from the host.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ability {
-    /// In a word or two.
+    /// The name, a word or two.
     pub name: String,
-    /// Whether it is.
+    /// The state of the ability.
     pub state: State,
-    /// Without it no subhost works.
+    /// No subhost works without the ability.
     pub essential: bool,
-    /// What was found.
+    /// Details of the result, as an errno or a number; may be empty.
     pub found: String,
-    /// What its lack costs; empty if it is there.
+    /// The consequence of the lack; empty if the host has the ability.
     pub costs: String,
-    /// What helps; empty if nothing need be done.
+    /// The remedy; empty if the host has the ability.
     pub remedy: String,
 }
 
 impl Ability {
+    /// Makes the ability `name`. `ok`: the host has it.
     fn new(name: &str, ok: bool, found: impl Into<String>) -> Self {
         Self {
             name: name.to_owned(),
@@ -66,7 +67,7 @@ impl Ability {
         }
     }
 
-    /// What the lack costs and what helps; kept only if there is one.
+    /// Sets consequence and remedy, if the host lacks the ability.
     fn lack(mut self, costs: &str, remedy: &str) -> Self {
         if self.state != State::Ok {
             (self.costs, self.remedy) = (costs.to_owned(), remedy.to_owned());
@@ -74,12 +75,13 @@ impl Ability {
         self
     }
 
+    /// Marks the ability as one without which no subhost works.
     fn essential(mut self) -> Self {
         self.essential = true;
         self
     }
 
-    /// Its lack is only worth knowing.
+    /// Turns a lack into a note.
     fn note(mut self) -> Self {
         if self.state == State::Missing {
             self.state = State::Note;
@@ -88,15 +90,17 @@ impl Ability {
     }
 }
 
-/// What kind of thing is left. In the order of repair: a process uses what comes after it.
+/// The kinds of leftovers, in the order of repair: an object of one kind can use objects of the kinds below
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// PID 1 of a subhost that no state records.
+    /// A PID 1 of a subhost that no state records.
     Process,
-    /// A subhost whose frozen plan is there and not all that it says.
+    /// A subhost that has a frozen plan but not all objects of the plan.
     HalfBuilt,
-    /// Just what the settings would make, without a frozen plan: made by hand, or its state is lost.
+    /// The objects that the settings would make, without a frozen plan: a script made them, or the state is
+    /// lost.
     Unrecorded,
     /// A mount in our mount namespace.
     Mount,
@@ -104,22 +108,22 @@ pub enum Kind {
     Copy,
     /// The host end of a cable.
     Link,
-    /// A named network namespace, or the file that should have become one.
+    /// A named network namespace, or an empty file in /run/netns.
     Netns,
     /// A loop device.
     Loop,
-    /// A cgroup.
+    /// A cgroup of a subhost.
     Cgroup,
     /// The claim of a layer or image.
     Claim,
-    /// A file that was to become another.
+    /// A temporary file of an interrupted command.
     File,
-    /// What is in /run/subhost.
+    /// A directory in /run/subhost, or a file in it.
     State,
 }
 
 impl Kind {
-    /// As a word.
+    /// Returns the name in messages and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Process => "process",
@@ -138,80 +142,80 @@ impl Kind {
     }
 }
 
-/// How much it matters.
+/// The level of a leftover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// Nobody owns it.
+    /// No subhost owns the object.
     Left,
-    /// Somebody may want it so; not counted in the status.
+    /// The administrator may have made the object on purpose. It does not affect the exit status.
     Note,
 }
 
-/// A process that has to do with what is left.
+/// A process that uses a leftover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Held {
-    /// Its pid.
+    /// The pid on the host.
     pub pid: i32,
-    /// Its command name, made fit to print.
+    /// The command name, safe to print.
     pub command: String,
-    /// Inode of its mount namespace, if that is not ours.
+    /// The inode of its mount namespace; none if that is ours.
     pub mount_namespace: Option<u64>,
 }
 
-/// What became of it.
+/// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It is gone.
+    /// The leftover is gone.
     Repaired,
-    /// It is still there: why.
+    /// The leftover is still there; the text gives the reason.
     Failed(String),
 }
 
-/// How [`repair`] takes it away.
+/// The action by which [`repair`] removes a leftover.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fix {
     /// Kills the process.
     Kill(Identity),
-    /// Does what subhost-stop does, for the subhost of this $SUBHOST.
+    /// Stops the subhost, as subhost-stop(8) does. The path is $SUBHOST.
     Stop(PathBuf),
-    /// Deletes the link of this number if it still has this alias.
+    /// Deletes the link with this interface index, if it still has this alias.
     Link(u32, String),
-    /// Removes the empty file of a named namespace.
+    /// Removes the empty file in /run/netns.
     Netns(String),
-    /// Detaches a loop device.
+    /// Detaches the loop device.
     Loop(PathBuf),
-    /// Removes a cgroup and those in it.
+    /// Removes the cgroup and the cgroups in it.
     Cgroup(PathBuf),
-    /// Removes a link or file.
+    /// Removes the symbolic link or file.
     Remove(PathBuf),
-    /// Removes a directory if it is empty.
+    /// Removes the directory, if it is empty.
     RemoveDir(PathBuf),
-    /// Forgets plans of an earlier boot and what else nobody needs in a directory of state.
+    /// Removes the files of the subhost in /run/subhost that are outdated.
     Tidy,
 }
 
-/// One thing that is left.
+/// A leftover.
 #[derive(Debug, Clone, Serialize)]
 pub struct Debris {
-    /// Which kind of thing.
+    /// The kind of the object.
     pub kind: Kind,
-    /// How much it matters.
+    /// The level of the leftover.
     pub level: Level,
-    /// The thing itself, made fit to print.
+    /// The object, safe to print.
     pub object: String,
-    /// The subhost that it was of, if known.
+    /// The subhost that the object belonged to; none if that is unknown.
     pub subhost: Option<Name>,
-    /// Why nobody owns it.
+    /// The reason why the object is a leftover.
     pub why: String,
-    /// Who holds it.
+    /// The processes that use the object.
     pub holders: Vec<Held>,
-    /// What `--repair` does or a person can do.
+    /// The action of `--repair`, or the advice to the administrator.
     pub remedy: String,
-    /// Does `--repair` do it?
+    /// `--repair` removes the object.
     pub repairable: bool,
-    /// What `--repair` did; none without.
+    /// The result of `--repair`; none without it.
     pub outcome: Option<Outcome>,
     #[serde(skip)]
     fix: Option<Fix>,
@@ -238,7 +242,7 @@ impl Debris {
         self
     }
 
-    /// `--repair` does it; `remedy` says what that is.
+    /// Lets `--repair` do `fix`; `remedy` describes it.
     fn fix(mut self, fix: Fix, remedy: impl Into<String>) -> Self {
         self.remedy = format!("--repair {}", remedy.into());
         self.repairable = true;
@@ -246,7 +250,7 @@ impl Debris {
         self
     }
 
-    /// Only a person can do something.
+    /// Leaves the repair to the administrator; `remedy` is the advice.
     fn by_hand(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = remedy.into();
         self
@@ -257,18 +261,19 @@ impl Debris {
         self
     }
 
-    /// Is it the same thing, seen again?
-    fn is(&self, other: &Debris) -> bool {
+    /// Tells whether two looks have found the same leftover.
+    fn is_same(&self, other: &Debris) -> bool {
         (self.kind, &self.object, &self.subhost) == (other.kind, &other.object, &other.subhost)
     }
 
-    /// Is it there still, and should not be?
+    /// Tells whether the leftover counts in the exit status: it is no note and has not been repaired.
     pub fn is_left(&self) -> bool {
         self.level == Level::Left && self.outcome != Some(Outcome::Repaired)
     }
 }
 
-/// What belongs to a set that is told of as one: not told again piece by piece.
+/// The objects that belong to an unrecorded subhost. They are reported together, and not once more one by
+/// one.
 #[derive(Default)]
 struct Reported {
     places: BTreeSet<PathBuf>,
@@ -276,17 +281,17 @@ struct Reported {
     namespaces: BTreeSet<String>,
 }
 
-/// All that was found.
+/// The result of subhost-check(8).
 #[derive(Debug, Clone, Serialize)]
 pub struct Found {
-    /// The host's abilities.
+    /// The abilities of the host.
     pub host: Vec<Ability>,
-    /// What is left.
+    /// The leftovers.
     pub left: Vec<Debris>,
 }
 
 impl Found {
-    /// Nothing essential is missing and nothing is left.
+    /// Tells whether the host has all essential abilities and nothing is left.
     pub fn is_well(&self) -> bool {
         let lacks = |ability: &Ability| ability.essential && ability.state == State::Missing;
         !self.host.iter().any(lacks) && !self.left.iter().any(Debris::is_left)

@@ -1,5 +1,4 @@
-//! Mounts that no frozen plan accounts for, in our mount namespace and in others, and loop devices
-//! that serve no mount.
+//! Leftover mounts, in our mount namespace and in others, and loop devices without a mount.
 
 use super::snapshot::{Place, Snapshot};
 use super::{Debris, Fix, Held, Kind, Reported};
@@ -16,28 +15,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A loop device with a subhost's file behind it.
+/// A loop device whose backing file belongs to this $SUBHOST.
 pub(super) struct Loop {
-    /// `/dev/loopN`.
+    /// The device file, `/dev/loopN`.
     device: PathBuf,
-    /// `7:N`, as the mount table has it.
+    /// The device number as the mount table shows it, `7:N`.
     number: String,
+    /// The backing file.
     file: PathBuf,
-    /// The subhost whose image it is; none for a layer's, or where it cannot be reported.
+    /// The subhost whose image the file is; none for a layer, or if the subhost is unknown.
     name: Option<Name>,
+    /// The device detaches itself after the last close.
     autoclear: bool,
 }
 
-/// Those of `/sys/block` that belong to this $SUBHOST, known by the file itself: the path there is
-/// one of whoever attached it, and another container may have a file of the same path.
+/// Finds the loop devices of this $SUBHOST. It compares device and inode of the backing file: the path in
+/// /sys/block is that of the mount namespace that attached it, and another container may have a different
+/// file at the same path.
 pub(super) fn loops(snapshot: &Snapshot) -> Vec<Loop> {
     let mut files: BTreeMap<&Path, Option<&Name>> = BTreeMap::new();
     for config in snapshot.configs.values() {
-        files.extend(layers(config).map(|file| (file, None)));
+        files.extend(image_layers(config).map(|file| (file, None)));
         let image = config.root.image.iter();
         files.extend(image.map(|image| (image.file.as_path(), Some(&config.name))));
     }
-    let of = |(device, file): (PathBuf, PathBuf)| {
+    let identify = |(device, file): (PathBuf, PathBuf)| {
         let known = files.get(file.as_path());
         if known.is_none() && !file.starts_with(&snapshot.tree) {
             return None;
@@ -65,10 +67,14 @@ pub(super) fn loops(snapshot: &Snapshot) -> Vec<Loop> {
             name,
         })
     };
-    loops::all_attached().into_iter().filter_map(of).collect()
+    loops::all_attached()
+        .into_iter()
+        .filter_map(identify)
+        .collect()
 }
 
-fn layers(config: &Config) -> impl Iterator<Item = &Path> {
+/// Returns the image files among the layers of a config.
+fn image_layers(config: &Config) -> impl Iterator<Item = &Path> {
     config.root.lowers.iter().filter_map(|layer| match layer {
         Layer::Image(file) => Some(file.as_path()),
         Layer::Directory(_) => None,
@@ -76,18 +82,15 @@ fn layers(config: &Config) -> impl Iterator<Item = &Path> {
 }
 
 impl Loop {
+    /// Tells whether the mount is on this device.
     fn serves(&self, mount: &Mount) -> bool {
         mount.device == self.number || Path::new(&mount.source) == self.device
     }
 }
 
-/// Whose mount it is by sight, and whether it is one that only our tools or their plans would make.
-fn by_sight(
-    snapshot: &Snapshot,
-    loops: &[Loop],
-    table: &Table,
-    mount: &Mount,
-) -> Option<(Name, bool)> {
+/// Guesses from the properties of a mount the subhost that it belongs to, and whether only our tools would
+/// make such a mount; none if it belongs to no subhost.
+fn guess_owner(snapshot: &Snapshot, loops: &[Loop], mount: &Mount) -> Option<(Name, bool)> {
     let at = mount.at.as_path();
     if let Some(name) = snapshot.name_of(at)
         && let own = snapshot.tree.join(name.as_str())
@@ -95,7 +98,7 @@ fn by_sight(
             .iter()
             .any(|dir| own.join(dir) == at)
     {
-        let is_ours = is_made_like_ours(snapshot, loops, table, mount, &name);
+        let is_ours = is_made_like_ours(snapshot, loops, mount, &name);
         return (is_ours || snapshot.names.contains(&name)).then_some((name, is_ours));
     }
     if let Ok(below) = at.strip_prefix(RUN)
@@ -106,19 +109,19 @@ fn by_sight(
     {
         return Some((name, true));
     }
-    serves(snapshot, loops, mount).map(|name| (name, true))
+    writable_owner(snapshot, loops, mount).map(|name| (name, true))
 }
 
-/// The subhost whose writable layer or image is mounted.
-fn serves(snapshot: &Snapshot, loops: &[Loop], mount: &Mount) -> Option<Name> {
+/// Returns the subhost whose upper or image is mounted.
+fn writable_owner(snapshot: &Snapshot, loops: &[Loop], mount: &Mount) -> Option<Name> {
     if mount.fstype == "overlay" {
         let (_, upper, _) = mount.overlay_layers();
         let upper = upper?;
         if let Some(name) = snapshot.uppers.get(&upper) {
             return Some(name.clone());
         }
-        // Of one that has no valid settings any more: where it would have been. ParallelSetup subhosts lie
-        // layers, which somebody may be building.
+        // A subhost without valid settings is recognised by the usual path of its upper. Any other directory
+        // in $SUBHOST may be a layer that somebody is building.
         let name = snapshot.name_of(&upper)?;
         let own = snapshot.tree.join(name.as_str());
         let usual = ["root", "mnt/root", "work/upper"];
@@ -129,13 +132,8 @@ fn serves(snapshot: &Snapshot, loops: &[Loop], mount: &Mount) -> Option<Name> {
     device.name.clone()
 }
 
-fn is_made_like_ours(
-    snapshot: &Snapshot,
-    loops: &[Loop],
-    table: &Table,
-    mount: &Mount,
-    name: &Name,
-) -> bool {
+/// Tells whether a mount on `live`, `mnt` or `work` looks like one that the tools make for the subhost.
+fn is_made_like_ours(snapshot: &Snapshot, loops: &[Loop], mount: &Mount, name: &Name) -> bool {
     let own = snapshot.tree.join(name.as_str());
     match mount.fstype.as_str() {
         "overlay" => {
@@ -144,24 +142,24 @@ fn is_made_like_ours(
                 .iter()
                 .chain(&upper)
                 .any(|layer| layer.starts_with(&own))
-                || serves(snapshot, loops, mount).is_some()
+                || writable_owner(snapshot, loops, mount).is_some()
         }
         "tmpfs" if mount.source == SOURCE => true,
-        _ => serves(snapshot, loops, mount).is_some() || is_root_of(snapshot, table, mount, name),
+        _ => writable_owner(snapshot, loops, mount).is_some() || is_rbind_of(snapshot, mount, name),
     }
 }
 
-/// Does the mount show the tree `root` of a subhost, as an rbind does?
-fn is_root_of(snapshot: &Snapshot, table: &Table, mount: &Mount, name: &Name) -> bool {
+/// Tells whether the mount is a bind mount of the subhost's directory `root`.
+fn is_rbind_of(snapshot: &Snapshot, mount: &Mount, name: &Name) -> bool {
     let root = match snapshot.configs.get(name) {
         Some(config) => config.root.upper.clone(),
         None => snapshot.tree.join(name.as_str()).join("root"),
     };
-    let place = Place::find(table, &root);
+    let place = Place::find(&snapshot.table, &root);
     place.is_some_and(|place| place.device == mount.device && place.path == mount.root)
 }
 
-/// Mounts of our mount namespace.
+/// Finds leftover mounts in our mount namespace.
 pub(super) fn mounts(snapshot: &Snapshot, loops: &[Loop], reported: &Reported) -> Vec<Debris> {
     let planned: BTreeSet<&Path> = snapshot
         .owners
@@ -169,14 +167,15 @@ pub(super) fn mounts(snapshot: &Snapshot, loops: &[Loop], reported: &Reported) -
         .flat_map(|owner| owner.steps())
         .filter_map(Step::mount_point)
         .collect();
-    // What lies below a root came with it.
-    let is_told = |mount: &Mount| {
+    // A mount below a planned one was made by a recursive bind, or by the subhost.
+    let is_accounted = |mount: &Mount| {
         let mut dirs = mount.at.ancestors();
         dirs.any(|dir| planned.contains(dir) || reported.places.contains(dir))
     };
     let mut found = Vec::new();
-    for mount in snapshot.table.all().iter().filter(|mount| !is_told(mount)) {
-        let Some((name, is_ours)) = by_sight(snapshot, loops, &snapshot.table, mount) else {
+    let all = snapshot.table.all().iter();
+    for mount in all.filter(|mount| !is_accounted(mount)) {
+        let Some((name, is_ours)) = guess_owner(snapshot, loops, mount) else {
             continue;
         };
         if !snapshot.owner(&name).is_known() {
@@ -214,9 +213,9 @@ pub(super) fn mounts(snapshot: &Snapshot, loops: &[Loop], reported: &Reported) -
     found
 }
 
-/// Mounts of subhosts' roots in other mount namespaces that outlived the subhost: its layer or its
-/// image stays in use. What our own namespace has as well has not outlived it: namespaces that
-/// follow ours, as those of services do, have all of our mounts.
+/// Finds mounts of a subhost's root in other mount namespaces that have outlived the subhost. They keep its
+/// layer or image in use. A mount that is in our namespace as well is none of them: a namespace with slave
+/// propagation, as a service has, receives all of our mounts.
 pub(super) fn copies(snapshot: &Snapshot, loops: &[Loop]) -> Vec<Debris> {
     let here: BTreeSet<(&str, &Path)> = snapshot
         .table
@@ -226,7 +225,7 @@ pub(super) fn copies(snapshot: &Snapshot, loops: &[Loop]) -> Vec<Debris> {
         .collect();
     let mut found = Vec::new();
     for (namespace, (pid, table)) in &snapshot.others {
-        for (mount, name) in copied(snapshot, loops, table) {
+        for (mount, name) in root_mounts(snapshot, loops, table) {
             let is_here = here.contains(&(mount.device.as_str(), mount.root.as_path()));
             if !snapshot.owner(&name).is_down() || is_here {
                 continue;
@@ -254,7 +253,8 @@ pub(super) fn copies(snapshot: &Snapshot, loops: &[Loop]) -> Vec<Debris> {
     found
 }
 
-/// The processes that have a subhost's root as theirs, by subhost, but for those in `doomed`.
+/// Returns the processes whose root directory is a subhost's root, by subhost. It leaves out the mount
+/// namespaces of the leftover PID 1 processes in `doomed`, since their processes end with them.
 pub(super) fn residents(
     snapshot: &Snapshot,
     loops: &[Loop],
@@ -284,12 +284,12 @@ pub(super) fn residents(
         if doomed.contains(namespace) {
             continue;
         }
-        // The very file system that we have on live, or by what it looks like.
+        // The root of the namespace is the mount that we have on `live`, or it looks like a subhost's root.
         let roots = table.all().iter().filter(is_root);
         let mut names: BTreeSet<Name> = roots
             .filter_map(|mount| Some((*here.get(&key(mount))?).clone()))
             .collect();
-        let copies = copied(snapshot, loops, table).into_iter();
+        let copies = root_mounts(snapshot, loops, table).into_iter();
         names.extend(
             copies
                 .filter(|(mount, _)| is_root(mount))
@@ -303,14 +303,19 @@ pub(super) fn residents(
     found
 }
 
-/// The mounts of another mount namespace that show a subhost's root. A path says something only in
-/// a namespace that sees this $SUBHOST, or has files from our /run/subhost, as a subhost's has.
-fn copied<'a>(snapshot: &Snapshot, loops: &[Loop], table: &'a Table) -> Vec<(&'a Mount, Name)> {
+/// Returns the mounts of another mount namespace that show a subhost's root, with the subhost. A path
+/// identifies a subhost only in a namespace that sees this $SUBHOST, or that has files of our /run/subhost,
+/// as that of a subhost has.
+fn root_mounts<'a>(
+    snapshot: &Snapshot,
+    loops: &[Loop],
+    table: &'a Table,
+) -> Vec<(&'a Mount, Name)> {
     let ours = snapshot.is_ours(table);
     let sees_tree =
         || Place::find(table, &snapshot.tree).is_some_and(|place| snapshot.place == Some(place));
     let is_seen = ours.is_some() || sees_tree();
-    let of = |mount: &'a Mount| {
+    let identify = |mount: &'a Mount| {
         let device = loops.iter().find(|device| device.serves(mount));
         if let Some(device) = device {
             return Some((mount, device.name.clone()?));
@@ -318,10 +323,10 @@ fn copied<'a>(snapshot: &Snapshot, loops: &[Loop], table: &'a Table) -> Vec<(&'a
         if !is_seen {
             return None;
         }
-        if let Some(name) = serves(snapshot, loops, mount) {
+        if let Some(name) = writable_owner(snapshot, loops, mount) {
             return Some((mount, name));
         }
-        // An rbind, on live or as the root of a subhost.
+        // The mount may be a bind mount, on `live` or as the root of a subhost's mount namespace.
         let name = match mount.at == Path::new("/") {
             true => ours.clone().flatten()?,
             false => {
@@ -330,12 +335,12 @@ fn copied<'a>(snapshot: &Snapshot, loops: &[Loop], table: &'a Table) -> Vec<(&'a
                 (live == mount.at).then_some(name)?
             }
         };
-        is_root_of(snapshot, &snapshot.table, mount, &name).then_some((mount, name))
+        is_rbind_of(snapshot, mount, &name).then_some((mount, name))
     };
-    table.all().iter().filter_map(of).collect()
+    table.all().iter().filter_map(identify).collect()
 }
 
-/// Loop devices that serve no mount in any mount namespace.
+/// Finds loop devices without a mount in any mount namespace.
 pub(super) fn idle_loops(snapshot: &Snapshot, loops: &[Loop]) -> Vec<Debris> {
     let tables = || {
         let others = snapshot.others.values().map(|(_, table)| table);
@@ -348,7 +353,7 @@ pub(super) fn idle_loops(snapshot: &Snapshot, loops: &[Loop]) -> Vec<Debris> {
         if is_mounted || owner.is_some_and(|owner| !owner.is_known()) {
             continue;
         }
-        // A layer's: whoever has it in a plan may be about to mount it.
+        // Any subhost whose plan has the file as a layer may be about to mount the device.
         let uses = |step: &Step| matches!(step, Step::Image(image) if image.file == device.file);
         let is_used = snapshot
             .owners
@@ -376,7 +381,7 @@ pub(super) fn idle_loops(snapshot: &Snapshot, loops: &[Loop]) -> Vec<Debris> {
     found
 }
 
-/// Who has a device open.
+/// Returns the processes that have a device open.
 fn openers(snapshot: &Snapshot, device: &Path) -> Vec<Held> {
     snapshot.held_by(|process| {
         let fds = std::fs::read_dir(format!("/proc/{}/fd", process.pid));

@@ -1,4 +1,5 @@
-//! Judging twice, and taking away what the second judgement, made under the lock, still finds.
+//! Finds leftovers by two looks, and removes those that a third look, under the lock of the subhost, finds
+//! again.
 
 use super::snapshot::{Owner, Snapshot};
 use super::{Debris, Fix, Kind, Outcome, Reported, files, links, mounts, roots};
@@ -16,16 +17,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// The kernel takes discarded links, loop devices and processes in its own time.
+/// The pause between the two looks. The kernel needs it to destroy links, loop devices and processes after a
+/// stop.
 const PAUSE: Duration = Duration::from_millis(150);
-/// How long a killed PID 1 may take.
+/// The time that a killed PID 1 may take to end.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is left below /run/subhost, `tree` ($SUBHOST) and in the kernel: what two looks with a pause
-/// between have both seen.
+/// Returns the leftovers in /run/subhost, in `tree` ($SUBHOST) and in the kernel that two looks find.
 ///
 /// # Errors
-/// The kernel could not be asked.
+/// A failed request to the kernel.
 pub fn left(tree: &Path) -> Result<Vec<Debris>> {
     let first = look(tree)?;
     if first.is_empty() {
@@ -34,10 +35,11 @@ pub fn left(tree: &Path) -> Result<Vec<Debris>> {
     std::thread::sleep(PAUSE);
     let second = look(tree)?.into_iter();
     Ok(second
-        .filter(|debris| first.iter().any(|other| other.is(debris)))
+        .filter(|debris| first.iter().any(|other| other.is_same(debris)))
         .collect())
 }
 
+/// Looks once. It leaves out the objects of subhosts that a command is working on.
 fn look(tree: &Path) -> Result<Vec<Debris>> {
     let mut snapshot = Snapshot::look(tree)?;
     let mut reported = Reported::default();
@@ -56,7 +58,7 @@ fn look(tree: &Path) -> Result<Vec<Debris>> {
     found.extend(files::claims(&snapshot));
     found.extend(files::unfinished(&snapshot));
     found.extend(files::states(&snapshot));
-    snapshot.see_work_again();
+    snapshot.update_lock_holders();
     for (name, owner) in &snapshot.owners {
         if let Some(work) = &owner.work {
             crate::base::message::tell(Some(name), || format!("at work, so not judged: {work}"));
@@ -65,7 +67,7 @@ fn look(tree: &Path) -> Result<Vec<Debris>> {
     let is_at_work = |owner: &Owner| owner.work.is_some();
     found.retain(|debris| match (&debris.subhost, debris.kind) {
         (Some(name), _) => !is_at_work(snapshot.owner(name)),
-        // Of whichever is at work, for all that is known.
+        // The process may belong to any subhost that a command is working on.
         (None, Kind::Process) => !snapshot.owners.values().any(is_at_work),
         (None, _) => true,
     });
@@ -73,12 +75,12 @@ fn look(tree: &Path) -> Result<Vec<Debris>> {
     Ok(found)
 }
 
-/// Takes away what can be, of what [`left`] has found: each thing only if it is still judged so
-/// under its subhost's lock, which is waited for at most `wait`. Gives what was found with what
-/// became of it.
+/// Repairs the leftovers that [`left`] has found, each only if another look under the lock of its subhost
+/// finds it again. It waits for that lock for `wait` at most. It returns the leftovers with their outcomes,
+/// and those that have appeared since.
 ///
 /// # Errors
-/// The kernel could not be asked. What could not be repaired is told in the list.
+/// A failed request to the kernel. A failed repair is an [`Outcome`].
 pub fn repair(tree: &Path, mut left: Vec<Debris>, wait: Duration) -> Result<Vec<Debris>> {
     let mut names: Vec<Option<Name>> = Vec::new();
     for debris in left.iter().filter(|debris| debris.fix.is_some()) {
@@ -86,7 +88,7 @@ pub fn repair(tree: &Path, mut left: Vec<Debris>, wait: Duration) -> Result<Vec<
             names.push(debris.subhost.clone());
         }
     }
-    // What has no name last: a directory is empty when the others are done.
+    // Leftovers without a name come last: a common directory is empty only after the repair of the others.
     names.sort_by_key(Option::is_none);
     for name in names {
         let wanted = left.iter_mut().filter(|debris| debris.subhost == name);
@@ -112,33 +114,31 @@ pub fn repair(tree: &Path, mut left: Vec<Debris>, wait: Duration) -> Result<Vec<
     files::tidy_run();
     let now = self::left(tree)?;
     for debris in &mut left {
-        let is_there = now.iter().any(|other| other.is(debris));
-        debris.outcome = match (debris.outcome.take(), is_there) {
+        let is_present = now.iter().any(|other| other.is_same(debris));
+        debris.outcome = match (debris.outcome.take(), is_present) {
             (Some(Outcome::Repaired), true) => {
                 Some(Outcome::Failed("it is still there, or there again".into()))
             }
-            // What nobody could repair may have gone with the rest.
+            // The repair of another leftover has removed this one too.
             (None, false) => Some(Outcome::Repaired),
             (outcome, _) => outcome,
         };
     }
-    // What came to light when other things went.
-    let seen: Vec<usize> = (0..now.len())
-        .filter(|index| !left.iter().any(|debris| debris.is(&now[*index])))
-        .collect();
-    left.extend(seen.into_iter().map(|index| now[index].clone()));
+    let is_new = |new: &Debris| !left.iter().any(|debris| debris.is_same(new));
+    let new: Vec<Debris> = now.into_iter().filter(is_new).collect();
+    left.extend(new);
     Ok(left)
 }
 
-/// Repairs what a fresh look finds again.
+/// Repairs those of the `wanted` leftovers that another look finds again.
 fn repair_all(tree: &Path, wanted: Vec<&mut Debris>) -> Result<()> {
     let now = look(tree)?;
     let mut stopped: BTreeMap<Name, Option<String>> = BTreeMap::new();
     for debris in wanted {
-        let again = now.iter().find(|other| other.is(debris));
+        let again = now.iter().find(|other| other.is_same(debris));
         let Some(fix) = again.and_then(|again| again.fix.as_ref()) else {
             debris.outcome = match again {
-                None => Some(Outcome::Repaired), // By itself.
+                None => Some(Outcome::Repaired), // It is gone without our doing.
                 Some(again) => Some(Outcome::Failed(again.why.clone())),
             };
             continue;
@@ -146,7 +146,7 @@ fn repair_all(tree: &Path, wanted: Vec<&mut Debris>) -> Result<()> {
         let name = debris.subhost.as_ref();
         crate::base::message::tell(name, || format!("repairing {}", debris.object));
         let failed = match (fix, name) {
-            // Root and network are told apart and stopped together.
+            // Root and network are two leftovers, and one stop takes down both.
             (Fix::Stop(_), Some(name)) if stopped.contains_key(name) => stopped[name].clone(),
             (Fix::Stop(tree), Some(name)) => {
                 let how = StopHow {
@@ -154,22 +154,23 @@ fn repair_all(tree: &Path, wanted: Vec<&mut Debris>) -> Result<()> {
                     ..StopHow::default()
                 };
                 let done = Subhost::new(tree, name, &[]).stop_locked(how);
-                let failed = done.err().map(|error| in_full(&error));
+                let failed = done.err().map(|error| full_text(&error));
                 stopped.insert(name.clone(), failed.clone());
                 failed
             }
-            (fix, name) => apply(fix, name).err().map(|error| in_full(&error)),
+            (fix, name) => apply(fix, name).err().map(|error| full_text(&error)),
         };
         debris.outcome = Some(failed.map_or(Outcome::Repaired, Outcome::Failed));
     }
     Ok(())
 }
 
-fn in_full(error: &Error) -> String {
+/// Returns the text of an error and of the errors in its `also`.
+fn full_text(error: &Error) -> String {
     let mut text = error.to_string();
     for more in &error.also {
         text += "; ";
-        text += &in_full(more);
+        text += &full_text(more);
     }
     text
 }
@@ -178,22 +179,23 @@ fn apply(fix: &Fix, name: Option<&Name>) -> Result<()> {
     match fix {
         Fix::Kill(identity) => kill(identity),
         Fix::Link(index, alias) => Network::new().delete_marked(*index, alias).map(drop),
-        Fix::Netns(file) => named::settle_leftover(file, true).map(drop),
+        Fix::Netns(file) => named::remove_leftover(file),
         Fix::Loop(device) => match loops::detach(device) {
-            // It has just detached itself.
+            // The device has detached itself since the look.
             Err(error) if error.errno == Some(Errno::ENXIO) => Ok(()),
             other => other,
         },
         Fix::Cgroup(dir) => cgroup::remove_empty(dir),
-        Fix::Remove(path) => gone(std::fs::remove_file(path), path),
-        Fix::RemoveDir(path) => gone(std::fs::remove_dir(path), path),
+        Fix::Remove(path) => check_removed(std::fs::remove_file(path), path),
+        Fix::RemoveDir(path) => check_removed(std::fs::remove_dir(path), path),
         Fix::Tidy => name.map_or(Ok(()), tidy),
-        // Done by the caller, which knows the name.
+        // The caller does the stop, since it knows the name.
         Fix::Stop(_) => Ok(()),
     }
 }
 
-fn gone(removed: std::io::Result<()>, path: &Path) -> Result<()> {
+/// Adds the path to the error of a removal. A missing file counts as removed.
+fn check_removed(removed: std::io::Result<()>, path: &Path) -> Result<()> {
     match removed {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(e).doing(|| format!("remove {}", shown(path)))
@@ -207,7 +209,7 @@ fn kill(identity: &proc::Identity) -> Result<()> {
     let Some(pidfd) = alive.doing(|| format!("tell whether pid {} lives", identity.pid))? else {
         return Ok(());
     };
-    // By now it is held by its descriptor: if it still is what it was, nothing else can be hit.
+    // The pidfd refers to this process for good. This last check makes sure that it is still a PID 1 of ours.
     if !roots::is_still_init(identity.pid) {
         return Ok(());
     }
@@ -224,7 +226,7 @@ fn kill(identity: &proc::Identity) -> Result<()> {
     }
 }
 
-/// Forgets what nobody needs of a state; the rest goes when the lock does.
+/// Removes the outdated files of /run/subhost/NAME. The release of the lock removes the rest.
 fn tidy(name: &Name) -> Result<()> {
     let state = State::new(name);
     for part in Part::SETTLED {
@@ -239,7 +241,7 @@ fn tidy(name: &Name) -> Result<()> {
     state.remove_cgroups()?;
     state.forget();
     for dir in files::lowers(state.dir()) {
-        gone(std::fs::remove_dir(&dir), &dir)?;
+        check_removed(std::fs::remove_dir(&dir), &dir)?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Whole subhosts: part built ones, those that are up without a record, and processes 1 that
-//! nobody knows.
+//! Leftovers that are whole subhosts: half-built ones, those that are up without a frozen plan, and PID 1
+//! processes that no state records.
 
 use super::snapshot::{Owner, Process, Snapshot};
 use super::{Debris, Fix, Held, Kind, Reported};
@@ -13,7 +13,7 @@ use crate::subhost::{Status, Subhost};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Frozen plans whose steps are not all there, though nothing runs and nobody is at work.
+/// Finds subhosts that are half built although no process of theirs runs and no command works on them.
 pub(super) fn half_built(snapshot: &mut Snapshot) -> Vec<Debris> {
     let mut found = Vec::new();
     let is_idle = |owner: &Owner| owner.is_known() && owner.is_up() && !owner.running;
@@ -46,10 +46,9 @@ pub(super) fn half_built(snapshot: &mut Snapshot) -> Vec<Debris> {
     found
 }
 
-/// What is exactly what settings would make, without a frozen plan: ours, however it came about
-/// (`subhost-mount -n web | sh`). In whole it is like a hibernating subhost, and only worth a note.
-/// `residents` are the processes that live in a root, by subhost: what they live in is not taken
-/// down.
+/// Finds objects that equal what the settings would make, without a frozen plan. They count as ours, as after
+/// `subhost-mount -n web | sh`. A complete set of them is a note, since it works like a hibernating subhost.
+/// `residents` are the processes in each subhost's root: a root with such processes is not repaired.
 pub(super) fn unrecorded(
     snapshot: &mut Snapshot,
     residents: &BTreeMap<Name, Vec<Held>>,
@@ -60,7 +59,7 @@ pub(super) fn unrecorded(
     let names: Vec<Name> = snapshot.configs.keys().cloned().collect();
     for name in names {
         for part in Part::SETTLED {
-            let Some((ours, whole)) = there(snapshot, &points, &name, part) else {
+            let Some((ours, whole)) = find_unrecorded(snapshot, &points, &name, part) else {
                 continue;
             };
             for step in &ours {
@@ -73,7 +72,7 @@ pub(super) fn unrecorded(
                 reported.links.extend(step.link().map(str::to_owned));
             }
             if snapshot.owner(&name).is_up() {
-                continue; // The other part is recorded: stop takes down both.
+                continue; // The other part has a frozen plan, and a stop takes down both.
             }
             let titles: Vec<String> = ours.iter().map(Step::title).collect();
             let why = match whole {
@@ -104,9 +103,9 @@ pub(super) fn unrecorded(
     found
 }
 
-/// The mounts, namespace and links of one part that are there just as the settings want them,
-/// though no frozen plan says so, and whether that is all.
-fn there(
+/// Returns the steps of one part whose objects are present without a frozen plan, and whether all objects of
+/// the part are present; none if no object is.
+fn find_unrecorded(
     snapshot: &mut Snapshot,
     points: &BTreeSet<PathBuf>,
     name: &Name,
@@ -121,12 +120,12 @@ fn there(
     }
     let subhost = Subhost::new(&snapshot.tree, name, &[]);
     let plan = subhost.plan(part).ok()?;
-    // Most are just stopped: the kernel need not be asked for each of their steps.
-    let hint = |step: &Step| match step.namespace() {
+    // This cheap test skips the subhosts that are stopped, which most are.
+    let may_be_present = |step: &Step| match step.namespace() {
         Some(name) => named::path(name).exists(),
         None => step.mount_point().is_some_and(|at| points.contains(at)),
     };
-    if !plan.steps.iter().any(hint) {
+    if !plan.steps.iter().any(may_be_present) {
         return None;
     }
     let steps = subhost.presences(
@@ -150,19 +149,20 @@ fn there(
     (!ours.is_empty()).then_some((ours, whole))
 }
 
-/// Processes 1 of ours that no state records: their subhost cannot be stopped by name.
+/// Finds PID 1 processes of ours that no state records. The subhost of such a process cannot be stopped by
+/// its name.
 pub(super) fn processes(snapshot: &Snapshot) -> Vec<Debris> {
     let recorded: Vec<i32> = snapshot
         .owners
         .values()
         .filter_map(|owner| Some(owner.init.as_ref()?.identity.pid))
         .collect();
-    let of = |process: &Process| {
+    let find = |process: &Process| {
         if recorded.contains(&process.pid) || !is_init(process) {
             return None;
         }
         let name = snapshot.is_ours(snapshot.table_of(process.mnt)?)?;
-        // It may be one that a command is just making, or that a damaged record tells of.
+        // A command may just be booting the process, or a damaged record may name it.
         let may_be_of = |owner: &Owner| !owner.is_known();
         let is_free = match &name {
             Some(name) => !may_be_of(snapshot.owner(name)),
@@ -182,10 +182,10 @@ pub(super) fn processes(snapshot: &Snapshot) -> Vec<Debris> {
                 ),
         )
     };
-    snapshot.processes.iter().filter_map(of).collect()
+    snapshot.processes.iter().filter_map(find).collect()
 }
 
-/// Is it our PID 1, in a pid namespace of its own?
+/// Tells whether the process is a PID 1 of ours: it runs subhost-init, and is number 1 of a pid namespace.
 fn is_init(process: &Process) -> bool {
     const INIT: &str = "subhost-init";
     let dir = PathBuf::from(format!("/proc/{}", process.pid));
@@ -199,7 +199,8 @@ fn is_init(process: &Process) -> bool {
     is_ours && is_first(&std::fs::read_to_string(dir.join("status")).unwrap_or_default())
 }
 
-/// Is a process, by its `/proc/PID/status`, number 1 of a namespace below ours? (A zombie is none.)
+/// Tells from the text of /proc/PID/status whether a process is number 1 of a pid namespace below ours, and
+/// no zombie.
 fn is_first(status: &str) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let numbers: Vec<&str> = field("NSpid:")
@@ -210,7 +211,7 @@ fn is_first(status: &str) -> bool {
     numbers.len() > 1 && numbers.last() == Some(&"1") && !is_dead
 }
 
-/// As [`is_init`], for a process that is about to be killed.
+/// Tells whether the process with this pid is a PID 1 of ours. It is the last check before a kill.
 pub(super) fn is_still_init(pid: i32) -> bool {
     is_init(&Process {
         pid,
@@ -225,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_of_a_namespace() {
+    fn pid_1_of_a_namespace_is_recognised() {
         assert!(is_first("State:\tS (sleeping)\nNSpid:\t77\t1\n"));
         assert!(is_first("State:\tS (sleeping)\nNSpid:\t77\t5\t1\n"));
         assert!(

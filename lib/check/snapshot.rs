@@ -1,6 +1,6 @@
-//! One look at everything: the mount tables, the processes, the links, and what /run/subhost says
-//! of each name. Changes nothing; what it tells may be old when it is read, so judgements are made
-//! twice, and once more under the lock before anything is touched.
+//! A snapshot of the host: the mount tables, the processes, the links, and the state of each subhost in
+//! /run/subhost. It changes nothing. It may be outdated when it is read, so each judgement is made twice, and
+//! once more under the lock before a repair.
 
 use super::Held;
 use crate::base::error::{Error, Exit, Result};
@@ -8,33 +8,37 @@ use crate::base::name::Name;
 use crate::base::paths::RUN;
 use crate::config::{self, Config};
 use crate::kernel::holders;
+use crate::kernel::locks::Locks;
 use crate::kernel::mountinfo::{Mount, Table};
-use crate::net::{Link, Network};
+use crate::net::{Link, Network, Statistics};
 use crate::plan::{Part, Plan, Step};
 use crate::state::{self, Group, Init, State};
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A process.
+/// A process of the host.
 pub(super) struct Process {
     pub pid: i32,
+    /// The command name, safe to print.
     pub command: String,
-    /// Its mount and network namespaces, as inodes.
+    /// The inode of its mount namespace.
     pub mnt: u64,
+    /// The inode of its network namespace.
     pub net: u64,
 }
 
-/// A directory as a place in a file system: the same wherever that is mounted.
+/// A directory, by its file system and its path there. It is the same in all mount namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
+    /// The device number of the file system, `MAJOR:MINOR`.
     pub device: String,
+    /// The path from the root of the file system.
     pub path: PathBuf,
 }
 
 impl Place {
-    /// Where `path` lies, by the table of one mount namespace.
+    /// Finds the place of `path` in the mount table of one mount namespace.
     pub fn find(table: &Table, path: &Path) -> Option<Self> {
         let mount = table.find_containing(path)?;
         let below = path.strip_prefix(&mount.at).ok()?;
@@ -44,27 +48,31 @@ impl Place {
         })
     }
 
-    /// The rest of the mount's path in its file system below this place, if it shows just that.
-    pub fn shown_by<'a>(&self, mount: &'a Mount) -> Option<&'a Path> {
+    /// Returns the path of the mount's root relative to this place; none if the mount shows no file below the
+    /// place.
+    pub fn relative_root<'a>(&self, mount: &'a Mount) -> Option<&'a Path> {
         let same = mount.device == self.device;
         same.then(|| mount.root.strip_prefix(&self.path).ok())
             .flatten()
     }
 }
 
-/// What /run/subhost says of a name.
+/// The state of a subhost in /run/subhost.
 #[derive(Default)]
 pub(super) struct Owner {
-    /// What is frozen, by part.
+    /// The frozen plans.
     pub plans: BTreeMap<Part, Arc<Plan>>,
+    /// The record of PID 1, which may have ended.
     pub init: Option<Init>,
+    /// The record of the cgroups.
     pub cgroups: Group,
+    /// PID 1 runs.
     pub running: bool,
-    /// Plans and records that cannot be read: what is up is not known.
+    /// The errors of plans and records that cannot be read. With one, it is unknown what is up.
     pub damaged: Vec<Error>,
-    /// Files of plans of an earlier boot of the host.
+    /// The files of plans of an earlier boot of the host.
     pub stale: Vec<PathBuf>,
-    /// The command that holds the lock.
+    /// The command that holds the lock, in words.
     pub work: Option<String>,
 }
 
@@ -76,9 +84,9 @@ impl Owner {
             let file = state.dir().join(part.file());
             match state.plan(part) {
                 Ok(Some(plan)) => drop(owner.plans.insert(part, plan)),
-                // Without a PID 1 that has one, nobody reads it.
+                // A live plan counts only with the PID 1 that it names.
                 Ok(None) if part == Part::Live || file.symlink_metadata().is_err() => {}
-                // The state takes what it cannot read, and what is of an earlier boot, for nothing.
+                // The state ignores a plan of an earlier boot as well as a file that is no plan.
                 Ok(None) if is_plan(&file) => owner.stale.push(file),
                 Ok(None) => owner.damaged.push(
                     Error::new(Exit::Invalid, format!("{} is no plan", file.display()))
@@ -99,62 +107,74 @@ impl Owner {
         owner
     }
 
-    /// Root, network or processes are up.
+    /// Tells whether root, network or processes are up.
     pub fn is_up(&self) -> bool {
         !self.plans.is_empty() || self.running
     }
 
-    /// Can it be judged? Not while a command works on it, nor when its state is damaged.
+    /// Tells whether the subhost can be judged: no command works on it, and its state can be read.
     pub fn is_known(&self) -> bool {
         self.work.is_none() && self.damaged.is_empty()
     }
 
-    /// Does its plan or its process own nothing at all?
+    /// Tells whether the subhost is certainly down.
     pub fn is_down(&self) -> bool {
         self.is_known() && !self.is_up()
     }
 
-    /// $SUBHOST as what is up has it.
+    /// Returns $SUBHOST from a frozen plan, or from the record of PID 1.
     pub fn tree(&self) -> Option<&Path> {
         let plan = self.plans.values().next();
         plan.map(|plan| plan.tree.as_path())
             .or(self.init.as_ref().map(|init| init.tree.as_path()))
     }
 
+    /// Returns the steps of all frozen plans.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.plans.values().flat_map(|plan| &plan.steps)
     }
 
-    /// Is this part of it frozen?
+    /// Tells whether this part has a frozen plan.
     pub fn has(&self, part: Part) -> bool {
         self.plans.contains_key(&part)
     }
 }
 
-/// All of it.
+/// A snapshot of the host.
 pub(super) struct Snapshot {
+    /// The directory of the subhosts, $SUBHOST.
     pub tree: PathBuf,
-    /// Our mount namespace, its inode, and the tables of all others, with a process in each.
+    /// The mount table of our mount namespace.
     pub table: Table,
+    /// The inode of our mount namespace.
     pub mnt: u64,
+    /// The mount tables of all other mount namespaces by inode, with the pid of a process in each.
     pub others: BTreeMap<u64, (i32, Table)>,
+    /// All processes.
     pub processes: Vec<Process>,
-    /// Where $SUBHOST and /run/subhost lie.
+    /// The place of $SUBHOST.
     pub place: Option<Place>,
+    /// The place of /run/subhost.
     pub run: Option<Place>,
-    /// By name, all that have state.
+    /// The state of each subhost that has some.
     pub owners: BTreeMap<Name, Owner>,
-    /// The settings of all subhosts of $SUBHOST that have valid ones.
+    /// The settings of all subhosts of $SUBHOST whose settings are valid.
     pub configs: BTreeMap<Name, Config>,
-    /// The writable layers that the settings name.
+    /// The uppers that these settings name.
     pub uppers: BTreeMap<PathBuf, Name>,
-    /// All names of subhosts: with settings, valid or not, or with state.
+    /// The names of all subhosts with a config, valid or not, or with state.
     pub names: BTreeSet<Name>,
+    /// The links of the host.
     pub links: Vec<Link>,
+    /// The sockets for further requests.
     pub network: Network,
 }
 
 impl Snapshot {
+    /// Takes a snapshot.
+    ///
+    /// # Errors
+    /// A failed request to the kernel.
     pub fn look(tree: &Path) -> Result<Self> {
         let mut names: BTreeSet<Name> = config::names(tree)
             .unwrap_or_default()
@@ -167,7 +187,7 @@ impl Snapshot {
         let state = state::names();
         names.extend(state.iter().cloned());
         let mut network = Network::new();
-        let links = network.host_links(false)?.into_values().collect();
+        let links = network.host_links(Statistics::Skipped)?;
         let owners = state.iter().map(|name| (name.clone(), Owner::read(name)));
         let table = Table::read()?;
         let mut snapshot = Self {
@@ -182,19 +202,19 @@ impl Snapshot {
             uppers: uppers.collect(),
             configs,
             names,
-            links,
+            links: links.into_values().collect(),
             network,
         };
-        snapshot.see_processes();
-        snapshot.see_work();
+        snapshot.read_processes();
+        snapshot.read_lock_holders();
         Ok(snapshot)
     }
 
-    /// The one pass over /proc.
-    fn see_processes(&mut self) {
+    /// Reads processes and their mount tables in one pass over /proc.
+    fn read_processes(&mut self) {
         for pid in holders::pids() {
-            let of = |kind| namespace(&pid.to_string(), kind);
-            let (Some(mnt), Some(net)) = (of("mnt"), of("net")) else {
+            let inode = |kind| namespace(&pid.to_string(), kind);
+            let (Some(mnt), Some(net)) = (inode("mnt"), inode("net")) else {
                 continue;
             };
             if mnt != self.mnt
@@ -213,38 +233,33 @@ impl Snapshot {
         }
     }
 
-    /// Which subhosts are being worked on. Read from the kernel's list of locks, as trying one,
-    /// be it for a moment, would be in the way of those who want it.
-    fn see_work(&mut self) {
-        let Some(locks) = std::fs::read_to_string("/proc/locks").ok() else {
+    /// Reads which commands hold the lock of a subhost.
+    fn read_lock_holders(&mut self) {
+        let Some(locks) = Locks::read() else {
             return;
         };
-        let held: BTreeMap<(u64, u64, u64), i32> = locks.lines().filter_map(lock).collect();
         for (name, owner) in &mut self.owners {
             let Ok(meta) = std::fs::metadata(State::new(name).dir().join("lock")) else {
                 continue;
             };
-            let (major, minor) = (nix::libc::major(meta.dev()), nix::libc::minor(meta.dev()));
-            let key = (u64::from(major), u64::from(minor), meta.ino());
-            if let Some(pid) = held.get(&key)
-                && *pid != std::process::id() as i32
+            if let Some(pid) = locks.holder(&meta)
+                && pid != std::process::id() as i32
             {
-                owner.work = Some(format!("pid {pid} ({})", holders::command(*pid)));
+                owner.work = Some(format!("pid {pid} ({})", holders::command(pid)));
             }
         }
     }
 
-    /// A command has begun or gone on since: what was seen of that name is no judgement.
-    pub fn see_work_again(&mut self) {
-        let before: BTreeSet<Name> = self.owners.keys().cloned().collect();
+    /// Reads the lock holders once more. A subhost that a command has begun to work on since the snapshot
+    /// cannot be judged.
+    pub fn update_lock_holders(&mut self) {
         for name in state::names() {
-            if !before.contains(&name) {
-                self.owners.insert(name.clone(), Owner::default());
-            }
+            self.owners.entry(name).or_default();
         }
-        self.see_work();
+        self.read_lock_holders();
     }
 
+    /// Returns the state of a subhost, the empty one if it has none.
     pub fn owner(&self, name: &Name) -> &Owner {
         static NOBODY: Owner = Owner {
             plans: BTreeMap::new(),
@@ -263,20 +278,20 @@ impl Snapshot {
         self.owners.get(name).unwrap_or(&NOBODY)
     }
 
-    /// The subhost in whose directory in $SUBHOST the path lies.
+    /// Returns the subhost in whose directory $SUBHOST/NAME the path lies.
     pub fn name_of(&self, path: &Path) -> Option<Name> {
         let below = path.strip_prefix(&self.tree).ok()?;
         Name::new(below.components().next()?.as_os_str().to_str()?).ok()
     }
 
-    /// Could the processes with this mount table be of our subhosts? Only those whose state is in
-    /// our /run/subhost: that is what they see there, or what they have files of bound from there
-    /// (PID 1 binds the host name and more), and then the name is known. $SUBHOST is no sign:
-    /// another container may have the same one, and its own /run.
+    /// Tells whether a mount namespace with this table belongs to us: `Some` if it does, with the name of the
+    /// subhost if it belongs to one. It belongs to a subhost if files of our /run/subhost/NAME are mounted in
+    /// it (PID 1 bind-mounts the host name and more), and to the host if it shows our /run/subhost at that
+    /// path. $SUBHOST tells nothing: another container may have the same one, with its own /run.
     pub fn is_ours(&self, table: &Table) -> Option<Option<Name>> {
         let run = self.run.as_ref()?;
         let named = table.all().iter().find_map(|mount| {
-            let first = run.shown_by(mount)?.components().next()?;
+            let first = run.relative_root(mount)?.components().next()?;
             Name::new(first.as_os_str().to_str()?).ok()
         });
         match named {
@@ -285,6 +300,7 @@ impl Snapshot {
         }
     }
 
+    /// Returns the table of the mount namespace with this inode.
     pub fn table_of(&self, mnt: u64) -> Option<&Table> {
         match mnt == self.mnt {
             true => Some(&self.table),
@@ -292,7 +308,7 @@ impl Snapshot {
         }
     }
 
-    /// The processes that fulfil a condition, as holders.
+    /// Returns the processes that fulfil a condition, without our own.
     pub fn held_by(&self, holds: impl Fn(&Process) -> bool) -> Vec<Held> {
         let us = std::process::id() as i32;
         self.processes
@@ -312,9 +328,9 @@ fn is_plan(file: &Path) -> bool {
         && std::fs::read_to_string(file).is_ok_and(|text| Plan::from_text(&text).is_ok())
 }
 
-/// Inode of a namespace of a process.
+/// Returns the inode of a namespace of a process. It parses the text of the link, which is cheaper than a
+/// stat(2).
 fn namespace(pid: &str, kind: &str) -> Option<u64> {
-    // The link's text has it: following it costs more.
     let link = std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()?;
     let text = link.to_str()?;
     text[text.find('[')? + 1..]
@@ -323,34 +339,9 @@ fn namespace(pid: &str, kind: &str) -> Option<u64> {
         .ok()
 }
 
-/// A line of `/proc/locks` (`proc_locks(5)`): device and inode of an exclusive flock and who has it.
-fn lock(line: &str) -> Option<((u64, u64, u64), i32)> {
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
-    let [_, "FLOCK", _, "WRITE", pid, file, ..] = words[..] else {
-        return None; // Those that wait have an arrow there.
-    };
-    let mut parts = file.split(':');
-    let mut hex = || u64::from_str_radix(parts.next()?, 16).ok();
-    let device = (hex()?, hex()?);
-    let inode = parts.next()?.parse().ok()?;
-    Some(((device.0, device.1, inode), pid.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn locks_of_the_kernels_list() {
-        let line = "1: FLOCK  ADVISORY  WRITE 1234 00:1b:5678 0 EOF";
-        assert_eq!(lock(line), Some(((0, 0x1b, 5678), 1234)));
-        assert_eq!(
-            lock("1: -> FLOCK  ADVISORY  WRITE 9 00:1b:5678 0 EOF"),
-            None
-        );
-        assert_eq!(lock("2: POSIX  ADVISORY  WRITE 9 00:1b:5678 0 EOF"), None);
-        assert_eq!(lock(""), None);
-    }
 
     #[test]
     fn places_are_the_same_in_all_tables() {
@@ -358,9 +349,9 @@ mod tests {
         let run = Place::find(&host, Path::new("/run/subhost")).unwrap();
         assert_eq!(run.path, Path::new("/subhost"));
         let inside = Table::parse(b"9 1 0:5 /subhost/w/hosts /etc/hosts rw - tmpfs t rw");
-        let rest = run.shown_by(&inside.all()[0]);
+        let rest = run.relative_root(&inside.all()[0]);
         assert_eq!(rest, Some(Path::new("w/hosts")));
         let other = Table::parse(b"9 1 0:6 /subhost/w/hosts /etc/hosts rw - tmpfs t rw");
-        assert_eq!(run.shown_by(&other.all()[0]), None);
+        assert_eq!(run.relative_root(&other.all()[0]), None);
     }
 }

@@ -1,13 +1,13 @@
-//! File systems that the kernel has or could load, and its cgroups. Only looked up: a trial would
-//! load modules.
+//! The file systems and the cgroup hierarchies of the kernel. They are looked up and not tried, since a trial
+//! would load modules.
 
 use super::Ability;
-use super::tried::tried;
+use super::trial::tried;
 use crate::base::error::IntoErrno;
 use crate::kernel::mountinfo::{Mount, Table};
 use std::path::Path;
 
-/// Has the kernel this file system now?
+/// Tells whether the kernel has this file system, built in or loaded.
 pub(super) fn is_known(fstype: &str) -> bool {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     known
@@ -15,7 +15,7 @@ pub(super) fn is_known(fstype: &str) -> bool {
         .any(|line| line.split('\t').next_back() == Some(fstype))
 }
 
-/// Is there a module of this name for the running kernel, or is it built in?
+/// Tells whether there is a module of this name for the running kernel.
 fn is_module(name: &str) -> bool {
     let release = nix::sys::utsname::uname();
     let Ok(release) = release.map(|name| name.release().to_owned()) else {
@@ -30,12 +30,12 @@ fn is_module(name: &str) -> bool {
     })
 }
 
-/// Is there such a module, and has the kernel not loaded it?
-pub(super) fn waits(name: &str) -> bool {
+/// Tells whether there is a module of this name that the kernel has not loaded yet.
+pub(super) fn is_loadable(name: &str) -> bool {
     is_module(name) && !Path::new("/sys/module").join(name).exists()
 }
 
-/// A file system that the kernel has or can load.
+/// Returns the ability to mount a file system, which the kernel has or can load.
 pub(super) fn file_system(name: &str, costs: &str, option: &str) -> Ability {
     let (known, module) = (is_known(name), is_module(name));
     let found = if !known && module {
@@ -49,12 +49,12 @@ pub(super) fn file_system(name: &str, costs: &str, option: &str) -> Ability {
     )
 }
 
-/// What images and terminals need.
+/// Returns the abilities that images and terminals need.
 pub(super) fn files() -> Vec<Ability> {
     let image = |name: &str| format!("no images and layers of {name}");
-    // Opening it would load the module.
+    // Opening /dev/loop-control would load the module.
     let control = Path::new("/dev/loop-control");
-    let opened = match waits("loop") {
+    let opened = match is_loadable("loop") {
         true => control.metadata().map(drop),
         false => std::fs::File::open(control).map(drop),
     };
@@ -78,7 +78,7 @@ pub(super) fn files() -> Vec<Ability> {
     ]
 }
 
-/// The hierarchies and their controllers, for a kernel of this version.
+/// Returns the abilities of the cgroup hierarchies, for a kernel of this version.
 pub(super) fn cgroups(version: (u32, u32)) -> Vec<Ability> {
     let mounts = Table::read().unwrap_or_default();
     let v2 = mounts.all().iter().find(|mount| mount.fstype == "cgroup2");

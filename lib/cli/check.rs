@@ -1,13 +1,14 @@
-//! `subhost-check`.
+//! The tool subhost-check(8): prints what the host lacks and what is left.
 
+use super::messages::to_json;
 use super::{Common, Tool, print};
-use crate::base::error::{Error, Exit, Result, shown};
+use crate::base::error::{Result, shown};
 use crate::check::{self, Ability, Debris, Found, Level, Outcome, State};
 use clap::Parser;
 use std::time::Duration;
 
-/// How many processes are named for one thing.
-const TOLD: usize = 8;
+/// The number of holders that are named for each leftover.
+const HOLDERS_SHOWN: usize = 8;
 
 /// Check the host, and look for leftovers
 ///
@@ -58,7 +59,7 @@ impl Tool for CheckTool {
     }
 
     fn run(self) -> Result<u8> {
-        self.common.be_root()?;
+        self.common.become_root()?;
         let tree = self.common.tree()?;
         let host = check::host(&tree);
         let mut left = check::left(&tree)?;
@@ -68,56 +69,56 @@ impl Tool for CheckTool {
         }
         let found = Found { host, left };
         if self.json {
-            let text = serde_json::to_string_pretty(&found)
-                .map_err(|e| Error::new(Exit::Failed, format!("cannot put it into JSON: {e}")))?;
-            print(&(text + "\n"))?;
+            print(&to_json(&found)?)?;
         } else {
-            let talk = match (self.common.quiet, self.common.verbose) {
-                (true, _) => Talk::Quiet,
-                (_, true) => Talk::All,
-                _ => Talk::Usual,
+            let verbosity = match (self.common.quiet, self.common.verbose) {
+                (true, _) => Verbosity::Quiet,
+                (_, true) => Verbosity::All,
+                _ => Verbosity::Usual,
             };
-            print(&text(&found, talk))?;
+            print(&text(&found, verbosity))?;
         }
         Ok(if found.is_well() { 0 } else { 1 })
     }
 }
 
+/// What is printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Talk {
-    /// What is missing and what is left.
+enum Verbosity {
+    /// The missing abilities and the leftovers.
     Quiet,
-    /// And notes, and a line for each part.
+    /// These, the notes, and a line for each of the two parts.
     Usual,
-    /// And what is fine.
+    /// All of it, with the abilities that the host has.
     All,
 }
 
-fn text(found: &Found, talk: Talk) -> String {
+fn text(found: &Found, verbosity: Verbosity) -> String {
+    let is_quiet = verbosity == Verbosity::Quiet;
     let mut out = String::new();
-    let there = found
+    let present = found
         .host
         .iter()
         .filter(|a| a.state != State::Missing)
         .count();
     let all = found.host.len();
-    if talk != Talk::Quiet {
-        out += &match there == all {
+    if !is_quiet {
+        out += &match present == all {
             true => format!("host: all {all} abilities there\n"),
-            false => format!("host: {there} of {all} abilities there\n"),
+            false => format!("host: {present} of {all} abilities there\n"),
         };
     }
     for ability in &found.host {
-        let is_told = match ability.state {
+        let is_printed = match ability.state {
             State::Missing => true,
-            State::Note => talk != Talk::Quiet,
-            State::Ok => talk == Talk::All,
+            State::Note => !is_quiet,
+            State::Ok => verbosity == Verbosity::All,
         };
-        if is_told {
-            out += &line_of(ability);
+        if is_printed {
+            out += &ability_lines(ability);
         }
     }
-    if talk != Talk::Quiet {
+    if !is_quiet {
         let left = found.left.iter().filter(|debris| debris.is_left()).count();
         out += &match left {
             0 => "left: nothing\n".to_owned(),
@@ -126,14 +127,14 @@ fn text(found: &Found, talk: Talk) -> String {
         };
     }
     for debris in &found.left {
-        if debris.is_left() || talk != Talk::Quiet {
-            out += &lines_of(debris);
+        if debris.is_left() || !is_quiet {
+            out += &debris_lines(debris);
         }
     }
     out
 }
 
-fn line_of(ability: &Ability) -> String {
+fn ability_lines(ability: &Ability) -> String {
     let state = match ability.state {
         State::Ok => "ok",
         State::Missing => "missing",
@@ -152,7 +153,7 @@ fn line_of(ability: &Ability) -> String {
     text
 }
 
-fn lines_of(debris: &Debris) -> String {
+fn debris_lines(debris: &Debris) -> String {
     let name = debris
         .subhost
         .as_ref()
@@ -168,13 +169,13 @@ fn lines_of(debris: &Debris) -> String {
     );
     let mut line = |more: String| text += &format!("           {}\n", shown(more));
     line(debris.why.clone());
-    for held in debris.holders.iter().take(TOLD) {
+    for held in debris.holders.iter().take(HOLDERS_SHOWN) {
         let namespace = held
             .mount_namespace
             .map_or(String::new(), |inode| format!(", mount namespace {inode}"));
         line(format!("pid {} ({}){namespace}", held.pid, held.command));
     }
-    match debris.holders.len().saturating_sub(TOLD) {
+    match debris.holders.len().saturating_sub(HOLDERS_SHOWN) {
         0 => {}
         more => line(format!("and {more} more")),
     }

@@ -1,8 +1,9 @@
-//! What all tools have in common: the options that every one takes, and how each is done to many subhosts.
+//! The options that all tools take, and the work on several subhosts.
 
 use super::messages::report;
 use crate::base::error::{Doing, Exit, Result};
 use crate::base::name::Name;
+use crate::config;
 use crate::kernel::processor;
 use crate::state::State;
 use crate::subhost::Subhost;
@@ -41,42 +42,53 @@ fn seconds(text: &str) -> std::result::Result<Duration, String> {
 }
 
 impl Common {
-    /// $SUBHOST.
+    /// Returns $SUBHOST as an absolute path.
     ///
     /// # Errors
-    /// It is not absolute after all, or not UTF-8.
+    /// `Usage` if the path is not UTF-8; the working directory is unknown.
     pub fn tree(&self) -> Result<PathBuf> {
         super::tree::tree(self.tree.as_deref())
     }
 
-    /// Root's work is to be done: by root, or by a user in his world. First thing, with one thread.
+    /// Enters the user's namespace, unless the tool runs as root. A tool calls it first, while the process
+    /// has one thread.
     ///
     /// # Errors
-    /// As [`crate::rootless::enter`].
-    pub fn be_root(&self) -> Result<()> {
+    /// The errors of [`crate::rootless::enter`].
+    pub fn become_root(&self) -> Result<()> {
         crate::rootless::enter(&self.tree()?)
     }
 
-    /// The subhost of a name.
+    /// Returns the subhost `name`, which need not exist.
     ///
     /// # Errors
-    /// The name cannot be one.
+    /// The name or a setting of `--set` is invalid.
     pub fn subhost(&self, name: &str) -> Result<Subhost> {
         let is_up = |name: &Name| State::new(name).exists();
         let name = Name::new(name)
             .or_else(|error| Name::parse_recorded(name).filter(is_up).ok_or(error))?;
-        // Also where no config is read, as by those that join.
+        // A tool that reads no config, as one that joins, would otherwise ignore an invalid setting.
         for word in &self.set {
-            crate::config::setting(word)?;
+            config::setting(word)?;
         }
         Ok(Subhost::new(&self.tree()?, &name, &self.set).waiting(self.wait))
     }
 
-    /// Does `work` to each subhost, whatever becomes of the others; gives the status of the first
-    /// failure.
+    /// Returns the name of an existing subhost.
     ///
     /// # Errors
-    /// $SUBHOST cannot be told.
+    /// The name is invalid, or there is no such subhost.
+    pub(super) fn existing_name(&self, name: &str) -> Result<Name> {
+        let subhost = self.subhost(name)?;
+        subhost.must_exist()?;
+        Ok(subhost.name().clone())
+    }
+
+    /// Does `work` on each subhost in order, and continues after a failure. It returns the status of the
+    /// first failure.
+    ///
+    /// # Errors
+    /// None so far: failures are reported.
     pub fn each(&self, names: &[String], work: impl Fn(&Subhost) -> Result<u8>) -> Result<u8> {
         let mut first = 0;
         for name in names {
@@ -87,26 +99,36 @@ impl Common {
                     error.exit as u8
                 }
             };
-            if first == 0 {
-                first = status;
-            }
+            keep_first(&mut first, status);
         }
         Ok(first)
     }
 }
 
-/// So many are done one after the other before it pays to do them side by side.
-const FEW: usize = 4;
+/// Keeps the status of the first failure.
+pub(super) fn keep_first(first: &mut u8, status: u8) {
+    if *first == 0 {
+        *first = status;
+    }
+}
+
+/// The number of subhosts from which on a child process pays off.
+const SHARE: usize = 4;
 
 impl Common {
-    /// As [`Common::each`], side by side where there are many: by processes of our own, each of which
-    /// does its share one after the other. More than there are processors, as a stop mostly waits.
+    /// Does `work` on each subhost as [`Common::each`], but in parallel if there are many. Each of several
+    /// child processes does its share in order. There are more of them than processors, because a stop mostly
+    /// waits.
     ///
     /// # Errors
-    /// $SUBHOST cannot be told; there can be no more processes.
-    pub fn all(&self, names: &[String], work: impl Fn(&Subhost) -> Result<u8>) -> Result<u8> {
+    /// A child process cannot be waited for.
+    pub fn each_in_parallel(
+        &self,
+        names: &[String],
+        work: impl Fn(&Subhost) -> Result<u8>,
+    ) -> Result<u8> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = (processors * 4).min(names.len() / FEW);
+        let workers = (processors * 4).min(names.len() / SHARE);
         if workers < 2 {
             return self.each(names, work);
         }
@@ -115,7 +137,7 @@ impl Common {
         for share in names.chunks(names.len().div_ceil(workers)) {
             let child = sys::fork_child(|| {
                 processor::set_saturated();
-                // Whoever ends us ends them, each after what it is at.
+                // If this tool is killed, each child ends after the subhost that it works on.
                 let end = rustix::process::Signal::TERM;
                 let _ = rustix::process::set_parent_process_death_signal(Some(end));
                 if rustix::process::getppid() != Some(us) {
@@ -127,25 +149,23 @@ impl Common {
                 });
                 i32::from(status)
             });
-            // What cannot be done beside us is done by us.
+            // If no child can be made, this process does the share itself, below.
             shares.push((share, child));
         }
         let mut first = 0;
         for (share, child) in shares {
             let status = match child {
                 Err(_) => self.each(share, &work)?,
-                Ok((_, pidfd)) => ended(&pidfd)?,
+                Ok((_, pidfd)) => wait_for_child(&pidfd)?,
             };
-            if first == 0 {
-                first = status;
-            }
+            keep_first(&mut first, status);
         }
         Ok(first)
     }
 }
 
-/// Waits for a child of ours; its status as a shell has it.
-fn ended(pidfd: &OwnedFd) -> Result<u8> {
+/// Waits for a child, and returns its exit status as a shell does: 128+N after signal N.
+fn wait_for_child(pidfd: &OwnedFd) -> Result<u8> {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     loop {
         match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {

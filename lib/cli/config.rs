@@ -1,4 +1,4 @@
-//! `subhost-config`.
+//! The tool subhost-config(8): prints and checks settings.
 
 use super::{Common, Tool, print};
 use crate::base::envfile::quote;
@@ -89,7 +89,7 @@ impl Tool for ConfigTool {
     }
 }
 
-/// Always in quotes, so that lines can be told apart by eye and by `grep`.
+/// Quotes a value. It adds quotes where `quote` needs none, so that all lines look alike.
 fn quoted(value: &str) -> String {
     match quote(value) {
         bare if bare == value => format!("'{bare}'"),
@@ -97,7 +97,8 @@ fn quoted(value: &str) -> String {
     }
 }
 
-/// What is valid, but should have been thought about.
+/// Returns warnings about valid settings: those that weaken the defaults, and files that are missing on this
+/// host.
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = crate::config::weakened(config);
     if config.userns != Userns::No && !matches!(config.net, Net::Private(_)) {

@@ -1,4 +1,4 @@
-//! `subhost-enter`.
+//! The tool subhost-enter(8): runs a command in a subhost.
 
 use super::{Common, Tool};
 use crate::base::error::{Error, Exit, Result, shown};
@@ -68,8 +68,9 @@ pub struct EnterTool {
     pub command: Vec<String>,
 }
 
-/// A failure's status where the status is a command's: all that is ours is 125.
-pub(super) fn foreground(exit: Exit) -> u8 {
+/// Returns the exit status of a failure of a tool that otherwise exits with the status of a command. Failures
+/// of the tool itself become 125.
+pub(super) fn foreground_status(exit: Exit) -> u8 {
     match exit {
         Exit::NotRunning | Exit::CannotRun | Exit::NotFound => exit as u8,
         _ => Exit::Own as u8,
@@ -84,8 +85,8 @@ impl Tool for EnterTool {
     }
 
     fn run(self) -> Result<u8> {
-        self.common.be_root()?;
-        let wish = match (self.tty, self.no_tty) {
+        self.common.become_root()?;
+        let tty_mode = match (self.tty, self.no_tty) {
             (true, _) => TtyMode::Always,
             (_, true) => TtyMode::Never,
             _ => TtyMode::Auto,
@@ -105,7 +106,7 @@ impl Tool for EnterTool {
             user: self.user,
             dir: self.workdir.unwrap_or_default(),
             env,
-            stdio: StdioMode::new(wish),
+            stdio: StdioMode::new(tty_mode),
             tool: true,
         };
         let subhost = self.common.subhost(&self.name)?;
@@ -115,7 +116,7 @@ impl Tool for EnterTool {
         };
         entered.or_else(|error| {
             super::report(Some(subhost.name()), &error);
-            Ok(foreground(error.exit))
+            Ok(foreground_status(error.exit))
         })
     }
 }

@@ -1,12 +1,13 @@
-//! `subhost-info`.
+//! The tool subhost-info(8): prints everything about subhosts.
 
-use super::list::json;
+use super::common::keep_first;
+use super::messages::{field_line, to_json};
 use super::{Common, Tool, print};
 use crate::base::error::{Exit, Result, shown};
 use crate::base::name::Name;
 use crate::base::words::{bytes, span};
 use crate::cgroup::Usage;
-use crate::report::{Look, Row, last, rows};
+use crate::report::{Look, Row, describe_last, rows};
 use clap::Parser;
 
 /// Show all about subhosts
@@ -49,16 +50,12 @@ impl Tool for InfoTool {
     }
 
     fn run(self) -> Result<u8> {
-        self.common.be_root()?;
+        self.common.become_root()?;
         let mut first = 0;
         let mut all = Vec::new();
         let tree = self.common.tree()?;
         for text in &self.names {
-            let known = self.common.subhost(text).and_then(|subhost| {
-                subhost.must_exist()?;
-                Ok(subhost.name().clone())
-            });
-            let status = match known {
+            let status = match self.common.existing_name(text) {
                 Err(error) => {
                     super::report(Name::new(text).ok().as_ref(), &error);
                     error.exit as u8
@@ -70,19 +67,18 @@ impl Tool for InfoTool {
                     if running { 0 } else { Exit::NotRunning as u8 }
                 }
             };
-            if first == 0 {
-                first = status;
-            }
+            keep_first(&mut first, status);
         }
         if self.json {
             let text = match &all[..] {
+                // For one NAME the output is an object, for several an array. An object goes through a Value,
+                // so its keys are sorted.
                 [row] if self.names.len() == 1 => {
-                    // One was asked for: one object.
-                    let text = json(std::slice::from_ref(row))?;
+                    let text = to_json(row)?;
                     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-                    format!("{:#}\n", value[0])
+                    format!("{value:#}\n")
                 }
-                rows => json(rows)?,
+                rows => to_json(rows)?,
             };
             print(&text)?;
         } else {
@@ -97,7 +93,7 @@ fn text(row: &Row) -> String {
     let mut out = String::new();
     let mut line = |key: &str, value: Option<String>| {
         if let Some(value) = value {
-            out += &format!("{:<14} {value}\n", format!("{key}:"));
+            out += &field_line(key, &value);
         }
     };
     line("Name", Some(row.name.clone()));
@@ -115,7 +111,7 @@ fn text(row: &Row) -> String {
     for (key, value) in &row.limits {
         line("Limit", Some(format!("{key}={value}")));
     }
-    line("Limit hits", hits(&row.usage));
+    line("Limit hits", limit_hits(&row.usage));
     for link in &row.links {
         line("Link", Some(link.link.clone()));
         line(" TX bytes", Some(bytes(link.tx)));
@@ -130,7 +126,7 @@ fn text(row: &Row) -> String {
     for mount in &row.mounts {
         line("Mount", Some(shown(mount)));
     }
-    line("Last run", row.last.as_ref().map(last));
+    line("Last run", row.last.as_ref().map(describe_last));
     let changed = |yes| {
         if yes {
             "yes, applies after a stop"
@@ -146,8 +142,8 @@ fn text(row: &Row) -> String {
     out
 }
 
-/// How often it came to which limit; none if it did not.
-pub(super) fn hits(usage: &Usage) -> Option<String> {
+/// Describes how often the subhost has hit which limits; none if it has hit none.
+pub(super) fn limit_hits(usage: &Usage) -> Option<String> {
     let count = |count: Option<u64>, what: &str| match count {
         Some(count @ 1..) => Some(format!("{what} {count}")),
         _ => None,

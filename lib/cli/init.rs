@@ -1,31 +1,35 @@
-//! `subhost-init`: which part of a subhost's inside, or of a user's world, a process of ours plays.
+//! The program subhost-init(8): the PID 1 of a subhost, and other processes that the tools start.
 
 use crate::init;
 use crate::kernel::signals::default_signals;
 use crate::sys;
 use std::os::fd::OwnedFd;
 
-/// `subhost-init N`: N is the socket to the tool that boots. `subhost-init --userns N`: the same by way
-/// of a user namespace. `subhost-init --console N MAX`: logs an init's console, MAX bytes of it.
-/// `subhost-init --hold N`: holds an ordinary user's world. `subhost-init --helper N PROGRAM`: runs
-/// the helper of a network of his.
+/// Runs subhost-init and returns its exit status. N is the descriptor of the socket to the tool that starts
+/// it:
+///
+/// - `subhost-init N` is PID 1 of a subhost.
+/// - `subhost-init --userns N` is PID 1 of a subhost with a user namespace.
+/// - `subhost-init --console N MAX` logs the console of an INIT, its last MAX bytes.
+/// - `subhost-init --hold N` holds the namespace of an ordinary user.
+/// - `subhost-init --helper N PROGRAM [ARGUMENT...]` runs the helper of NET=user.
 pub fn main() -> u8 {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let adopted = |number: &str| number.parse().ok().and_then(|fd| sys::adopt(fd).ok());
+    let adopt = |number: &str| number.parse().ok().and_then(|fd| sys::adopt(fd).ok());
     if let ["--hold", number] = words[..]
-        && let Some(socket) = adopted(number)
+        && let Some(socket) = adopt(number)
     {
-        return world(socket);
+        return hold_namespace(socket);
     }
     if let ["--helper", number, program, ..] = words[..]
-        && let Some(socket) = adopted(number)
+        && let Some(socket) = adopt(number)
     {
         return init::helper(&socket, program, &words[3..]);
     }
     let (socket, log_max) = match words[..] {
-        [number] | ["--userns", number] => (adopted(number), None),
-        ["--console", number, max] => (adopted(number), max.parse().ok()),
+        [number] | ["--userns", number] => (adopt(number), None),
+        ["--console", number, max] => (adopt(number), max.parse().ok()),
         _ => (None, None),
     };
     let Some(socket) = socket else {
@@ -40,8 +44,9 @@ pub fn main() -> u8 {
     }
 }
 
-/// Holds a user's world. Not hidden as PID 1 is: the user's tools have to get at it.
-fn world(socket: OwnedFd) -> u8 {
+/// Holds the namespace of an ordinary user. Unlike PID 1 the process stays dumpable (`PR_SET_DUMPABLE`),
+/// because the user's tools join its namespaces.
+fn hold_namespace(socket: OwnedFd) -> u8 {
     let _ = sys::cloexec_from(3);
     let _ = rustix::thread::set_name(c"subhost-userns");
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));

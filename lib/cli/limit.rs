@@ -1,6 +1,7 @@
-//! `subhost-limit`.
+//! The tool subhost-limit(8): prints and changes limits, freezes and thaws.
 
-use super::info::hits;
+use super::info::limit_hits;
+use super::messages::{field_line, to_json};
 use super::{Common, Tool, print};
 use crate::base::error::{Error, Exit, Result};
 use crate::base::words::bytes;
@@ -63,9 +64,9 @@ pub struct LimitTool {
     pub limits: Vec<String>,
 }
 
-/// What `--json` gives.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct Limits {
     name: String,
     frozen: bool,
     limits: BTreeMap<String, String>,
@@ -79,7 +80,7 @@ impl Tool for LimitTool {
     }
 
     fn run(self) -> Result<u8> {
-        self.common.be_root()?;
+        self.common.become_root()?;
         self.common
             .each(std::slice::from_ref(&self.name), |subhost| {
                 if self.freeze || self.thaw {
@@ -99,7 +100,7 @@ impl Tool for LimitTool {
                         .hint(format!("subhost-config {} shows what is set", self.name)));
                 }
                 let group = subhost.state().cgroups()?;
-                let shown = Shown {
+                let limits = Limits {
                     name: subhost.name().to_string(),
                     frozen: group.is_frozen(),
                     usage: group.usage(),
@@ -107,47 +108,44 @@ impl Tool for LimitTool {
                     limits: group.settings,
                 };
                 match self.json {
-                    true => print(&json(&shown)?)?,
-                    false => print(&text(&shown))?,
+                    true => print(&to_json(&limits)?)?,
+                    false => print(&text(&limits))?,
                 }
                 Ok(0)
             })
     }
 }
 
-fn json(shown: &Shown) -> Result<String> {
-    serde_json::to_string_pretty(shown)
-        .map(|text| text + "\n")
-        .map_err(|e| Error::new(Exit::Failed, format!("cannot put it into JSON: {e}")))
-}
-
-fn text(shown: &Shown) -> String {
+fn text(limits: &Limits) -> String {
     let mut out = String::new();
     let mut line = |key: &str, value: Option<String>| {
         if let Some(value) = value {
-            out += &format!("{:<14} {value}\n", format!("{key}:"));
+            out += &field_line(key, &value);
         }
     };
-    let usage = &shown.usage;
-    for (key, value) in &shown.limits {
+    let usage = &limits.usage;
+    for (key, value) in &limits.limits {
         line("Limit", Some(format!("{key}={value}")));
     }
     let cpu = usage.cpu.map(|micros| micros as f64 / 1e6);
     line("CPU use", cpu.map(|cpu| format!("{cpu:.2} seconds")));
-    let of = |used: Option<u64>, max: Option<u64>, show: fn(u64) -> String| {
+    let used_of_max = |used: Option<u64>, max: Option<u64>, show: fn(u64) -> String| {
         used.map(|used| match max {
             Some(max) => format!("{} of {}", show(used), show(max)),
             None => show(used),
         })
     };
-    line("Memory use", of(usage.memory, usage.memory_max, bytes));
+    line(
+        "Memory use",
+        used_of_max(usage.memory, usage.memory_max, bytes),
+    );
     line(
         "Processes",
-        of(usage.pids, usage.pids_max, |count| count.to_string()),
+        used_of_max(usage.pids, usage.pids_max, |count| count.to_string()),
     );
-    line("Limit hits", hits(usage));
-    line("Frozen", shown.frozen.then(|| "yes".to_owned()));
-    for cgroup in &shown.cgroups {
+    line("Limit hits", limit_hits(usage));
+    line("Frozen", limits.frozen.then(|| "yes".to_owned()));
+    for cgroup in &limits.cgroups {
         line("Cgroup", Some(crate::base::error::shown(cgroup)));
     }
     out

@@ -1,14 +1,16 @@
-//! `subhost-list`.
+//! The tool subhost-list(8): prints a table of subhosts.
 
+use super::common::keep_first;
+use super::messages::to_json;
 use super::{Common, Tool, print};
 use crate::base::error::{Error, Exit, Result, shown};
 use crate::base::name::Name;
 use crate::base::words::{bytes, span};
-use crate::report::{Look, Row, last, rows};
+use crate::report::{Look, Row, describe_last, rows};
 use clap::Parser;
 use std::borrow::Cow;
 
-/// Columns, by the names of `-o`.
+/// The columns, by their names in `-o`.
 const COLUMNS: &[&str] = &[
     "name",
     "state",
@@ -23,7 +25,7 @@ const COLUMNS: &[&str] = &[
     "processes",
     "root",
 ];
-/// What is shown when nothing is asked for.
+/// The columns of the table without `-o`.
 const USUAL: &[&str] = &[
     "name", "state", "pid", "uptime", "address", "memory", "type", "last",
 ];
@@ -90,7 +92,7 @@ impl Tool for ListTool {
     }
 
     fn run(self) -> Result<u8> {
-        self.common.be_root()?;
+        self.common.become_root()?;
         if let Some(unknown) = self
             .output
             .iter()
@@ -106,40 +108,27 @@ impl Tool for ListTool {
         let mut status = 0;
         let mut names = Vec::new();
         for name in &self.names {
-            let known = self.common.subhost(name).and_then(|subhost| {
-                subhost.must_exist()?;
-                Ok(subhost.name().clone())
-            });
-            match known {
+            match self.common.existing_name(name) {
                 Ok(name) => names.push(name),
                 Err(error) => {
                     super::report(Name::new(name).ok().as_ref(), &error);
-                    if status == 0 {
-                        status = error.exit as u8;
-                    }
+                    keep_first(&mut status, error.exit as u8);
                 }
             }
         }
-        let asks = |columns: &[&str]| {
-            let mut asked = self.output.iter();
-            asked.any(|name| columns.contains(&name.as_str()))
-        };
-        let look = match self.json || asks(&["changed"]) {
-            true => Look::Whole,
-            false if asks(&["cpu", "processes"]) => Look::Counted,
-            false => Look::Usual,
-        };
+        let look = self.look();
         let rows = match self.names.is_empty() {
             true => rows(&tree, None, look)?,
             false => rows(&tree, Some(&names), look)?,
         };
         if self.json {
-            print(&json(&rows)?)?;
+            print(&to_json(&rows)?)?;
         } else if self.output.is_empty() {
             print(&table(&rows))?;
         } else {
             for row in &rows {
-                let cells: Vec<Cow<str>> = self.output.iter().map(|name| bare(row, name)).collect();
+                let columns = self.output.iter();
+                let cells: Vec<Cow<str>> = columns.map(|name| bare_cell(row, name)).collect();
                 print(&format!("{}\n", cells.join(" ")))?;
             }
         }
@@ -147,24 +136,33 @@ impl Tool for ListTool {
     }
 }
 
-pub(super) fn json(rows: &[Row]) -> Result<String> {
-    serde_json::to_string_pretty(rows)
-        .map(|text| text + "\n")
-        .map_err(|e| Error::new(Exit::Failed, format!("cannot put it into JSON: {e}")))
+impl ListTool {
+    /// Returns the cheapest look that fills in all columns of the output.
+    fn look(&self) -> Look {
+        let has_any = |columns: &[&str]| {
+            let mut output = self.output.iter();
+            output.any(|name| columns.contains(&name.as_str()))
+        };
+        match self.json || has_any(&["changed"]) {
+            true => Look::Whole,
+            false if has_any(&["cpu", "processes"]) => Look::Counted,
+            false => Look::Usual,
+        }
+    }
 }
 
-/// For scripts: one word a cell.
-fn bare<'a>(row: &'a Row, column: &str) -> Cow<'a, str> {
-    let given = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
+/// Returns a cell for scripts: one word without a unit.
+fn bare_cell<'a>(row: &'a Row, column: &str) -> Cow<'a, str> {
+    let borrowed = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
     let number = |number: Option<u64>| number.map(|number| number.to_string().into());
     let text: Option<Cow<str>> = match column {
         "name" => Some((&row.name).into()),
         "state" => Some((&row.state).into()),
         "pid" => row.pid.map(|pid| pid.to_string().into()),
         "uptime" => number(row.uptime),
-        "address" => given(&row.address),
+        "address" => borrowed(&row.address),
         "memory" => number(row.memory),
-        "type" => given(&row.kind),
+        "type" => borrowed(&row.kind),
         "last" => row
             .last
             .as_ref()
@@ -187,26 +185,26 @@ fn or_dash(text: Option<Cow<str>>) -> Cow<str> {
         .unwrap_or(Cow::Borrowed("-"))
 }
 
-/// For people.
+/// Returns a cell of the table, with units.
 fn cell<'a>(row: &'a Row, column: &str) -> Cow<'a, str> {
     let text = match column {
         "uptime" => row.uptime.map(span),
         "memory" => row.memory.map(bytes),
-        "last" => row.last.as_ref().map(last),
-        other => return bare(row, other),
+        "last" => row.last.as_ref().map(describe_last),
+        other => return bare_cell(row, other),
     };
     or_dash(text.map(Cow::Owned))
 }
 
 fn table(rows: &[Row]) -> String {
     let heading = USUAL.iter().map(|name| name.to_uppercase().into());
-    let of_row = |row| USUAL.iter().map(move |name| cell(row, name));
-    let cells: Vec<Cow<str>> = heading.chain(rows.iter().flat_map(of_row)).collect();
-    let long = |cell: &Cow<str>| cell.chars().count();
+    let row_cells = |row| USUAL.iter().map(move |name| cell(row, name));
+    let cells: Vec<Cow<str>> = heading.chain(rows.iter().flat_map(row_cells)).collect();
+    let width_of = |cell: &Cow<str>| cell.chars().count();
     let mut widths = [0; USUAL.len()];
     for line in cells.chunks(USUAL.len()) {
         for (width, cell) in widths.iter_mut().zip(line) {
-            *width = long(cell).max(*width);
+            *width = width_of(cell).max(*width);
         }
     }
     let spaces = " ".repeat(widths.iter().max().unwrap_or(&0) + 2);
@@ -214,7 +212,7 @@ fn table(rows: &[Row]) -> String {
     for line in cells.chunks(USUAL.len()) {
         for (cell, width) in line.iter().zip(&widths) {
             text += cell;
-            text.push_str(&spaces[..width - long(cell) + 2]);
+            text.push_str(&spaces[..width - width_of(cell) + 2]);
         }
         text.truncate(text.trim_end().len());
         text.push('\n');

@@ -1,12 +1,13 @@
-//! What the tools write: data on standard output, and what they have to say on standard error, which is
-//! also where the library's events go.
+//! The output of the tools: data on standard output; messages, and the events of the library, on standard
+//! error.
 
 use crate::base::error::{Error, Exit, Result};
 use crate::base::message::{self, Event, Level, What, program};
 use crate::base::name::Name;
+use serde::Serialize;
 use std::io::Write;
 
-/// Has the library's events written to standard error.
+/// Writes the library's events, from `level` on, to standard error.
 pub(super) fn listen(level: Level) {
     message::listen(level, |Event { subhost, what }| match what {
         What::Error(error) => report(subhost, error),
@@ -24,11 +25,11 @@ fn say(name: Option<&Name>, text: &str) {
     if let Some(name) = name {
         line += &format!("{name}: ");
     }
-    // A closed standard error is nothing to fail for.
+    // A closed standard error is no reason to fail.
     let _ = writeln!(std::io::stderr(), "{line}{text}");
 }
 
-/// Writes a failure and those that followed it.
+/// Writes a failure, and the failures in its `also`, to standard error.
 pub(super) fn report(name: Option<&Name>, error: &Error) {
     say(name, &error.to_string());
     for more in &error.also {
@@ -36,10 +37,25 @@ pub(super) fn report(name: Option<&Name>, error: &Error) {
     }
 }
 
-/// Prints data. A reader that has gone away (`| head`) is no failure.
+/// Formats a value as JSON, with a final newline.
 ///
 /// # Errors
-/// Standard output cannot be written, as when a disk is full.
+/// The value holds a path that is not UTF-8.
+pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string_pretty(value)
+        .map(|text| text + "\n")
+        .map_err(|e| Error::new(Exit::Failed, format!("cannot put it into JSON: {e}")))
+}
+
+/// Formats a line `KEY: VALUE` with aligned values.
+pub(super) fn field_line(key: &str, value: &str) -> String {
+    format!("{:<14} {value}\n", format!("{key}:"))
+}
+
+/// Prints data on standard output. A reader that has closed its end of the pipe, as head(1), is no failure.
+///
+/// # Errors
+/// Standard output cannot be written to, as with a full disk.
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -1,5 +1,5 @@
-//! The command lines of all tools, and what they have in common: usage, messages, exit status.
-//! From these definitions come help, manual pages and completions.
+//! The command lines of all tools, their messages and their exit statuses. Help, manual pages and completions
+//! are generated from these definitions.
 
 mod check;
 mod common;
@@ -37,36 +37,37 @@ use messages::{print, report};
 use std::ffi::{CString, OsStr, OsString};
 use std::io::Write;
 
-/// A tool: its command line, and what it does.
+/// A tool: its command line and its action.
 pub trait Tool: Parser {
-    /// The status of usage errors and of failures that are not the subhost's.
+    /// The exit status of usage errors, and of failures of the tool itself.
     const OWN: Exit = Exit::Usage;
 
-    /// What is common to all.
+    /// Returns the options that all tools take.
     fn common(&self) -> &Common;
 
-    /// Does it; gives the status.
+    /// Runs the tool and returns its exit status.
     ///
     /// # Errors
-    /// What `main` prints.
+    /// A failure that [`main`] reports, with its exit status.
     fn run(self) -> Result<u8>;
 }
 
-/// What a tool does with its command line, its name first; gives the status.
+/// A function that runs a tool with a command line, whose first word is the tool's name, and returns the exit
+/// status.
 type Main = fn(Vec<OsString>) -> u8;
 
-/// The tools by their names, less what all names begin with.
+/// The tools, by their names without `subhost-`.
 const TOOLS: [(&str, Main); 10] = [
-    ("check", with::<CheckTool>),
-    ("config", with::<ConfigTool>),
-    ("enter", with::<EnterTool>),
-    ("info", with::<InfoTool>),
-    ("limit", with::<LimitTool>),
-    ("list", with::<ListTool>),
-    ("mount", with::<MountTool>),
-    ("net", with::<NetTool>),
-    ("start", with::<StartTool>),
-    ("stop", with::<StopTool>),
+    ("check", run_tool::<CheckTool>),
+    ("config", run_tool::<ConfigTool>),
+    ("enter", run_tool::<EnterTool>),
+    ("info", run_tool::<InfoTool>),
+    ("limit", run_tool::<LimitTool>),
+    ("list", run_tool::<ListTool>),
+    ("mount", run_tool::<MountTool>),
+    ("net", run_tool::<NetTool>),
+    ("start", run_tool::<StartTool>),
+    ("stop", run_tool::<StopTool>),
 ];
 
 /// The help of plain `subhost`: it fits a terminal of 24 lines and 80 columns.
@@ -95,9 +96,8 @@ This host:
 'subhost start web'.
 ";
 
-/// All tools in one program: by the name that it is called by, or by its first argument. Gives the
-/// status.
-pub fn any() -> u8 {
+/// Runs the tool that the program's name selects, or its first argument, and returns the exit status.
+pub fn multi_call_main() -> u8 {
     let mut args: Vec<OsString> = std::env::args_os().collect();
     let named = |name: &str| {
         let tool = TOOLS.iter().find(|(tool, _)| *tool == name);
@@ -111,7 +111,7 @@ pub fn any() -> u8 {
         args.remove(0);
         args[0] = format!("subhost-{}", first.unwrap_or_default()).into();
         let called = set_program(&args[0].to_string_lossy());
-        // A stop and those who look for what holds something go by the names of processes.
+        // The process gets the tool's name, which lists of holders show.
         let name = CString::new(called).unwrap_or_default();
         let _ = rustix::thread::set_name(&name);
         return main(args);
@@ -139,7 +139,7 @@ pub fn any() -> u8 {
     }
 }
 
-/// Reports a command that does not exist; gives the status.
+/// Reports a command that does not exist, and returns the exit status.
 fn no_command(word: &OsStr) -> u8 {
     let word = word.to_string_lossy();
     let near = TOOLS
@@ -156,18 +156,18 @@ fn no_command(word: &OsStr) -> u8 {
     Exit::Usage as u8
 }
 
-/// The main of every tool. Gives the status.
+/// Runs a tool with the command line of the process, and returns the exit status.
 pub fn main<T: Tool + CommandFactory>() -> u8 {
-    with::<T>(std::env::args_os().collect())
+    run_tool::<T>(std::env::args_os().collect())
 }
 
-fn with<T: Tool + CommandFactory>(args: Vec<OsString>) -> u8 {
-    // What is made on the way must not depend on who called.
+fn run_tool<T: Tool + CommandFactory>(args: Vec<OsString>) -> u8 {
+    // The modes of the files that we make must not depend on the caller.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     inherited::reset_signals();
     inherited::lift_limits();
     crate::kernel::privilege::adopt_lock();
-    // What our caller left open is not for hooks and not for the inside.
+    // Hooks and subhosts must not inherit the open files of the caller.
     let _ = crate::sys::cloexec_from(3);
     let tool = match T::try_parse_from(args) {
         Ok(tool) => tool,
@@ -189,14 +189,14 @@ fn with<T: Tool + CommandFactory>(args: Vec<OsString>) -> u8 {
         Err(error) => {
             report(None, &error);
             match T::OWN {
-                Exit::Own => enter::foreground(error.exit),
+                Exit::Own => enter::foreground_status(error.exit),
                 _ => error.exit as u8,
             }
         }
     }
 }
 
-/// The command lines of all tools, for manual pages and completions.
+/// Returns the command lines of all tools, for manual pages and completions.
 pub fn commands() -> Vec<clap::Command> {
     vec![
         MountTool::command(),
@@ -215,7 +215,7 @@ pub fn commands() -> Vec<clap::Command> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn definitions_hold_together() {
+    fn definitions_are_consistent() {
         for command in super::commands() {
             command.debug_assert();
         }

@@ -1,4 +1,4 @@
-//! `subhost-mount`.
+//! The tool subhost-mount(8): mounts and unmounts roots.
 
 use super::{Common, Tool, print};
 use crate::base::error::Result;
@@ -53,7 +53,7 @@ impl Tool for MountTool {
     }
 
     fn run(self) -> Result<u8> {
-        self.common.be_root()?;
+        self.common.become_root()?;
         self.common.each(&self.names, |subhost| {
             match (self.dry_run, self.unmount) {
                 (true, false) => print(&subhost.script_up(Part::Root)?)?,

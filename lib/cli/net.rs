@@ -1,4 +1,4 @@
-//! `subhost-net`.
+//! The tool subhost-net(8): makes and removes networks.
 
 use super::{Common, Tool, print};
 use crate::base::error::Result;
@@ -53,7 +53,7 @@ impl Tool for NetTool {
     }
 
     fn run(self) -> Result<u8> {
-        self.common.be_root()?;
+        self.common.become_root()?;
         self.common.each(&self.names, |subhost| {
             match (self.dry_run, self.undo) {
                 (true, false) => print(&subhost.script_up(Part::Net)?)?,

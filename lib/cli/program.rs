@@ -1,18 +1,18 @@
-//! Where a program of ours begins: before any tool, and in place of what std does there.
+//! The C main function of our programs, in place of the Rust runtime's.
 //!
-//! Of the part millisecond that a process costs, std's own beginning takes a fifth: above all it reads
-//! /proc/self/maps, to tell a stack overflow in words. Our tools do without the words.
+//! The start of the Rust runtime takes a fifth of the time of a short process. Mostly it reads
+//! /proc/self/maps, to print a message at a stack overflow. Our programs do without that message.
 
 use crate::sys;
 
-/// Makes a function of type `fn() -> u8` the program: its value is the exit status.
+/// Makes a function of type `fn() -> u8` the main function of a program. Its value is the exit status.
 ///
-/// To be used once, in a crate with `#![no_main]`.
+/// A crate with `#![no_main]` uses it once.
 #[macro_export]
 macro_rules! program {
     ($tool:path) => {
-        /// The symbol that C's start files call.
-        // SAFETY: nothing else of this name is linked in: the crate has no main of Rust's.
+        /// Runs the program. The C start files call this symbol.
+        // SAFETY: no other symbol has this name, because `#![no_main]` omits the Rust runtime's.
         #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
         extern "C" fn main() -> i32 {
@@ -22,8 +22,9 @@ macro_rules! program {
     };
 }
 
-/// What std does before `main` and we need: 0, 1 and 2 are open, so that nothing else gets these
-/// numbers, and a reader that has gone away is an error and no signal.
+/// Does what we need of the Rust runtime's start. It opens the descriptors 0, 1 and 2 if they are closed, so
+/// that no other file gets these numbers, and ignores SIGPIPE, so that a write to a closed pipe fails with
+/// EPIPE.
 pub fn begin() {
     sys::open_standard();
     sys::ignore_broken_pipes();

@@ -1,5 +1,6 @@
-//! `subhost-start`.
+//! The tool subhost-start(8): starts subhosts.
 
+use super::common::keep_first;
 use super::{Common, Tool};
 use crate::base::error::{Error, Exit, Result};
 use crate::config::{self, Config};
@@ -63,7 +64,7 @@ impl Tool for StartTool {
     }
 
     fn run(self) -> Result<u8> {
-        self.common.be_root()?;
+        self.common.become_root()?;
         let how = match (self.foreground, self.interactive) {
             (true, _) => StartHow::Foreground,
             (_, true) => StartHow::Shell,
@@ -77,49 +78,52 @@ impl Tool for StartTool {
             let started = subhost.start(how, Some(StdioMode::new(TtyMode::Auto)));
             return started.or_else(|error| {
                 super::report(Some(subhost.name()), &error);
-                Ok(super::enter::foreground(error.exit))
+                Ok(super::enter::foreground_status(error.exit))
             });
         }
-        let mut broken = 0;
-        let names = match (&self.auto, self.all) {
-            (Some(set), _) => self.chosen(set, &mut broken)?,
-            (_, true) => all(&self.common)?,
-            _ => self.names.clone(),
+        let (names, config_status) = match (&self.auto, self.all) {
+            (Some(set), _) => self.names_in_set(set)?,
+            (_, true) => (all_names(&self.common)?, 0),
+            _ => (self.names.clone(), 0),
         };
         let start = |subhost: &Subhost| subhost.start(how, None);
-        let status = match self.all || self.auto.is_some() {
-            true => self.common.all(&names, start)?,
-            // In the order in which they are named.
+        let mut status = match self.all || self.auto.is_some() {
+            true => self.common.each_in_parallel(&names, start)?,
+            // NAMEs on the command line are started in their order.
             false => self.common.each(&names, start)?,
         };
-        Ok(if status == 0 { broken } else { status })
+        keep_first(&mut status, config_status);
+        Ok(status)
     }
 }
 
-fn all(common: &Common) -> Result<Vec<String>> {
+/// Returns the names of all subhosts that have a config.
+fn all_names(common: &Common) -> Result<Vec<String>> {
     let names = config::names(&common.tree()?)?;
     Ok(names.iter().map(ToString::to_string).collect())
 }
 
 impl StartTool {
-    /// Those that belong to `set`, or to any if it is empty. A broken config keeps no other from
-    /// starting, but is not passed over in silence.
-    fn chosen(&self, set: &str, broken: &mut u8) -> Result<Vec<String>> {
+    /// Returns the subhosts whose AUTOSTART names `set`, or any set if it is empty. A subhost with an invalid
+    /// config is reported and left out; the number is the exit status of the last such report, else 0.
+    fn names_in_set(&self, set: &str) -> Result<(Vec<String>, u8)> {
         let tree = self.common.tree()?;
         let mut chosen = Vec::new();
+        let mut status = 0;
         for name in config::names(&tree)? {
             match Config::load(&tree, &name, &self.common.set) {
                 Ok(config) => {
-                    let sets = &config.autostart;
-                    let member = sets.iter().any(|word| set.is_empty() || word == set);
-                    chosen.extend(member.then(|| name.to_string()));
+                    let mut sets = config.autostart.iter();
+                    if sets.any(|word| set.is_empty() || word == set) {
+                        chosen.push(name.to_string());
+                    }
                 }
                 Err(error) => {
                     super::report(Some(&name), &error);
-                    *broken = error.exit as u8;
+                    status = error.exit as u8;
                 }
             }
         }
-        Ok(chosen)
+        Ok((chosen, status))
     }
 }

@@ -1,4 +1,4 @@
-//! `subhost-stop`.
+//! The tool subhost-stop(8): stops subhosts.
 
 use super::{Common, Tool, print};
 use crate::base::error::Result;
@@ -74,7 +74,7 @@ impl Tool for StopTool {
     }
 
     fn run(self) -> Result<u8> {
-        self.common.be_root()?;
+        self.common.become_root()?;
         let how = StopHow {
             keep: self.keep,
             kill: self.kill,
@@ -83,7 +83,7 @@ impl Tool for StopTool {
             sync: self.sync,
         };
         let names = match self.all {
-            true => self.up()?,
+            true => self.names_up()?,
             false => self.names.clone(),
         };
         let parts: &[Part] = match self.keep {
@@ -98,22 +98,22 @@ impl Tool for StopTool {
             Ok(0)
         };
         match self.all && !self.dry_run {
-            true => self.common.all(&names, stop),
-            // In the order in which they are named.
+            true => self.common.each_in_parallel(&names, stop),
+            // NAMEs on the command line are stopped in their order.
             false => self.common.each(&names, stop),
         }
     }
 }
 
 impl StopTool {
-    /// All of this $SUBHOST that have state, and those with a config, whose parts a script of
-    /// commands may have made.
-    fn up(&self) -> Result<Vec<String>> {
+    /// Returns the subhosts of this $SUBHOST that may be up: those with frozen plans, and those with a
+    /// config, since a script of `subhost-mount -n` may have mounted them.
+    fn names_up(&self) -> Result<Vec<String>> {
         let tree = self.common.tree()?;
         let mut names = config::names(&tree)?;
         names.extend(state::names().into_iter().filter(|name| {
             let subhost = Subhost::new(&tree, name, &[]);
-            // Another $SUBHOST's are not ours to stop.
+            // `frozen` fails for a subhost of another $SUBHOST, which we must not stop.
             Part::SETTLED
                 .iter()
                 .any(|part| matches!(subhost.frozen(*part), Ok(Some(_))))

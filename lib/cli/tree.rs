@@ -1,4 +1,4 @@
-//! Where subhosts are: $SUBHOST as an absolute path.
+//! The directory of the subhosts, $SUBHOST.
 
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ fn default_tree() -> PathBuf {
     }
 }
 
-/// $SUBHOST as an absolute path: `-S`, else the environment's SUBHOST, else `/opt/subhost`, or a
-/// user's own.
+/// Returns $SUBHOST as an absolute path without symbolic links: from `-S`, else from the environment, else
+/// the default, which is `/opt/subhost` for root.
 ///
 /// # Errors
-/// `Usage` if it is not absolute after all or not UTF-8.
+/// `Usage` if the path is not UTF-8; the working directory is unknown.
 pub fn tree(option: Option<&Path>) -> Result<PathBuf> {
     let given = match option {
         Some(dir) => dir.to_owned(),
@@ -24,7 +24,7 @@ pub fn tree(option: Option<&Path>) -> Result<PathBuf> {
     };
     let absolute =
         std::path::absolute(&given).doing(|| format!("tell where {} is", shown(&given)))?;
-    // Only a path without symlinks can be compared with what the kernel says of mounts.
+    // The kernel's mount table shows paths without symbolic links, and we compare with those.
     let real = std::fs::canonicalize(&absolute).unwrap_or(absolute);
     if real.to_str().is_none() {
         return Err(Error::new(

@@ -1,9 +1,10 @@
-//! A cable: a veth pair from a bridge of the host into a subhost's namespace, from its making to its end.
+//! Makes, recognises and removes cables: veth pairs between bridges of the host and network namespaces of
+//! subhosts.
 
 use super::named::{self, Found};
-use super::netns::left_alone;
+use super::netns::foreign_error;
 use super::socket::Socket;
-use super::{Link, Network, inside};
+use super::{Link, Network, Statistics, inet};
 use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::config;
 use crate::kernel::mountinfo::Mark;
@@ -12,28 +13,28 @@ use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// Has a link do without IPv6: a bridge's port has no use for it, and of each there would be a route to all
-/// multicast, all of which the kernel looks through whenever a link changes. Where /proc/sys cannot be written to,
-/// it only takes longer.
-fn without_ipv6(link: &str) {
+/// Disables IPv6 on a link that is the port of a bridge. The port does not need it, and IPv6 adds a multicast
+/// route per link: the kernel scans all of them at each change of a link. A failure, as with a read-only
+/// /proc/sys, only costs time.
+fn disable_ipv6(link: &str) {
     let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1");
 }
 
-/// A cable whose host end has lost its name: the rest of it is the kernel's to take away.
+/// A cable whose host end was renamed. The kernel deletes it with the network namespace of its inner end.
 #[derive(Debug)]
 pub(super) struct Discarded {
-    /// Of the host end.
+    /// The interface index of the host end.
     index: u32,
     alias: String,
 }
 
-/// What bears the name of a cable's host end.
-enum Cabled {
-    /// Nothing.
+/// The link that has the name of a cable's host end.
+enum HostEnd {
+    /// No link has the name.
     Nothing,
-    /// The cable.
+    /// The link is the cable.
     Ours(Link),
-    /// What it is, in words.
+    /// The link is another one; the text describes it.
     Foreign(String),
 }
 
@@ -66,9 +67,9 @@ impl Act<&mut Network> for Cable {
 
     fn undo(&self, network: &mut Network, _: Option<&Mark>, how: Thoroughly) -> Result<()> {
         match network.find_cable(self)? {
-            Cabled::Nothing => Ok(()),
-            Cabled::Foreign(what) => Err(left_alone(&what)),
-            Cabled::Ours(link) => network.remove_cable(&self.netns, link, how.wait),
+            HostEnd::Nothing => Ok(()),
+            HostEnd::Foreign(what) => Err(foreign_error(&what)),
+            HostEnd::Ours(link) => network.remove_cable(&self.netns, link, how),
         }
     }
 }
@@ -76,14 +77,14 @@ impl Act<&mut Network> for Cable {
 impl Network {
     pub(super) fn cable_present(&mut self, step: &Cable) -> Result<Presence> {
         Ok(match self.find_cable(step)? {
-            Cabled::Nothing => Presence::Absent,
-            Cabled::Ours(_) => Presence::Ours,
-            Cabled::Foreign(what) => Presence::Foreign(what),
+            HostEnd::Nothing => Presence::Absent,
+            HostEnd::Ours(_) => Presence::Ours,
+            HostEnd::Foreign(what) => Presence::Foreign(what),
         })
     }
 
-    /// Is a cable that was made still there? Its address, which no other has, tells for a tenth of what a
-    /// look at the link costs; where that was changed, the link does.
+    /// Tells whether a cable of a frozen plan is still present. It compares the MAC of the host end, which
+    /// takes a tenth of the time of a link request. If the MAC differs, the link is requested.
     fn cable_still_present(&mut self, step: &Cable) -> Result<Presence> {
         let cable = &step.cable;
         let host = self.netlink.host()?;
@@ -94,21 +95,21 @@ impl Network {
         }
     }
 
-    /// What bears the name of a cable's host end.
-    fn find_cable(&mut self, step: &Cable) -> Result<Cabled> {
+    /// Finds the link that has the name of a cable's host end.
+    fn find_cable(&mut self, step: &Cable) -> Result<HostEnd> {
         let Cable {
             netns,
             alias,
             cable,
         } = step;
         let Some(link) = self.host_end(cable)? else {
-            return Ok(Cabled::Nothing);
+            return Ok(HostEnd::Nothing);
         };
         let ours = link.kind == "veth"
             && (link.alias == *alias
                 || (link.alias.is_empty() && self.is_peer(netns, cable, &link)?));
         if ours {
-            return Ok(Cabled::Ours(link));
+            return Ok(HostEnd::Ours(link));
         }
         let kind = if link.kind.is_empty() {
             "device"
@@ -119,7 +120,7 @@ impl Network {
             "" => String::new(),
             alias => format!(" (alias {})", shown(alias)),
         };
-        Ok(Cabled::Foreign(format!(
+        Ok(HostEnd::Foreign(format!(
             "a link {} exists already: {kind}{alias}",
             cable.host
         )))
@@ -128,31 +129,37 @@ impl Network {
     fn host_end(&mut self, cable: &config::Cable) -> Result<Option<Link>> {
         let host = self.netlink.host()?;
         let doing = || format!("look for the link {}", cable.host);
-        // Mostly there is none, and that is told for less.
+        // Usually there is no such link, and the request of its index is the fastest way to know.
         match host.index(&cable.host).doing(doing)? {
             None => Ok(None),
             Some(_) => self.netlink.link(&host, &cable.host).doing(doing),
         }
     }
 
-    /// Is the inner end of `cable` the peer of `host`?
+    /// Tells whether the inner end of `cable` is the peer of `host`.
     fn is_peer(&mut self, name: &str, cable: &config::Cable, host: &Link) -> Result<bool> {
         let Found::Namespace(namespace) = named::find(name)? else {
             return Ok(false);
         };
-        let handle = self.netlink.inner(name, &namespace)?;
-        let inner = self.netlink.link(&handle, &cable.inner);
+        let socket = self.netlink.inner(name, &namespace)?;
+        let inner = self.netlink.link(&socket, &cable.inner);
         let inner = inner.doing(|| format!("look for the link {}", cable.inner))?;
         Ok(inner.is_some_and(|inner| inner.peer == Some(host.index)))
     }
 
+    /// Makes a cable; deletes it again if its configuration fails.
     fn make_cable(&mut self, step: &Cable) -> Result<()> {
         let made = self.add_cable(step).and_then(|()| self.configure(step));
         match made {
-            // Also where only the answer was lost. What has the name already is not ours.
+            // The cable may exist despite the error, as after a timeout of the answer. After EEXIST the link
+            // is foreign.
             Err(error) if error.errno != Some(Errno::EEXIST) => {
+                let how = Thoroughly {
+                    wait: true,
+                    ..Thoroughly::default()
+                };
                 let left = match self.find_cable(step) {
-                    Ok(Cabled::Ours(link)) => self.remove_cable(&step.netns, link, true),
+                    Ok(HostEnd::Ours(link)) => self.remove_cable(&step.netns, link, how),
                     other => other.map(drop),
                 };
                 Err(error.also(left.err()))
@@ -172,7 +179,8 @@ impl Network {
         let namespace = named::open(name)?;
         let host = self.netlink.host()?;
         let add = |this: &Self| {
-            // Ports of subhosts that have been stopped are the bridge's until the kernel takes them away.
+            // EXFULL: the bridge has no free port. Ports of stopped subhosts are free once the kernel has
+            // deleted them.
             let mut waits = [2u64, 5, 10, 20, 50, 100, 200, 500].iter();
             loop {
                 let netlink = &this.netlink;
@@ -201,8 +209,8 @@ impl Network {
         Ok(())
     }
 
-    /// Takes away a cable of ours that has lost the name of its host end and still has the inner one:
-    /// a run was killed between that and removing the namespace. False if it is not that.
+    /// Deletes a cable of ours whose host end was renamed while its namespace remained, because a stop was
+    /// killed between the two. It returns false if the inner end does not belong to such a cable.
     fn remove_discarded(&mut self, step: &Cable) -> std::result::Result<bool, Errno> {
         let Cable {
             netns: name,
@@ -211,12 +219,12 @@ impl Network {
         } = step;
         let fail = |error: Error| error.errno.unwrap_or(Errno::EEXIST);
         let host = self.netlink.host().map_err(fail)?;
-        let inner = self.handle(name).map_err(fail)?;
+        let inner = self.netlink_socket(name).map_err(fail)?;
         let peer = self.netlink.link(&inner, &cable.inner)?;
         let Some(index) = peer.and_then(|inner| inner.peer) else {
             return Ok(false);
         };
-        let links = self.netlink.links(&host, false)?;
+        let links = self.netlink.links(&host, Statistics::Skipped)?;
         let ours = |link: &&Link| link.index == index && link.alias == *alias;
         match links.iter().find(ours) {
             Some(link) => self.netlink.delete(&host, link.index).map(|()| true),
@@ -224,6 +232,7 @@ impl Network {
         }
     }
 
+    /// Sets addresses and alias of a new cable, and brings both ends up.
     fn configure(&mut self, step: &Cable) -> Result<()> {
         let Cable {
             netns: name,
@@ -232,24 +241,24 @@ impl Network {
         } = step;
         let host = self.netlink.host()?;
         if cable.bridge.is_some() {
-            without_ipv6(&cable.host);
+            disable_ipv6(&cable.host);
         }
         let namespace = named::open(name)?;
-        let inside = self.inside(name, &namespace)?;
+        let socket = self.inet_socket(name, &namespace)?;
         let mut addresses = &cable.addresses[..];
         let doing = |cidr| move || format!("give {} the address {cidr}", cable.inner);
         if let [first, others @ ..] = addresses
-            && inside
-                .first_address(&cable.inner, *first)
+            && socket
+                .set_first_address(&cable.inner, *first)
                 .doing(doing(first))?
         {
             addresses = others;
         }
-        inside
-            .up(&cable.inner)
+        socket
+            .set_up(&cable.inner)
             .doing(|| format!("bring up {}", cable.inner))?;
         if !addresses.is_empty() {
-            let inner = self.handle(name)?;
+            let inner = self.netlink_socket(name)?;
             let index = inner
                 .index(&cable.inner)
                 .and_then(|index| index.ok_or(Errno::ENODEV))
@@ -260,17 +269,18 @@ impl Network {
                     .doing(doing(cidr))?;
             }
         }
-        // Last: what changes of a bridge's port that is up the kernel tells to all that listen, and each time
-        // looks at the other ports and at every route.
+        // The host end comes up last: for each change of a bridge port that is up, the kernel notifies all
+        // listeners and scans the other ports and all routes.
         self.netlink
-            .mark_and_up(&host, &cable.host, alias)
+            .set_alias_and_up(&host, &cable.host, alias)
             .doing(|| format!("mark the link {} and bring it up", cable.host))
     }
 
-    /// Takes away a cable of ours by its host end.
-    fn remove_cable(&mut self, netns: &str, link: Link, wait: bool) -> Result<()> {
+    /// Removes a cable of ours, whose host end is `link`. Unless `how` says to wait, it only renames the host
+    /// end and leaves the deletion to the kernel, which deletes the pair with the namespace of the inner end.
+    fn remove_cable(&mut self, netns: &str, link: Link, how: Thoroughly) -> Result<()> {
         let host = self.netlink.host()?;
-        if !wait && self.has_peer_in(netns, &link)? && self.discard(&host, &link).is_ok() {
+        if !how.wait && self.has_peer_in(netns, &link)? && self.discard(&host, &link).is_ok() {
             self.discarded.push(Discarded {
                 index: link.index,
                 alias: link.alias,
@@ -283,31 +293,32 @@ impl Network {
         }
     }
 
-    /// Takes the name from a cable's host end, so that it is free at once. Off its bridge the kernel takes it when
-    /// it takes it away.
+    /// Renames the host end of a cable, so that its name is free at once. The kernel removes it from its
+    /// bridge when it deletes it.
     fn discard(&self, host: &Socket, link: &Link) -> std::result::Result<(), Errno> {
         let name = format!("gone{}", link.index);
         self.netlink.rename(host, link.index, &name).or_else(|_| {
-            // Before Linux 6.2 one that is up cannot be renamed.
-            self.netlink.down(host, link.index)?;
+            // Before Linux 6.2 a link that is up cannot be renamed.
+            self.netlink.set_down(host, link.index)?;
             self.netlink.rename(host, link.index, &name)
         })
     }
 
-    /// Has nothing answer any more at the other ends of the cables that were left to the kernel.
-    pub(super) fn silence_discarded(&mut self, namespace: &OwnedFd) {
-        if self.discarded.is_empty() || inside::silence(namespace).is_ok() {
+    /// Removes the addresses of the namespace if it has discarded cables, so that it no longer answers on
+    /// them.
+    pub(super) fn drop_discarded_addresses(&mut self, namespace: &OwnedFd) {
+        if self.discarded.is_empty() || inet::drop_addresses(namespace).is_ok() {
             return;
         }
-        // Nobody is left to be told if that fails too: they end with their namespace, only later.
+        // A failure here is ignored: the cables end with their namespace in any case, only later.
         if let Ok(host) = self.netlink.host() {
             for cable in &self.discarded {
-                let _ = self.netlink.down(&host, cable.index);
+                let _ = self.netlink.set_down(&host, cable.index);
             }
         }
     }
 
-    /// Deletes the cables that were left to the kernel, as somebody keeps their namespace.
+    /// Deletes the discarded cables. It is needed if a process keeps their namespace alive.
     ///
     /// # Errors
     /// The failed request.
@@ -318,19 +329,20 @@ impl Network {
         Ok(())
     }
 
-    /// Is the other end in the namespace `name`, where we put it? Only then does it go with it.
+    /// Tells whether the peer of the link is in the network namespace `name`. Only then does the cable end
+    /// with that namespace.
     fn has_peer_in(&mut self, name: &str, link: &Link) -> Result<bool> {
         let Found::Namespace(namespace) = named::find(name)? else {
             return Ok(false);
         };
         let host = self.netlink.host()?;
         let id = self.netlink.netns_id(&host, namespace.as_fd());
-        // An answer that does not come costs the time of an explicit removal.
+        // After a failed request the answer is no, and the cable is deleted explicitly.
         Ok(link.peer_netns.is_some() && id.unwrap_or(None) == link.peer_netns)
     }
 
-    /// Deletes the link `index` of the host if it still bears the alias; false if there is none
-    /// such any more.
+    /// Deletes the link `index` of the host if it still has the alias. It returns false if there is no such
+    /// link.
     ///
     /// # Errors
     /// The failed request.

@@ -1,6 +1,6 @@
-//! NET=user: what goes in and out of a network of an ordinary user's is carried by a helper, pasta or
-//! slirp4netns, which the host has. It makes connections as the user's processes do, never to the host's
-//! own loopback, and lets none in.
+//! The helper of NET=user: pasta or slirp4netns, a program of the host that carries the traffic of an
+//! ordinary user's network namespace. It opens connections as a process of the user, never to the host's
+//! loopback, and accepts none.
 
 use super::Network;
 use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
@@ -22,10 +22,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a helper may take to set up its link.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time that a helper may take to set up its link, and to end.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The program that carries a user's network on this host; none if it has nothing for that.
+/// Returns the command line of the first supported helper that the host has; none if it has none.
 pub fn carrier() -> Option<&'static Carrier> {
     let is_there = |line: &&Carrier| {
         let meta = std::fs::metadata(line[0]);
@@ -49,6 +49,7 @@ impl Act<&mut Network> for Helper {
         }
         must_have_carrier()?;
         let tun = Path::new("/dev/net/tun");
+        // Both helpers make a tap device.
         let opened = File::options().read(true).write(true).open(tun);
         match opened.doing(|| "use /dev/net/tun for NET=user") {
             Err(error) if error.errno == Some(Errno::EACCES) => {
@@ -84,18 +85,22 @@ fn state_of(netns: &str) -> Result<State> {
 }
 
 impl Network {
-    /// Starts the helper, and waits until it has made a way out.
+    /// Starts the helper, and waits until it has made a default route.
+    ///
+    /// # Errors
+    /// The helper cannot be started, or it fails; then the error holds its message.
     fn start_helper(&mut self, helper: &Helper) -> Result<()> {
         let netns = &helper.netns;
         let line = helper.command_line(must_have_carrier()?);
         let state = state_of(netns)?;
         let (socket, theirs) = sockets("the helper")?;
-        // What it says is for us if it fails. Later it is lost: a pipe that it holds both ends of neither
-        // ends it nor grows.
+        // We read the helper's messages only if it fails to start. Later nobody reads them, so the helper
+        // itself keeps the read end open: it gets no SIGPIPE. The write end is nonblocking: a full pipe does
+        // not block it.
         let doing = || "make a pipe to the helper";
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
         rustix::io::ioctl_fionbio(&write, true).doing(doing)?;
-        // It does nothing, and ends if we do, until it has been recorded.
+        // subhost-init runs the helper only after ToInit::Go, so a kill before the record leaves no helper.
         let mut child = Command::new(crate::kernel::tools::find_tool("subhost-init")?)
             .args(["--helper", &theirs.as_raw_fd().to_string()])
             .args(&line)
@@ -111,7 +116,7 @@ impl Network {
             let (identity, _) = Identity::open(child.id() as i32).doing(|| "watch the helper")?;
             state.record_helper(&identity)?;
             send(&socket, &ToInit::Go, &[])?;
-            self.wait_for_way_out(netns, &mut child, &line[0], read.into())
+            self.wait_for_default_route(netns, &mut child, &line[0], read.into())
         })();
         started.inspect_err(|_| {
             let _ = child.kill();
@@ -120,17 +125,18 @@ impl Network {
         })
     }
 
-    fn wait_for_way_out(
+    /// Waits until the namespace has a default route. `messages` is the standard error of the helper.
+    fn wait_for_default_route(
         &mut self,
         netns: &str,
         child: &mut Child,
         program: &str,
-        said: File,
+        messages: File,
     ) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
-            let handle = self.handle(netns)?;
-            let routes = self.netlink.routes(&handle).doing(|| "list routes")?;
+            let socket = self.netlink_socket(netns)?;
+            let routes = self.netlink.routes(&socket).doing(|| "list routes")?;
             if routes.iter().any(|(_, prefix, _)| *prefix == 0) {
                 return Ok(());
             }
@@ -139,9 +145,9 @@ impl Network {
                 let _ = child.kill();
                 let _ = child.wait();
                 let mut text = Vec::new();
-                let _ = said.take(4096).read_to_end(&mut text);
-                let said = String::from_utf8_lossy(&text);
-                let what = format!("{program} makes no way out: {}", shown(said.trim()));
+                let _ = messages.take(4096).read_to_end(&mut text);
+                let text = String::from_utf8_lossy(&text);
+                let what = format!("{program} makes no way out: {}", shown(text.trim()));
                 return Err(Error::new(Exit::Failed, what)
                     .hint("it takes the host's own: is there a default route?"));
             }
@@ -157,9 +163,10 @@ fn end_helper(netns: &str) -> Result<()> {
     };
     let alive = helper.alive().doing(|| "tell whether the helper lives")?;
     if let Some(pidfd) = alive {
-        // pasta is PID 1 of a namespace of its own, and hears nothing else.
+        // pasta is PID 1 of a pid namespace of its own, and such a process ignores all signals from outside
+        // but KILL and STOP (`pid_namespaces(7)`).
         let _ = sys::pidfd_kill(&pidfd, nix::libc::SIGKILL);
-        if !proc::wait_for_end(&pidfd, Some(PATIENCE)) {
+        if !proc::wait_for_end(&pidfd, Some(TIMEOUT)) {
             return Err(Error::new(
                 Exit::TimedOut,
                 "the network's helper does not end on KILL",

@@ -1,49 +1,51 @@
-//! A link as we look at it, read from the kernel's message about it.
+//! Parses RTM_NEWLINK messages of the kernel into links.
 //!
-//! Of the fifty attributes that a link has we know six, so only these are looked at: rtnetlink would
-//! parse them all, statistics of every protocol too, which takes longer than the kernel needs to tell.
+//! A link has some fifty attributes, and this file parses the six that we use. The crate rtnetlink would
+//! parse all of them, with the statistics of each protocol, which takes longer than the kernel takes to send
+//! them.
 
 use rtnetlink::packet_core::NlasIterator;
 
-/// A link as we look at it.
+/// The attributes of a link that we use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
-    /// Its number in its namespace.
+    /// The interface index in its network namespace.
     pub index: u32,
-    /// Its name.
+    /// The interface name.
     pub name: String,
-    /// `veth`, `bridge`, ...; empty for a device.
+    /// The kind, as `veth` or `bridge`; empty for a hardware device.
     pub kind: String,
-    /// Its alias.
+    /// The alias (`ip link set alias`).
     pub alias: String,
-    /// Number of a veth's peer in the peer's namespace.
+    /// The interface index of a veth's peer, in the peer's network namespace.
     pub peer: Option<u32>,
-    /// Id of the peer's namespace as the link's own numbers it; none if they are in one.
+    /// The id of the peer's network namespace in the link's own one; none if both ends are in the same.
     pub peer_netns: Option<i32>,
-    /// Is it up, as the administrator wants it?
+    /// The administrative state: IFF_UP is set.
     pub up: bool,
-    /// Bytes received and sent; 0 if they were not asked for.
+    /// The bytes received and sent; 0 without statistics.
     pub bytes: (u64, u64),
 }
 
-/// `struct ifinfomsg` of include/uapi/linux/rtnetlink.h: its size, and where index and flags are.
+/// The size of `struct ifinfomsg` (include/uapi/linux/rtnetlink.h), and the offsets of index and flags in it,
+/// in bytes.
 const HEADER: usize = 16;
 const INDEX: usize = 4;
 const FLAGS: usize = 8;
 const IFF_UP: u32 = 1;
 
-// Attributes, of include/uapi/linux/if_link.h.
+// Attribute types, IFLA_* of include/uapi/linux/if_link.h.
 const IFNAME: u16 = 3;
 const LINK: u16 = 5;
 const LINKINFO: u16 = 18;
 const IFALIAS: u16 = 20;
 const STATS64: u16 = 23;
 const LINK_NETNSID: u16 = 37;
-/// Within IFLA_LINKINFO.
+/// The type of IFLA_INFO_KIND, an attribute nested in IFLA_LINKINFO.
 const KIND: u16 = 1;
 
 impl Link {
-    /// From the content of RTM_NEWLINK; none if that is damaged.
+    /// Parses the payload of an RTM_NEWLINK message; none if it is malformed.
     pub fn parse(message: &[u8]) -> Option<Self> {
         let (header, attributes) = message.split_at_checked(HEADER)?;
         let mut link = Self {
@@ -59,7 +61,7 @@ impl Link {
                 IFALIAS => link.alias = text(value),
                 LINK => link.peer = number(value),
                 LINK_NETNSID => link.peer_netns = number(value).map(u32::cast_signed),
-                STATS64 => link.bytes = (long(value, 2)?, long(value, 3)?),
+                STATS64 => link.bytes = (number64(value, 2)?, number64(value, 3)?),
                 LINKINFO => {
                     for info in NlasIterator::new(value).flatten() {
                         if info.kind() == KIND {
@@ -78,13 +80,13 @@ fn number(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|four| u32::from_ne_bytes(*four))
 }
 
-/// The `at`th of the 64 bit numbers.
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
-    let eight = bytes.get(at * 8..)?.first_chunk()?;
+/// Returns element `index` of an array of 64 bit numbers.
+fn number64(bytes: &[u8], index: usize) -> Option<u64> {
+    let eight = bytes.get(index * 8..)?.first_chunk()?;
     Some(u64::from_ne_bytes(*eight))
 }
 
-/// A text, which may end with a NUL.
+/// Returns the text up to the first NUL.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0);
     String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()

@@ -1,8 +1,9 @@
-//! Networks: what each kind of step of a network means to the kernel. The host's own links, and whatever is not exactly what a plan makes, are never touched.
+//! Networks: the actions of the steps that make a network. This room never changes a link or a namespace that
+//! no plan has made.
 
 mod cable;
 mod helper;
-mod inside;
+mod inet;
 mod link;
 pub mod named;
 mod netlink;
@@ -12,34 +13,40 @@ mod socket;
 
 pub use helper::carrier;
 pub use link::Link;
+pub use netlink::Statistics;
 
 use crate::base::error::{Doing, Errno, Error, Exit, Result};
 use cable::Discarded;
-use inside::Inside;
+use inet::InetSocket;
 use netlink::Netlink;
 use socket::Socket;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-/// Network steps and the kernel: holds the sockets for as long as steps are done.
+/// The sockets and caches that network steps share. It opens each socket at the first use, since a subhost
+/// with NET=host needs none.
 #[derive(Default)]
 pub struct Network {
     netlink: Netlink,
-    /// Sockets in the namespaces of subhosts.
-    inside: BTreeMap<String, Rc<Inside>>,
-    /// The numbers of bridges that we have looked at.
+    /// Sockets in the network namespaces of subhosts, by name.
+    inet: BTreeMap<String, Rc<InetSocket>>,
+    /// Interface indexes of bridges, by name.
     bridges: BTreeMap<String, u32>,
-    /// Cables whose host ends lost their names.
+    /// Cables whose host ends were renamed, for the kernel to delete.
     discarded: Vec<Discarded>,
 }
 
 impl Network {
-    /// Opens nothing yet: a subhost whose network is the host's needs nothing.
+    /// Makes a network without open sockets.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Returns the interface index of the bridge `name`.
+    ///
+    /// # Errors
+    /// The link is missing or no bridge.
     fn bridge(&mut self, name: &str) -> Result<u32> {
         if let Some(index) = self.bridges.get(name) {
             return Ok(*index);
@@ -63,45 +70,47 @@ impl Network {
         }
     }
 
-    fn handle(&mut self, name: &str) -> Result<Rc<Socket>> {
+    /// Returns the netlink socket in the named network namespace `name`.
+    fn netlink_socket(&mut self, name: &str) -> Result<Rc<Socket>> {
         let namespace = named::open(name)?;
         self.netlink.inner(name, &namespace)
     }
 
-    /// The socket in the named namespace `name`; `namespace` is its file.
-    fn inside(&mut self, name: &str, namespace: &OwnedFd) -> Result<Rc<Inside>> {
-        if let Some(inside) = self.inside.get(name) {
-            return Ok(inside.clone());
+    /// Returns the inet socket in the named network namespace `name`; `namespace` is its file.
+    fn inet_socket(&mut self, name: &str, namespace: &OwnedFd) -> Result<Rc<InetSocket>> {
+        if let Some(socket) = self.inet.get(name) {
+            return Ok(socket.clone());
         }
-        let inside =
-            Inside::open(namespace).doing(|| format!("open a socket in the namespace {name}"))?;
-        let inside = Rc::new(inside);
-        self.inside.insert(name.to_owned(), inside.clone());
-        Ok(inside)
+        let socket = InetSocket::open(namespace)
+            .doing(|| format!("open a socket in the namespace {name}"))?;
+        let socket = Rc::new(socket);
+        self.inet.insert(name.to_owned(), socket.clone());
+        Ok(socket)
     }
 
-    /// Closes the sockets to `name`, which would keep the namespace alive.
-    fn let_go(&mut self, name: &str) {
+    /// Closes the sockets in the namespace `name`, because an open socket keeps a network namespace alive.
+    fn close_sockets(&mut self, name: &str) {
         self.netlink.close(name);
-        self.inside.remove(name);
+        self.inet.remove(name);
     }
 
-    /// All links of the host by name, with what went through them or without. With a thousand subhosts the
-    /// kernel takes longer to tell them than a list does for all else.
+    /// Returns all links of the host by name. With a thousand subhosts the statistics take the kernel longer
+    /// than a list takes for everything else.
     ///
     /// # Errors
-    /// The kernel could not be asked.
-    pub fn host_links(&mut self, bytes: bool) -> Result<BTreeMap<String, Link>> {
+    /// A failed request to the kernel.
+    pub fn host_links(&mut self, statistics: Statistics) -> Result<BTreeMap<String, Link>> {
         let host = self.netlink.host()?;
-        let links = self.netlink.links(&host, bytes).doing(|| "list links")?;
+        let links = self.netlink.links(&host, statistics);
+        let links = links.doing(|| "list links")?;
         Ok(links
             .into_iter()
             .map(|link| (link.name.clone(), link))
             .collect())
     }
 
-    /// What our namespace calls another one, as [`Link::peer_netns`] has it; none if it has
-    /// given it no number, or the other cannot be asked for.
+    /// Returns the id by which our network namespace knows another one, as in [`Link::peer_netns`]; none if
+    /// it has no id, or the request fails.
     pub fn namespace_id(&mut self, namespace: impl AsFd) -> Option<i32> {
         let host = self.netlink.host().ok()?;
         self.netlink
@@ -111,10 +120,11 @@ impl Network {
     }
 }
 
-/// Can the kernel make bridges and veth pairs? Tried in a network namespace that ends with the socket to it.
+/// Tries whether the kernel can make a bridge and a veth pair, in a new network namespace that ends with its
+/// socket.
 ///
 /// # Errors
-/// A namespace or a socket cannot be had.
+/// The namespace or the socket cannot be made.
 pub fn probe() -> Result<[std::result::Result<(), Errno>; 2]> {
     let socket = named::run_in_new(Socket::open).doing(|| "make a network namespace")?;
     let netlink = Netlink::default();

@@ -1,5 +1,5 @@
-//! Named network namespaces by iproute2's convention (`ip-netns(8)`): a file in /run/netns with
-//! an nsfs mounted on it. `ip netns exec NAME` works on ours, and NET=netns:NAME on theirs.
+//! Named network namespaces by the convention of `ip-netns(8)`: a file in /run/netns with an nsfs mounted on
+//! it. `ip netns exec NAME` works with ours, and NET=netns:NAME works with those of `ip netns`.
 
 use crate::base::error::{Doing, Errno, Error, IntoErrno, Result, shown};
 use crate::base::paths::NETNS as DIR;
@@ -19,30 +19,30 @@ use std::time::Duration;
 /// NSFS_MAGIC of `statfs(2)`.
 const NSFS: i64 = 0x6e73_6673;
 
-/// What lies under a name.
+/// The file /run/netns/NAME.
 #[derive(Debug)]
 pub enum Found {
-    /// Nothing.
+    /// There is no such file.
     Nothing,
-    /// A namespace.
+    /// The file is a network namespace.
     Namespace(OwnedFd),
-    /// A file that is none: what a crash left, or a stranger's.
+    /// The file is no namespace: a killed tool left it, or it is foreign.
     Other,
 }
 
-/// Looks what is there.
+/// Looks up the network namespace `name`.
 ///
 /// # Errors
-/// It cannot be opened.
+/// The file cannot be opened.
 pub fn find(name: &str) -> Result<Found> {
     let path = path(name);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let fd = match openat(CWD, &path, flags, Mode::empty()) {
         Ok(fd) => fd,
         Err(rustix::io::Errno::NOENT) => return Ok(Found::Nothing),
-        // A link, a socket.
+        // A symbolic link or a socket.
         Err(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO) => return Ok(Found::Other),
-        // A file that a crash left before its mode was of use.
+        // A file that a tool made with another mode before it was killed.
         Err(rustix::io::Errno::ACCESS) => return Ok(Found::Other),
         Err(e) => return Err(e).doing(|| format!("open {}", path.display())),
     };
@@ -53,23 +53,23 @@ pub fn find(name: &str) -> Result<Found> {
     })
 }
 
-/// The nsfs inode of a namespace, which processes in it show in /proc/PID/ns/net.
+/// Returns the nsfs inode of a namespace, which /proc/PID/ns/net shows for the processes in it.
 pub fn inode(namespace: &OwnedFd) -> u64 {
     rustix::fs::fstat(namespace).map_or(0, |stat| stat.st_ino)
 }
 
-/// A namespace to be asked later whether it still lives, without being kept.
+/// A handle to a network namespace that does not keep it alive.
 #[derive(Debug)]
 pub struct Watch {
     handle: crate::sys::NamespaceHandle,
-    /// Its nsfs inode.
+    /// The nsfs inode of the namespace.
     pub inode: u64,
 }
 
-/// Watches the namespace `name`; none if there is none, or before Linux 6.18.
+/// Returns a handle to the network namespace `name`; none if there is none, or before Linux 6.18.
 ///
 /// # Errors
-/// As [`find`].
+/// The file of the namespace cannot be opened.
 pub fn watch(name: &str) -> Result<Option<Watch>> {
     let Found::Namespace(namespace) = find(name)? else {
         return Ok(None);
@@ -80,27 +80,30 @@ pub fn watch(name: &str) -> Result<Option<Watch>> {
 }
 
 impl Watch {
-    /// Does it live on? Who keeps it is for [`crate::kernel::holders`] to find.
+    /// Tells whether the namespace is alive. [`crate::kernel::holders`] finds the processes that keep it.
     ///
-    /// Where an address goes, the kernel forgets what it has masqueraded by it (net/netfilter/nf_nat_masquerade.c),
-    /// in a worker that keeps the namespace meanwhile, and that waits for the processor that we are on.
-    pub fn lives(&self) -> bool {
-        let lives = || !matches!(crate::sys::open_namespace(&self.handle), Err(Errno::ESTALE));
+    /// It yields the processor before it answers yes. When an address is removed, a kernel worker drops the
+    /// connections masqueraded by it (net/netfilter/nf_nat_masquerade.c); it keeps the namespace alive, and
+    /// may wait for our processor.
+    pub fn is_alive(&self) -> bool {
+        let is_alive = || !matches!(crate::sys::open_namespace(&self.handle), Err(Errno::ESTALE));
         for _ in 0..3 {
-            if !lives() {
+            if !is_alive() {
                 return false;
             }
             rustix::thread::sched_yield();
         }
-        // To look through /proc takes microseconds for each process: of many, a nap costs less.
+        // After a yes the caller searches /proc, which takes microseconds per process. With many processes, a
+        // wait of one millisecond is cheaper.
         if rustix::system::sysinfo().procs > 500 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        lives()
+        is_alive()
     }
 }
 
-/// The lock that iproute2 takes as well (Debian bug 949235).
+/// Locks /run/netns by flock(2), as iproute2 does (Debian bug 949235). It makes the directory if it is
+/// missing.
 fn lock() -> Result<File> {
     loop {
         match DirBuilder::new().mode(0o755).create(DIR) {
@@ -114,18 +117,19 @@ fn lock() -> Result<File> {
             other => other.doing(|| format!("open {DIR}"))?,
         };
         flock(&dir, FlockOperation::LockExclusive).doing(|| format!("lock {DIR}"))?;
-        // Somebody may have removed or covered it: is it still the one at this path?
-        let ours = dir.metadata().doing(|| format!("look at {DIR}"))?;
-        if std::fs::metadata(DIR).is_ok_and(|there| there.ino() == ours.ino()) {
+        // Another process may have removed or covered the directory before our lock: compare it with the one
+        // at the path.
+        let locked = dir.metadata().doing(|| format!("look at {DIR}"))?;
+        if std::fs::metadata(DIR).is_ok_and(|current| current.ino() == locked.ino()) {
             return Ok(dir);
         }
     }
 }
 
-/// Where mounts are private, as on hosts without systemd, /run/netns becomes a shared mount of its
-/// own. `ip netns add` does that too, and would leave the namespaces that are there already mounted
-/// twice: once in sight and once below, where nobody can unmount them. What we made goes with the
-/// last namespace; what iproute2 made stays, as it always does.
+/// Makes /run/netns a shared mount, if mount propagation is private there, as on hosts without systemd. A
+/// later `ip netns add` would otherwise do so itself: it would mount our namespaces a second time, and cover
+/// the first mounts, which nobody could then unmount. [`unshare_dir`] removes a mount that we made; a mount
+/// of iproute2 stays.
 fn make_shared() -> Result<()> {
     let dir = Path::new(DIR);
     let is_shared = match mountinfo::is_mount_point(dir) {
@@ -151,12 +155,12 @@ fn make_shared() -> Result<()> {
     Ok(())
 }
 
-/// Takes back what [`share`] made, when no namespace needs it any more. The directory stays, empty,
-/// as iproute2 leaves it: others may be waiting for its lock.
+/// Removes the mount that [`make_shared`] made, once the last namespace is gone. The empty directory stays:
+/// other processes may wait for its lock.
 fn unshare_dir() {
     let is_empty = || dirs::first(Path::new(DIR), 1).is_ok_and(|names| names.is_empty());
     if crate::state::is_marked_shared() && is_empty() {
-        // Lazily: we hold its lock by a descriptor in it.
+        // Detached (MNT_DETACH), because the descriptor of our lock keeps the mount busy.
         let _ = umount2(DIR, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         crate::state::mark_shared(false);
     }
@@ -165,34 +169,39 @@ fn unshare_dir() {
 /// Does `work` in a network namespace.
 ///
 /// # Errors
-/// It cannot be joined; what `work` gives.
+/// The errno of setns(2), or that of `work`.
 pub fn run_in<T: Send>(
     namespace: &OwnedFd,
     work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
 ) -> std::result::Result<T, Errno> {
-    there_and_back(|| setns(namespace, CloneFlags::CLONE_NEWNET), work)
+    run_in_changed(|| setns(namespace, CloneFlags::CLONE_NEWNET), work)
 }
 
-/// Does `work` in a new network namespace of our own user namespace.
+/// Does `work` in a new network namespace, which our user namespace owns.
 ///
 /// # Errors
-/// There can be none; what `work` gives.
+/// The errno of unshare(2), or that of `work`.
 pub fn run_in_new<T: Send>(
     work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
 ) -> std::result::Result<T, Errno> {
-    there_and_back(|| unshare(CloneFlags::CLONE_NEWNET), work)
+    run_in_changed(|| unshare(CloneFlags::CLONE_NEWNET), work)
 }
 
-/// A thread costs five times what the way back does, but from a user's world there is none: the
-/// host's namespace is not his. There a thread goes and ends.
-fn there_and_back<T: Send>(
-    go: impl FnOnce() -> nix::Result<()> + Send,
+/// Changes the network namespace by `change`, does `work`, and returns to the previous namespace. Another
+/// thread for the work would take five times as long. An ordinary user's namespace needs one all the same:
+/// its root lacks the privilege to return to the host's network namespace.
+fn run_in_changed<T: Send>(
+    change: impl FnOnce() -> nix::Result<()> + Send,
     work: impl FnOnce() -> std::result::Result<T, Errno> + Send,
 ) -> std::result::Result<T, Errno> {
     if crate::kernel::proc::is_in_user_namespace() {
         return std::thread::scope(|scope| {
-            let work = || go().map_err(IntoErrno::into_errno).and_then(|()| work());
-            // A full process table is an error, not a panic.
+            let work = || {
+                change()
+                    .map_err(IntoErrno::into_errno)
+                    .and_then(|()| work())
+            };
+            // std::thread::spawn would panic if the process table is full; a Builder returns the error.
             match std::thread::Builder::new().spawn_scoped(scope, work) {
                 Ok(thread) => thread.join().unwrap_or(Err(Errno::EIO)),
                 Err(e) => Err(e.into_errno()),
@@ -200,15 +209,15 @@ fn there_and_back<T: Send>(
         });
     }
     let home = Namespace::Net.open_own()?;
-    go()?;
+    change()?;
     let done = work();
-    // Nothing of what comes may happen in there. What was made is found by its plan.
     for _ in 0..3 {
         if setns(&home, CloneFlags::CLONE_NEWNET).is_ok() {
             return done;
         }
     }
-    // In there nothing is called as what our steps make on the host: whoever undoes them finds nothing.
+    // The thread is stuck in the other namespace, so nothing more may be done for the host. An undo is
+    // harmless: no link in that namespace has the name of a link that our steps make on the host.
     Err(Errno::last())
 }
 
@@ -217,12 +226,12 @@ fn bind(namespace: &str, path: &Path) -> std::result::Result<(), Errno> {
     mount(Some(namespace), path, none, MsFlags::MS_BIND, none)
 }
 
-/// Makes the namespace `name`: the file first, exclusively, and the mount on it last, so that a
-/// name with a namespace is complete. `ids`: it belongs to a new user namespace with the ids from
-/// there on.
+/// Makes the network namespace `name`. It makes the file first (O_EXCL) and mounts the namespace on it last,
+/// so that a file with a namespace is complete. With `ids`, a new user namespace owns it, whose host ids
+/// begin there.
 ///
 /// # Errors
-/// EEXIST if the name is taken; the failed call.
+/// EEXIST if the file exists; the failed call.
 pub fn make(name: &str, ids: Option<u32>) -> Result<OwnedFd> {
     let path = path(name);
     let _lock = lock()?;
@@ -257,14 +266,14 @@ pub fn make(name: &str, ids: Option<u32>) -> Result<OwnedFd> {
     }
 }
 
-/// Removes the name; the namespace ends when nobody is in it any more.
+/// Removes the name of a network namespace. The namespace ends with the last process or socket in it.
 ///
 /// # Errors
-/// The name cannot be removed.
+/// The file cannot be unmounted or removed.
 pub fn remove(name: &str) -> Result<()> {
     let path = path(name);
     let _lock = lock()?;
-    // Several may lie on one another if an adder was killed. EINVAL: none is left.
+    // An `ip netns add` that was killed can leave several mounts on each other. EINVAL: no mount is left.
     loop {
         match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) => {}
@@ -283,44 +292,56 @@ pub fn remove(name: &str) -> Result<()> {
     }
 }
 
-/// Is the file what a kill leaves between making it and mounting a namespace on it?
+/// Tells whether the file is one that a tool made and was killed before it mounted the namespace on it: an
+/// empty file of root.
 pub fn is_leftover(name: &str) -> bool {
     std::fs::symlink_metadata(path(name))
         .is_ok_and(|meta| meta.is_file() && meta.size() == 0 && meta.uid() == 0)
 }
 
-/// Is the file still a leftover when the lock that iproute2 takes as well is ours? Somebody may be
-/// making a namespace there. With `remove`, it goes under that lock. A lock that is not to be had
-/// soon is no answer: false.
-///
-/// # Errors
-/// The file cannot be removed.
-pub fn settle_leftover(name: &str, remove: bool) -> Result<bool> {
+/// Locks /run/netns, and tells whether the file is a leftover under that lock: without it, a tool may be
+/// about to mount a namespace on the file. The lock is none if the file is no leftover, or the lock is still
+/// taken after 376 ms.
+fn lock_leftover(name: &str) -> Result<Option<File>> {
     let Ok(dir) = File::open(DIR) else {
-        return Ok(false);
+        return Ok(None);
     };
     let mut waits = [1u64, 5, 20, 50, 100, 200].iter();
     while flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err() {
         match waits.next() {
             Some(wait) => std::thread::sleep(std::time::Duration::from_millis(*wait)),
-            None => return Ok(false),
+            None => return Ok(None),
         }
     }
-    if !(matches!(find(name)?, Found::Other) && is_leftover(name)) {
-        return Ok(false);
-    }
-    if remove {
+    let is_leftover = matches!(find(name)?, Found::Other) && is_leftover(name);
+    Ok(is_leftover.then_some(dir))
+}
+
+/// Tells whether the file is a leftover, and no tool is at work in /run/netns.
+///
+/// # Errors
+/// The file cannot be opened.
+pub fn is_idle_leftover(name: &str) -> Result<bool> {
+    lock_leftover(name).map(|lock| lock.is_some())
+}
+
+/// Removes the file if it is a leftover and no tool is at work in /run/netns.
+///
+/// # Errors
+/// The file cannot be opened or removed.
+pub fn remove_leftover(name: &str) -> Result<()> {
+    if let Some(_lock) = lock_leftover(name)? {
         let path = path(name);
         std::fs::remove_file(&path).doing(|| format!("remove {}", path.display()))?;
         unshare_dir();
     }
-    Ok(true)
+    Ok(())
 }
 
-/// Opens a namespace of somebody else's, by NET=netns:NAME.
+/// Opens the existing network namespace `name`.
 ///
 /// # Errors
-/// There is none of that name.
+/// There is no namespace with that name.
 pub fn open(name: &str) -> Result<OwnedFd> {
     match find(name)? {
         Found::Namespace(fd) => Ok(fd),
@@ -343,7 +364,7 @@ pub fn open(name: &str) -> Result<OwnedFd> {
     }
 }
 
-/// The owner of `/run/netns/NAME` as a stranger's, in words.
+/// Describes a file /run/netns/NAME that is no namespace, for messages.
 pub fn describe(name: &str) -> String {
     let path = path(name);
     let what =

@@ -1,5 +1,5 @@
-//! The requests that we make of rtnetlink (`rtnetlink(7)`): one short method each, on sockets to the
-//! host's namespace and to those of subhosts. Messages are built by the crate rtnetlink.
+//! The rtnetlink requests that the tools make (`rtnetlink(7)`), one method each, on sockets in the network
+//! namespaces of the host and of subhosts. The crate rtnetlink builds the messages.
 
 use super::link::Link;
 use super::named;
@@ -24,14 +24,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-type Answer<T> = std::result::Result<T, Errno>;
+type ErrnoResult<T> = std::result::Result<T, Errno>;
 
-/// What makes something that must not be there yet.
-const MAKE: u16 = NLM_F_CREATE | NLM_F_EXCL;
-/// How often a list is asked for again that changed while it was told.
-const DUMPS: usize = 20;
+/// The flags of a request that creates an object: it fails with EEXIST if the object exists.
+const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
+/// The number of times that an interrupted dump is repeated.
+const DUMP_RETRIES: usize = 20;
 
-/// Sockets to the host's namespace and to those of subhosts.
+/// Whether links are requested with their statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistics {
+    /// [`Link::bytes`] is filled in.
+    Included,
+    /// [`Link::bytes`] is 0, and the answer is shorter (IFLA_EXT_MASK with RTEXT_FILTER_SKIP_STATS).
+    Skipped,
+}
+
+/// Netlink sockets in the network namespaces of the host and of subhosts.
 #[derive(Default)]
 pub struct Netlink {
     host: Option<Rc<Socket>>,
@@ -39,7 +48,10 @@ pub struct Netlink {
 }
 
 impl Netlink {
-    /// The socket to the namespace that we are in.
+    /// Returns the socket in our own network namespace.
+    ///
+    /// # Errors
+    /// The socket cannot be opened.
     pub fn host(&mut self) -> Result<Rc<Socket>> {
         if let Some(socket) = &self.host {
             return Ok(socket.clone());
@@ -49,7 +61,10 @@ impl Netlink {
         Ok(socket)
     }
 
-    /// The socket to the named namespace `name`; `namespace` is its file.
+    /// Returns the socket in the named network namespace `name`; `namespace` is its file.
+    ///
+    /// # Errors
+    /// The socket cannot be opened there.
     pub fn inner(&mut self, name: &str, namespace: &OwnedFd) -> Result<Rc<Socket>> {
         if let Some(socket) = self.inner.get(name) {
             return Ok(socket.clone());
@@ -61,44 +76,58 @@ impl Netlink {
         Ok(socket)
     }
 
-    /// Forgets the socket to `name`: it would keep the namespace alive.
+    /// Closes the socket in `name`, because an open socket keeps a network namespace alive.
     pub fn close(&mut self, name: &str) {
         self.inner.remove(name);
     }
 
-    /// The link `name`, without its bytes; none if there is none.
-    pub fn link(&self, socket: &Socket, name: &str) -> Answer<Option<Link>> {
+    /// Returns the link `name`, without statistics; none if there is no such link.
+    ///
+    /// # Errors
+    /// The errno of the request.
+    pub fn link(&self, socket: &Socket, name: &str) -> ErrnoResult<Option<Link>> {
         let name = LinkAttribute::IfName(name.to_owned());
-        one(socket, LinkMessage::default(), Some(name))
+        get_link(socket, LinkMessage::default(), Some(name))
     }
 
-    /// The link of a number, without its bytes; none if there is none.
-    pub fn link_at(&self, socket: &Socket, index: u32) -> Answer<Option<Link>> {
+    /// Returns the link with an interface index, without statistics; none if there is no such link.
+    ///
+    /// # Errors
+    /// The errno of the request.
+    pub fn link_at(&self, socket: &Socket, index: u32) -> ErrnoResult<Option<Link>> {
         let mut message = LinkMessage::default();
         message.header.index = index;
-        one(socket, message, None)
+        get_link(socket, message, None)
     }
 
-    /// All links, with what went through them or without.
-    pub fn links(&self, socket: &Socket, bytes: bool) -> Answer<Vec<Link>> {
-        dump(|all: &mut Vec<Link>| {
+    /// Returns all links.
+    ///
+    /// # Errors
+    /// The errno of the request.
+    pub fn links(&self, socket: &Socket, statistics: Statistics) -> ErrnoResult<Vec<Link>> {
+        repeat_dump(|all: &mut Vec<Link>| {
             let mut message = LinkMessage::default();
-            message.attributes.extend((!bytes).then(without_statistics));
-            let ask = RouteNetlinkMessage::GetLink(message);
-            socket.dump(ask, |_, message| all.extend(Link::parse(message)))
+            if statistics == Statistics::Skipped {
+                message.attributes.push(skip_statistics());
+            }
+            let request = RouteNetlinkMessage::GetLink(message);
+            socket.dump(request, |_, message| all.extend(Link::parse(message)))
         })
     }
 
-    /// The id by which the socket's namespace knows another one (RTM_GETNSID); none if it has given
-    /// none.
-    pub fn netns_id(&self, socket: &Socket, namespace: BorrowedFd<'_>) -> Answer<Option<i32>> {
-        let mut ask = NsidMessage::default();
+    /// Returns the id by which the socket's network namespace knows another one (RTM_GETNSID); none if it has
+    /// no id.
+    ///
+    /// # Errors
+    /// The errno of the request.
+    pub fn netns_id(&self, socket: &Socket, namespace: BorrowedFd<'_>) -> ErrnoResult<Option<i32>> {
+        let mut request = NsidMessage::default();
         let fd = namespace.as_raw_fd().cast_unsigned();
-        ask.attributes.push(NsidAttribute::Fd(fd));
+        request.attributes.push(NsidAttribute::Fd(fd));
         let mut id = None;
-        socket.get(RouteNetlinkMessage::GetNsId(ask), |kind, message| {
-            if let Some(RouteNetlinkMessage::NewNsId(told)) = parsed(kind, message) {
-                id = told
+        socket.get(RouteNetlinkMessage::GetNsId(request), |kind, message| {
+            if let Some(RouteNetlinkMessage::NewNsId(answer)) = parse(kind, message) {
+                id = answer
                     .attributes
                     .iter()
                     .find_map(|attribute| match attribute {
@@ -110,26 +139,36 @@ impl Netlink {
         Ok(id)
     }
 
-    /// A bridge, to see whether the kernel can.
-    pub fn add_bridge(&self, socket: &Socket, name: &str) -> Answer<()> {
+    /// Makes a bridge.
+    ///
+    /// # Errors
+    /// The errno of the request, EOPNOTSUPP if the kernel has no bridges.
+    pub fn add_bridge(&self, socket: &Socket, name: &str) -> ErrnoResult<()> {
         let message = LinkBridge::new(name).build();
-        socket.order(RouteNetlinkMessage::NewLink(message), MAKE)
+        socket.change(RouteNetlinkMessage::NewLink(message), CREATE)
     }
 
-    /// A veth pair with both ends here, to see whether the kernel can.
-    pub fn add_pair(&self, socket: &Socket, names: (&str, &str)) -> Answer<()> {
+    /// Makes a veth pair with both ends in the socket's network namespace.
+    ///
+    /// # Errors
+    /// The errno of the request, EOPNOTSUPP if the kernel has no veth.
+    pub fn add_pair(&self, socket: &Socket, names: (&str, &str)) -> ErrnoResult<()> {
         let message = LinkVeth::new(names.0, names.1).build();
-        socket.order(RouteNetlinkMessage::NewLink(message), MAKE)
+        socket.change(RouteNetlinkMessage::NewLink(message), CREATE)
     }
 
-    /// Both ends of a cable, in one message: names, bridge, peer's namespace, MACs, MTU. Both are down.
+    /// Makes both ends of a cable by one message, with names, MACs, MTU, the bridge of the host end and the
+    /// network namespace of the inner end. Both ends are down.
+    ///
+    /// # Errors
+    /// The errno of the request.
     pub fn add_cable(
         &self,
         socket: &Socket,
         cable: &Cable,
         bridge: Option<u32>,
         namespace: BorrowedFd<'_>,
-    ) -> Answer<()> {
+    ) -> ErrnoResult<()> {
         let mut peer = LinkMessageBuilder::<LinkUnspec>::default()
             .name(cable.inner.clone())
             .address(cable.mac.0.to_vec())
@@ -146,34 +185,50 @@ impl Netlink {
         let message = host
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
             .build();
-        socket.order(RouteNetlinkMessage::NewLink(message), MAKE)
+        socket.change(RouteNetlinkMessage::NewLink(message), CREATE)
     }
 
-    /// Marks a link, which the message that makes it cannot, and brings it up.
-    pub fn mark_and_up(&self, socket: &Socket, name: &str, alias: &str) -> Answer<()> {
+    /// Sets the alias of a link and brings it up. The kernel ignores an alias in the message that creates a
+    /// link.
+    ///
+    /// # Errors
+    /// The errno of the request.
+    pub fn set_alias_and_up(&self, socket: &Socket, name: &str, alias: &str) -> ErrnoResult<()> {
         let link = LinkUnspec::new_with_name(name).alias(alias);
-        set(socket, link.up().build())
+        set_link(socket, link.up().build())
     }
 
-    /// Takes a link down.
-    pub fn down(&self, socket: &Socket, index: u32) -> Answer<()> {
-        set(socket, LinkUnspec::new_with_index(index).down().build())
+    /// Sets a link down.
+    ///
+    /// # Errors
+    /// The errno of the request.
+    pub fn set_down(&self, socket: &Socket, index: u32) -> ErrnoResult<()> {
+        set_link(socket, LinkUnspec::new_with_index(index).down().build())
     }
 
-    /// Gives a link another name.
-    pub fn rename(&self, socket: &Socket, index: u32, name: &str) -> Answer<()> {
-        set(socket, LinkUnspec::new_with_index(index).name(name).build())
+    /// Renames a link.
+    ///
+    /// # Errors
+    /// The errno of the request, EBUSY before Linux 6.2 if the link is up.
+    pub fn rename(&self, socket: &Socket, index: u32, name: &str) -> ErrnoResult<()> {
+        set_link(socket, LinkUnspec::new_with_index(index).name(name).build())
     }
 
-    /// Deletes a link, and with a veth its peer; waits for the kernel.
-    pub fn delete(&self, socket: &Socket, index: u32) -> Answer<()> {
+    /// Deletes a link, and the peer of a veth with it. It returns when the kernel has destroyed both.
+    ///
+    /// # Errors
+    /// The errno of the request, ENODEV if there is no such link.
+    pub fn delete(&self, socket: &Socket, index: u32) -> ErrnoResult<()> {
         let message = LinkUnspec::new_with_index(index).build();
-        socket.order(RouteNetlinkMessage::DelLink(message), 0)
+        socket.change(RouteNetlinkMessage::DelLink(message), 0)
     }
 
-    /// Gives a link an address. No duplicate detection: a service must be able to bind to it at
-    /// once, and the address is the administrator's choice.
-    pub fn add_address(&self, socket: &Socket, index: u32, cidr: Cidr) -> Answer<()> {
+    /// Adds an address to a link, unless the link has it. Duplicate address detection is off (IFA_F_NODAD),
+    /// so that a service can bind to the address at once.
+    ///
+    /// # Errors
+    /// The errno of the request.
+    pub fn add_address(&self, socket: &Socket, index: u32, cidr: Cidr) -> ErrnoResult<()> {
         let mut message = match cidr.address {
             IpAddr::V4(address) => AddressMessageBuilder::<Ipv4Addr>::new()
                 .address(address, cidr.prefix)
@@ -188,14 +243,17 @@ impl Netlink {
             let flags = AddressAttribute::Flags(AddressFlags::Nodad);
             message.attributes.push(flags);
         }
-        match socket.order(RouteNetlinkMessage::NewAddress(message), MAKE) {
+        match socket.change(RouteNetlinkMessage::NewAddress(message), CREATE) {
             Err(Errno::EEXIST) => Ok(()),
             other => other,
         }
     }
 
-    /// Adds a route; `to` none is the default route.
-    pub fn add_route(&self, socket: &Socket, to: Option<Cidr>, gateway: IpAddr) -> Answer<()> {
+    /// Adds a route, unless it exists. The default route has no destination `to`.
+    ///
+    /// # Errors
+    /// The errno of the request.
+    pub fn add_route(&self, socket: &Socket, to: Option<Cidr>, gateway: IpAddr) -> ErrnoResult<()> {
         let message = match gateway {
             IpAddr::V4(gateway) => {
                 let mut route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway);
@@ -220,22 +278,25 @@ impl Netlink {
                 route.build()
             }
         };
-        match socket.order(RouteNetlinkMessage::NewRoute(message), MAKE) {
+        match socket.change(RouteNetlinkMessage::NewRoute(message), CREATE) {
             Err(Errno::EEXIST) => Ok(()),
             other => other,
         }
     }
 
-    /// The gateways of all routes, with the destination.
-    pub fn routes(&self, socket: &Socket) -> Answer<Vec<(Option<IpAddr>, u8, IpAddr)>> {
+    /// Returns the routes that have a gateway: destination, prefix length and gateway.
+    ///
+    /// # Errors
+    /// The errno of the request.
+    pub fn routes(&self, socket: &Socket) -> ErrnoResult<Vec<Route>> {
         let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            found.extend(dump(|all: &mut Vec<_>| {
-                let mut ask = RouteMessage::default();
-                ask.header.address_family = family;
-                socket.dump(RouteNetlinkMessage::GetRoute(ask), |kind, message| {
-                    if let Some(RouteNetlinkMessage::NewRoute(message)) = parsed(kind, message) {
-                        all.extend(route(&message));
+            found.extend(repeat_dump(|all: &mut Vec<_>| {
+                let mut request = RouteMessage::default();
+                request.header.address_family = family;
+                socket.dump(RouteNetlinkMessage::GetRoute(request), |kind, message| {
+                    if let Some(RouteNetlinkMessage::NewRoute(message)) = parse(kind, message) {
+                        all.extend(parse_route(&message));
                     }
                 })
             })?);
@@ -244,19 +305,22 @@ impl Netlink {
     }
 }
 
-/// One link, without its statistics: nobody who asks for one wants them.
-fn one(
+/// A route: destination, none for the default route; prefix length; gateway.
+pub type Route = (Option<IpAddr>, u8, IpAddr);
+
+/// Requests one link. No caller needs its statistics.
+fn get_link(
     socket: &Socket,
     mut message: LinkMessage,
     name: Option<LinkAttribute>,
-) -> Answer<Option<Link>> {
+) -> ErrnoResult<Option<Link>> {
     message.attributes.extend(name);
-    message.attributes.push(without_statistics());
+    message.attributes.push(skip_statistics());
     let mut found = None;
-    let told = socket.get(RouteNetlinkMessage::GetLink(message), |_, message| {
+    let answer = socket.get(RouteNetlinkMessage::GetLink(message), |_, message| {
         found = Some(Link::parse(message));
     });
-    match (told, found) {
+    match (answer, found) {
         (Err(Errno::ENODEV), _) => Ok(None),
         (Err(errno), _) => Err(errno),
         (Ok(()), Some(Some(link))) => Ok(Some(link)),
@@ -264,36 +328,36 @@ fn one(
     }
 }
 
-/// Most of what the kernel tells of a link.
-fn without_statistics() -> LinkAttribute {
+/// Returns the attribute that omits statistics, the largest part of an answer.
+fn skip_statistics() -> LinkAttribute {
     LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }
 
-/// Changes a link that is there.
-fn set(socket: &Socket, message: LinkMessage) -> Answer<()> {
-    socket.order(RouteNetlinkMessage::SetLink(message), 0)
+/// Changes an existing link.
+fn set_link(socket: &Socket, message: LinkMessage) -> ErrnoResult<()> {
+    socket.change(RouteNetlinkMessage::SetLink(message), 0)
 }
 
-/// A list, as it is at one moment.
-fn dump<T>(mut all: impl FnMut(&mut Vec<T>) -> Answer<()>) -> Answer<Vec<T>> {
-    let mut tries = 0;
+/// Repeats a dump until no object has changed meanwhile.
+fn repeat_dump<T>(mut dump: impl FnMut(&mut Vec<T>) -> ErrnoResult<()>) -> ErrnoResult<Vec<T>> {
+    let mut retries = 0;
     loop {
         let mut found = Vec::new();
-        match all(&mut found) {
+        match dump(&mut found) {
             Ok(()) => return Ok(found),
-            Err(Errno::EINTR) if tries < DUMPS => tries += 1,
+            Err(Errno::EINTR) if retries < DUMP_RETRIES => retries += 1,
             Err(errno) => return Err(errno),
         }
     }
 }
 
-/// A message of any other kind than links.
-fn parsed(kind: u16, message: &[u8]) -> Option<RouteNetlinkMessage> {
+/// Parses a message of any type but RTM_NEWLINK, for which [`Link::parse`] is faster.
+fn parse(kind: u16, message: &[u8]) -> Option<RouteNetlinkMessage> {
     use rtnetlink::packet_core::ParseableParametrized;
     RouteNetlinkMessage::parse_with_param(message, kind).ok()
 }
 
-fn route(message: &RouteMessage) -> Option<(Option<IpAddr>, u8, IpAddr)> {
+fn parse_route(message: &RouteMessage) -> Option<Route> {
     let address = |address: &RouteAddress| match address {
         RouteAddress::Inet(a) => Some(IpAddr::V4(*a)),
         RouteAddress::Inet6(a) => Some(IpAddr::V6(*a)),

@@ -1,7 +1,7 @@
-//! The named network namespace of a subhost.
+//! Makes, recognises and removes the named network namespace of a subhost.
 
-use super::Network;
 use super::named::{self, Found};
+use super::{Network, Statistics};
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::kernel::mountinfo::{self, Mark};
 use crate::kernel::processor::on_another_cpu;
@@ -17,12 +17,12 @@ impl Act<&mut Network> for Netns {
     fn act(&self, network: &mut Network) -> Result<()> {
         let name = &self.name;
         let namespace = named::make(name, self.ids)?;
-        let up = network.inside(name, &namespace).and_then(|inside| {
-            let up = inside.up("lo");
+        let up = network.inet_socket(name, &namespace).and_then(|socket| {
+            let up = socket.set_up("lo");
             up.doing(|| format!("bring up lo in {name}"))
         });
         if up.is_err() {
-            network.let_go(name);
+            network.close_sockets(name);
             let _ = named::remove(name);
         }
         up
@@ -31,19 +31,19 @@ impl Act<&mut Network> for Netns {
     fn undo(&self, network: &mut Network, mark: Option<&Mark>, _: Thoroughly) -> Result<()> {
         let name = &self.name;
         let found = named::find(name)?;
-        // Its cables are gone by now, so only its mark can tell that it is not ours.
+        // The cables were undone before, so only the mark can tell a foreign namespace from ours.
         if let (Some(mark), Found::Namespace(namespace)) = (mark, &found)
             && !network.is_marked(name, namespace, mark)?
         {
             let what = format!("{} is another one by now", named::path(name).display());
             let deleted = network.delete_discarded();
-            return Err(left_alone(&what).also(deleted.err()));
+            return Err(foreign_error(&what).also(deleted.err()));
         }
-        network.let_go(name);
+        network.close_sockets(name);
         on_another_cpu(|| {
             let removed = named::remove(name);
             if let Found::Namespace(namespace) = &found {
-                network.silence_discarded(namespace);
+                network.drop_discarded_addresses(namespace);
             }
             drop(found);
             removed
@@ -55,7 +55,7 @@ impl Act<&mut Network> for Netns {
         let Ok(Found::Namespace(namespace)) = named::find(name) else {
             return None;
         };
-        let cookie = network.inside(name, &namespace).ok()?.cookie();
+        let cookie = network.inet_socket(name, &namespace).ok()?.cookie();
         let mark = mountinfo::read_mark(&named::path(name))?;
         Some(Mark {
             netns: Some((named::inode(&namespace), cookie)),
@@ -64,8 +64,8 @@ impl Act<&mut Network> for Netns {
     }
 }
 
-/// Something is in the place of what is to be taken away.
-pub(super) fn left_alone(what: &str) -> Error {
+/// Makes the error of an undo that finds a foreign object.
+pub(super) fn foreign_error(what: &str) -> Error {
     Error::new(Exit::Failed, format!("left alone what is not ours: {what}"))
 }
 
@@ -80,10 +80,11 @@ impl Network {
         }
         let namespace = match named::find(name)? {
             Found::Nothing => return Ok(Presence::Absent),
-            // A kill between making the file and mounting the namespace on it.
+            // A tool was killed between making the file and mounting the namespace on it.
             Found::Other if named::is_leftover(name) => return Ok(Presence::Absent),
             Found::Other => return Ok(Presence::Foreign(named::describe(name))),
-            // Without a mark it was being made: before, nothing else had the name.
+            // A frozen plan without marks was interrupted. The name was free when the plan was frozen, so
+            // this namespace is ours.
             Found::Namespace(_) if frozen && mark.is_none() => return Ok(Presence::Ours),
             Found::Namespace(namespace) => namespace,
         };
@@ -92,12 +93,12 @@ impl Network {
         {
             return Ok(Presence::Ours);
         }
-        self.netns_as_planned(name, &namespace, all)
+        self.unmarked_presence(name, &namespace, all)
     }
 
-    /// Is it the namespace of the mark? The mount on its name tells it, and where that is another, as
-    /// after `ip netns add` has bound the whole directory onto itself or in another mount namespace,
-    /// the cookie.
+    /// Tells whether the namespace has the mark. The mount on its name tells that. The mount can differ, in
+    /// another mount namespace or after `ip netns add` has bind-mounted /run/netns onto itself; then inode
+    /// and cookie tell.
     fn is_marked(&mut self, name: &str, namespace: &OwnedFd, mark: &Mark) -> Result<bool> {
         if mountinfo::is_marked(&named::path(name), mark) {
             return Ok(true);
@@ -105,20 +106,22 @@ impl Network {
         let Some((inode, cookie)) = mark.netns else {
             return Ok(false);
         };
-        Ok(named::inode(namespace) == inode && self.inside(name, namespace)?.cookie() == cookie)
+        let socket = self.inet_socket(name, namespace)?;
+        Ok(named::inode(namespace) == inode && socket.cookie() == cookie)
     }
 
-    /// Is a namespace of which we know nothing but its name what a script of `-n` makes, or one that
-    /// failed half-way? Nothing but our cables is in it then, and without cables `lo` is up, which
-    /// `ip netns add` leaves down.
-    fn netns_as_planned(
+    /// Judges a namespace that has the right name and no mark. It is ours if a script of `subhost-net -n`
+    /// made it, or began to: then it has no links but `lo` and our cables, and without cables `lo` is up. `ip
+    /// netns add` leaves `lo` down.
+    fn unmarked_presence(
         &mut self,
         name: &str,
         namespace: &OwnedFd,
         all: &[Step],
     ) -> Result<Presence> {
         let socket = self.netlink.inner(name, namespace)?;
-        let links = self.netlink.links(&socket, false).doing(|| "list links")?;
+        let links = self.netlink.links(&socket, Statistics::Skipped);
+        let links = links.doing(|| "list links")?;
         let (mut planned, mut ours) = (vec!["lo"], false);
         for step in all {
             if let Step::Cable(step) = step {
@@ -133,11 +136,11 @@ impl Network {
         if only && (ours || bare) {
             return Ok(Presence::Ours);
         }
-        let there: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+        let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
         Ok(Presence::Foreign(format!(
             "a network namespace {} exists already, with {}",
             named::path(name).display(),
-            shown(there.join(" "))
+            shown(names.join(" "))
         )))
     }
 }

@@ -1,11 +1,11 @@
-//! Routes inside a subhost's network. They end with its namespace.
+//! Routes in the network namespace of a subhost. The kernel removes them with the namespace.
 
 use super::Network;
 use super::named::{self, Found};
 use crate::base::error::{Doing, Result};
 use crate::config::Cidr;
 use crate::kernel::mountinfo::Mark;
-use crate::plan::steps::routes::{Routes, net_word};
+use crate::plan::steps::routes::{Routes, destination_word};
 use crate::plan::{Act, Asked, Presence, Thoroughly};
 use std::net::IpAddr;
 
@@ -14,14 +14,14 @@ impl Act<&mut Network> for Routes {
         let Found::Namespace(namespace) = named::find(&self.netns)? else {
             return Ok(Presence::Absent);
         };
-        let handle = network.netlink.inner(&self.netns, &namespace)?;
-        let there = network.netlink.routes(&handle).doing(|| "list routes")?;
+        let socket = network.netlink.inner(&self.netns, &namespace)?;
+        let existing = network.netlink.routes(&socket).doing(|| "list routes")?;
         let wanted = |(net, gateway): (Option<Cidr>, IpAddr)| match net {
             Some(net) => (Some(net.address), net.prefix, gateway),
             None => (None, 0, gateway),
         };
         let all = self.all().map(wanted).all(|wanted| {
-            there.iter().any(|&(to, prefix, gateway)| {
+            existing.iter().any(|&(to, prefix, gateway)| {
                 (to.filter(|_| prefix > 0), prefix, gateway) == wanted
             })
         });
@@ -33,12 +33,12 @@ impl Act<&mut Network> for Routes {
     }
 
     fn act(&self, network: &mut Network) -> Result<()> {
-        let handle = network.handle(&self.netns)?;
+        let socket = network.netlink_socket(&self.netns)?;
         for (net, gateway) in self.all() {
             network
                 .netlink
-                .add_route(&handle, net, gateway)
-                .doing(|| format!("add the route {} via {gateway}", net_word(net)))?;
+                .add_route(&socket, net, gateway)
+                .doing(|| format!("add the route {} via {gateway}", destination_word(net)))?;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
-//! A netlink socket to one network namespace (`netlink(7)`): requests and their answers, one after the
-//! other. What the messages mean is known to `netlink`.
+//! A netlink socket in one network namespace (`netlink(7)`): sends a request, then receives its answer. The
+//! file `netlink` knows the meaning of the messages.
 //!
-//! It blocks: the kernel answers in the call that asks, so there is nothing to do meanwhile.
+//! Calls block. The kernel answers rtnetlink requests within send(2), so an asynchronous socket would gain
+//! nothing.
 
 use crate::base::error::{Errno, IntoErrno};
 use crate::config::Mac;
@@ -18,27 +19,27 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 
-/// The kernel answers at once, or after what holds its lock: an RCU barrier, a driver. Seconds.
-const PATIENCE: i64 = 30;
-/// The kernel puts no more than this into one datagram of a dump (NLMSG_GOODSIZE and
-/// `max_recvmsg_len` of net/netlink/af_netlink.c: 32 KiB), and one link with all its attributes is
-/// smaller.
+/// The timeout of an answer, in seconds. The kernel answers at once, unless another task holds the RTNL lock:
+/// an RCU barrier or a driver can take it for seconds.
+const TIMEOUT: i64 = 30;
+/// The size of the receive buffer in bytes. A datagram of a dump has at most 32 KiB (NLMSG_GOODSIZE and
+/// `max_recvmsg_len` of net/netlink/af_netlink.c), and a link with all its attributes is smaller.
 const DATAGRAM: usize = 64 << 10;
 
-/// A socket to the network namespace that it was opened in.
+/// A netlink socket in the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Socket {
     fd: OwnedFd,
     sequence: Cell<u32>,
-    /// Where datagrams are put; only as much of it is touched as they need.
-    room: RefCell<Vec<u8>>,
+    /// The receive buffer, uninitialised: only the pages that datagrams fill are touched.
+    buffer: RefCell<Vec<u8>>,
 }
 
 impl Socket {
-    /// To the calling thread's namespace.
+    /// Opens a socket in the network namespace of the calling thread.
     ///
     /// # Errors
-    /// The failed call.
+    /// The errno of socket(2) or setsockopt(2).
     pub fn open() -> Result<Self, Errno> {
         let fd = socket(
             AddressFamily::Netlink,
@@ -46,19 +47,19 @@ impl Socket {
             SockFlag::SOCK_CLOEXEC,
             SockProtocol::NetlinkRoute,
         )?;
-        setsockopt(&fd, ReceiveTimeout, &TimeVal::new(PATIENCE, 0))?;
+        setsockopt(&fd, ReceiveTimeout, &TimeVal::new(TIMEOUT, 0))?;
         Ok(Self {
             fd,
             sequence: Cell::new(0),
-            room: RefCell::new(Vec::with_capacity(DATAGRAM)),
+            buffer: RefCell::new(Vec::with_capacity(DATAGRAM)),
         })
     }
 
-    /// The number of the link `name`; none if there is none. Asked by ioctl, which any socket takes
-    /// (`netdevice(7)`) and which costs a tenth of a message.
+    /// Returns the interface index of the link `name`; none if there is no such link. It uses an ioctl
+    /// (`netdevice(7)`), which takes a tenth of the time of a message.
     ///
     /// # Errors
-    /// The failed call.
+    /// The errno of the ioctl.
     pub fn index(&self, name: &str) -> Result<Option<u32>, Errno> {
         match crate::sys::link_index(&self.fd, name) {
             Err(Errno::ENODEV) => Ok(None),
@@ -66,10 +67,10 @@ impl Socket {
         }
     }
 
-    /// The address of the link `name`, asked in the same way; none if there is no such link.
+    /// Returns the MAC of the link `name`, by an ioctl; none if there is no such link.
     ///
     /// # Errors
-    /// The failed call.
+    /// The errno of the ioctl.
     pub fn address(&self, name: &str) -> Result<Option<Mac>, Errno> {
         match crate::sys::link_address(&self.fd, name) {
             Err(Errno::ENODEV) => Ok(None),
@@ -77,39 +78,41 @@ impl Socket {
         }
     }
 
-    /// Asks for something to be done.
+    /// Sends a request that changes something, and waits for the acknowledgement. `flags` are further NLM_F_*
+    /// flags.
     ///
     /// # Errors
-    /// What the kernel answered; ETIMEDOUT.
-    pub fn order(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), Errno> {
-        self.ask(message, NLM_F_ACK | flags, |_, _| ())
+    /// The errno that the kernel answers; ETIMEDOUT.
+    pub fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), Errno> {
+        self.request(message, NLM_F_ACK | flags, |_, _| ())
     }
 
-    /// Asks for one thing; `take` gets type and content of what the kernel tells.
+    /// Requests one object. `take` gets type and payload of the answer.
     ///
     /// # Errors
-    /// The same.
+    /// The errno that the kernel answers; ETIMEDOUT.
     pub fn get(
         &self,
         message: RouteNetlinkMessage,
         take: impl FnMut(u16, &[u8]),
     ) -> Result<(), Errno> {
-        self.ask(message, 0, take)
+        self.request(message, 0, take)
     }
 
-    /// Asks for all there are. What changes meanwhile can be told twice or not at all: EINTR then.
+    /// Requests all objects of a kind. `take` gets type and payload of each.
     ///
     /// # Errors
-    /// The same.
+    /// The errno that the kernel answers; ETIMEDOUT; EINTR if objects changed during the dump
+    /// (NLM_F_DUMP_INTR), so that some may be missing or present twice.
     pub fn dump(
         &self,
         message: RouteNetlinkMessage,
         take: impl FnMut(u16, &[u8]),
     ) -> Result<(), Errno> {
-        self.ask(message, NLM_F_DUMP, take)
+        self.request(message, NLM_F_DUMP, take)
     }
 
-    fn ask(
+    fn request(
         &self,
         message: RouteNetlinkMessage,
         flags: u16,
@@ -123,32 +126,32 @@ impl Socket {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        again(|| send(&self.fd, &bytes, SendFlags::empty()))?;
-        let mut room = self.room.borrow_mut();
-        let mut torn = false;
+        retry_on_signal(|| send(&self.fd, &bytes, SendFlags::empty()))?;
+        let mut buffer = self.buffer.borrow_mut();
+        let mut is_interrupted = false;
         loop {
-            // Its true length, also if there is not that much room.
-            let length = again(|| {
-                room.clear();
-                let (_, length) = recv(&self.fd, spare_capacity(&mut room), RecvFlags::TRUNC)?;
+            // MSG_TRUNC returns the true length of a datagram that exceeds the buffer.
+            let length = retry_on_signal(|| {
+                buffer.clear();
+                let (_, length) = recv(&self.fd, spare_capacity(&mut buffer), RecvFlags::TRUNC)?;
                 Ok(length)
             })
             .map_err(|errno| match errno {
                 Errno::EAGAIN => Errno::ETIMEDOUT,
                 other => other,
             })?;
-            let mut rest = room.get(..length).ok_or(Errno::EMSGSIZE)?;
+            let mut rest = buffer.get(..length).ok_or(Errno::EMSGSIZE)?;
             while !rest.is_empty() {
                 let answer = NetlinkBuffer::new_checked(rest).map_err(|_| Errno::EBADMSG)?;
                 let size = (answer.length() as usize).next_multiple_of(4);
-                // Of a request that timed out.
+                // A late answer to a request that timed out has another number.
                 if answer.sequence_number() == number {
-                    torn |= answer.flags() & NLM_F_DUMP_INTR != 0;
+                    is_interrupted |= answer.flags() & NLM_F_DUMP_INTR != 0;
                     let payload = answer.payload();
                     match answer.message_type() {
-                        NLMSG_ERROR => return result(payload),
-                        NLMSG_DONE if torn => return Err(Errno::EINTR),
-                        NLMSG_DONE => return result(payload),
+                        NLMSG_ERROR => return parse_status(payload),
+                        NLMSG_DONE if is_interrupted => return Err(Errno::EINTR),
+                        NLMSG_DONE => return parse_status(payload),
                         kind => take(kind, payload),
                     }
                     if flags == 0 && answer.flags() & NLM_F_MULTIPART == 0 {
@@ -161,8 +164,8 @@ impl Socket {
     }
 }
 
-/// What an error message or the end of a dump says: a negative errno or 0, and more behind it.
-fn result(payload: &[u8]) -> Result<(), Errno> {
+/// Parses the payload of NLMSG_ERROR or NLMSG_DONE, which begins with 0 or a negative errno.
+fn parse_status(payload: &[u8]) -> Result<(), Errno> {
     let code = payload.first_chunk().ok_or(Errno::EBADMSG)?;
     match i32::from_ne_bytes(*code) {
         0 => Ok(()),
@@ -170,7 +173,8 @@ fn result(payload: &[u8]) -> Result<(), Errno> {
     }
 }
 
-fn again(mut call: impl FnMut() -> rustix::io::Result<usize>) -> Result<usize, Errno> {
+/// Repeats a call that a signal has interrupted.
+fn retry_on_signal(mut call: impl FnMut() -> rustix::io::Result<usize>) -> Result<usize, Errno> {
     loop {
         match call() {
             Err(rustix::io::Errno::INTR) => {}

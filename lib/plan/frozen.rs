@@ -1,5 +1,5 @@
-//! The frozen form of a plan: JSON in a file of the state, written by one version of the tools and read by
-//! that and the next.
+//! The frozen form of a plan: JSON in a file below /run/subhost. A version of the tools reads its own format
+//! and the format before it.
 
 use super::{FORMAT, Owner, Part, Plan, Step};
 use crate::base::error::{Error, Exit, Result};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The form that 0.1.0 wrote: it knew subhosts only, and of those two halves.
+/// Format 1, which 0.1.0 wrote. Its owner is always a subhost, and `half` is root or network.
 #[derive(Deserialize)]
 struct V1 {
     boot: String,
@@ -55,19 +55,19 @@ impl From<V1> for Plan {
 }
 
 impl Plan {
-    /// The frozen form: JSON.
+    /// Writes the plan in its frozen form, as JSON.
     ///
     /// # Errors
-    /// A path that is not UTF-8 (a config cannot name one).
+    /// `Invalid` if a path is not UTF-8. A config cannot name such a path.
     pub fn to_text(&self) -> Result<String> {
         let text = serde_json::to_string(self);
         text.map_err(|e| Error::new(Exit::Invalid, format!("cannot freeze the plan: {e}")))
     }
 
-    /// Reads the frozen form, of this version or the one before.
+    /// Reads the frozen form, in this format or the one before it.
     ///
     /// # Errors
-    /// `Invalid` for another format or a damaged file.
+    /// `Invalid` for any other format, and for damaged text.
     pub fn from_text(text: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn the_format_before_is_read() {
+    fn format_1_is_read() {
         let text = r#"{"format":1,"boot":"b","tree":"/t","name":"w","half":"net","kind":"private",
             "steps":[{"netns":{"name":"w"}}],"made":null,"live":"/t/w/live","netns":"/run/netns/w"}"#;
         let plan = Plan::from_text(text).unwrap();
         assert_eq!((&*plan.owner.id(), plan.part), ("w", Part::Net));
         assert_eq!(plan.steps[0].namespace(), Some("w"));
         assert_eq!(Plan::from_text(&plan.to_text().unwrap()).unwrap(), plan);
-        // A step that it has not is damage, not a later format.
+        // An unknown step is damage: a later format has another number.
         let bad = text.replace("netns\":{", "moat\":{");
         assert!(Plan::from_text(&bad).unwrap_err().what.contains("moat"));
     }

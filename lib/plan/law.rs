@@ -1,33 +1,36 @@
-//! The law of doing and undoing steps: the first failure undoes what was done, and undoing never stops.
+//! The law of steps: the first failure undoes the steps done before it, and undoing never stops at a failure.
 
 use super::Step;
 use crate::base::error::{Error, Result};
 use crate::kernel::mountinfo::{Mark, Mount, Table};
 
-/// What is known of a step when it is asked whether what it makes is there.
+/// What is known of a step when [`Act::present`] looks for its object.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// What the kernel calls what the step made, if it is recorded.
+    /// The recorded mark of the object that the step made, if there is one.
     pub mark: Option<&'a Mark>,
-    /// All steps of its plan.
+    /// All steps of the plan that the step belongs to.
     pub all: &'a [Step],
-    /// The plan is frozen: what has the right name was made by it. Else only what is whole and exact is ours.
+    /// The plan is frozen. Then an object with the right name is ours; otherwise only an object that equals
+    /// what the step would make.
     pub frozen: bool,
 }
 
-/// How thoroughly something is taken away.
+/// How a step is undone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Thoroughly {
-    /// What stays busy is detached (`MNT_DETACH`) and told of.
+    /// Detaches (`MNT_DETACH`) a mount that stays busy, with a warning.
     pub detach: bool,
-    /// Until the kernel has done with it; else its name is free, and the kernel takes the rest in its own time.
+    /// Waits until the kernel has destroyed the object. Otherwise only its name is free at the return, and
+    /// the kernel destroys the rest later.
     pub wait: bool,
 }
 
-/// What a room does for one kind of step. `W` is what it works with: the mount table, sockets, a state.
+/// The actions of one kind of step on the kernel. `W` is what they work with: the mount table, sockets, a
+/// state.
 pub trait Act<W> {
-    /// What must hold before anything is touched: sources exist, are what they should be, and are used by nobody
-    /// else. `all` are the steps of the plan.
+    /// Checks the preconditions before any step changes anything: each source exists, has the right type, and
+    /// has no other user. `all` are the steps of the plan.
     ///
     /// # Errors
     /// The missing or busy object, with the remedy.
@@ -35,52 +38,53 @@ pub trait Act<W> {
         Ok(())
     }
 
-    /// Is what the step makes there? The one opinion on that.
+    /// Tells whether the object that the step makes is present. All rooms use this one judgement.
     ///
     /// # Errors
-    /// The kernel could not be asked.
+    /// A failed query of the kernel.
     fn present(&self, with: W, asked: Asked<'_>) -> Result<Presence>;
 
-    /// Does the step; what it makes is not there yet. If it fails it leaves nothing.
+    /// Does the step. Its object must be absent. A step that fails leaves nothing.
     ///
     /// # Errors
     /// The failed call with its object.
     fn act(&self, with: W) -> Result<()>;
 
-    /// Takes away what the step made, if it is there and ours.
+    /// Removes the object that the step made, if it is present and ours.
     ///
     /// # Errors
-    /// What stays busy, with its holders; something foreign in its place.
+    /// A busy object, with its holders, or a foreign object in its place.
     fn undo(&self, with: W, mark: Option<&Mark>, how: Thoroughly) -> Result<()>;
 
-    /// The mark of what the step made.
+    /// Returns the mark of the object that the step made.
     fn mark(&self, _with: W) -> Option<Mark> {
         None
     }
 
-    /// The mount that the step made, if it makes one and that is there.
+    /// Finds the mount that the step made in `table`; none if the step makes no mount, or the mount is
+    /// absent.
     fn mount_in<'t>(&self, _with: W, _mark: Option<&Mark>, _table: &'t Table) -> Option<&'t Mount> {
         None
     }
 }
 
-/// Is what a step makes there?
+/// What is in the place of the object that a step makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
-    /// No.
+    /// The place is empty.
     Absent,
-    /// Yes, exactly what the step would make.
+    /// The object of the step is there.
     Ours,
-    /// Something else is in its place; in words.
+    /// Another object is there; the text describes it.
     Foreign(String),
 }
 
-/// Does the steps in order. Those that are there already are left; if one fails, those that this
-/// call did are undone backwards and the first error is returned with the errors of undoing. The
-/// step that failed has left nothing and is not undone. Gives the number of steps done.
+/// Does the steps in order and returns their number. A step whose object is present already is skipped. If a
+/// step fails, those that this call did are undone backwards. The failed step leaves nothing and is not
+/// undone.
 ///
 /// # Errors
-/// The first failure of `act`, with those of `undo` in `also`.
+/// The failure of `act`, with the failures of `undo` in `also`.
 pub fn apply<S>(
     steps: &[(S, Presence)],
     mut act: impl FnMut(&S) -> Result<()>,
@@ -100,7 +104,7 @@ pub fn apply<S>(
     Ok(done.len())
 }
 
-/// Undoes all steps backwards, whatever fails.
+/// Undoes all steps backwards, and continues after a failure.
 ///
 /// # Errors
 /// The first failure, with the others in `also`.
@@ -119,9 +123,9 @@ mod tests {
         Error::new(Exit::Failed, format!("{what} {step}"))
     }
 
-    /// For every length, every set of present steps, every failing step and every failing undo.
+    /// Tries every length, every set of present steps, every failing step and every failing undo.
     #[test]
-    fn the_law() {
+    fn a_failure_undoes_exactly_the_steps_done() {
         for len in 0..6usize {
             for present in 0..1u32 << len {
                 for fail in 0..=len {

@@ -1,8 +1,7 @@
-//! What will be done, as data: steps, the plan that a subhost is made by, and the law of doing and
-//! undoing them.
+//! Plans: the steps that make a subhost, as data, and the law of doing and undoing them.
 //!
-//! Pure: no kernel, no clock. What a step means to the kernel is in `root` and `net`; here it is
-//! only ordered, frozen and shown.
+//! This room calls no kernel and reads no clock. It orders, freezes and prints steps; the rooms `root`, `net`
+//! and `state` do them.
 
 mod frozen;
 mod law;
@@ -25,27 +24,28 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A step of a plan, with the mark of what it made if that is known.
+/// A step of a plan with the mark of the object that it made.
 #[derive(Debug, Clone, Copy)]
 pub struct Planned<'a> {
-    /// The step.
+    /// The step of the plan.
     pub step: &'a Step,
-    /// The mark.
+    /// The recorded mark; none if the step has none, or the plan is not done yet.
     pub mark: Option<&'a Mark>,
 }
 
-/// Whose a plan is: what it makes is there for this.
+/// The owner of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Owner {
     /// A subhost.
     Subhost(Name),
-    /// A described bridge, by the name of its link.
+    /// A bridge with a description of its own, by the name of its link.
     Bridge(String),
 }
 
 impl Owner {
-    /// The name of its directory among the states. No subhost can be called as a bridge's.
+    /// Returns the name of its directory in /run/subhost. A subhost's NAME cannot end in `.bridge`, so no two
+    /// owners share a name.
     pub fn id(&self) -> Cow<'_, str> {
         match self {
             Owner::Subhost(name) => name.as_str().into(),
@@ -54,25 +54,25 @@ impl Owner {
     }
 }
 
-/// The part of its owner that a plan makes. Each has a frozen plan of its own.
+/// The part of its owner that a plan makes. Each part has its own frozen plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Its root file system.
+    /// The root file system.
     Root,
-    /// Its network.
+    /// The network.
     Net,
-    /// What was added while it ran, and ends with its processes.
+    /// Additions to a running subhost. They end with its processes.
     Live,
 }
 
 impl Part {
-    /// All of them, in the order of making.
+    /// All parts, in the order in which they come up.
     pub const ALL: [Part; 3] = [Part::Root, Part::Net, Part::Live];
-    /// Those that settings make, in the order of making.
+    /// The parts that follow from settings, in the order in which they come up.
     pub const SETTLED: [Part; 2] = [Part::Root, Part::Net];
 
-    /// As messages name it.
+    /// Returns its name in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Part::Root => "root",
@@ -81,7 +81,7 @@ impl Part {
         }
     }
 
-    /// The file of its frozen plan in the state's directory.
+    /// Returns the name of its frozen plan's file in /run/subhost/NAME.
     pub const fn file(self) -> &'static str {
         match self {
             Part::Root => "root.plan",
@@ -91,49 +91,50 @@ impl Part {
     }
 }
 
-/// The version of the frozen form. The one before is read as well; others are refused and left untouched.
+/// The format of a frozen plan. Format 1 is read as well; a file of any other format is refused and not
+/// changed.
 pub const FORMAT: u32 = 2;
 
-/// Everything that bringing up or taking down one part of a subhost needs to know. What is up is
-/// what its frozen plan says, whatever became of the config since.
+/// All that is needed to bring up or take down one part of its owner. A subhost that is up follows its frozen
+/// plan, even if its config has changed since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// [`FORMAT`].
+    /// The format, [`FORMAT`].
     pub format: u32,
-    /// Id of the boot of the host that it was frozen in.
+    /// The boot id of the host at the time of freezing.
     pub boot: String,
-    /// $SUBHOST.
+    /// The directory of the subhosts, $SUBHOST.
     pub tree: PathBuf,
-    /// Whose it is.
+    /// The owner.
     pub owner: Owner,
-    /// Which part of that.
+    /// The part of the owner that the plan makes.
     pub part: Part,
-    /// `overlay`, `rbind`, `image`; or `private`, `host`, `netns:NAME`.
+    /// For a root `overlay`, `rbind` or `image`; for a network the value of NET.
     pub kind: String,
-    /// In the order of making.
+    /// The steps, in the order in which they are done.
     pub steps: Vec<Step>,
-    /// For each step what it made; none until all are done, hooks too.
+    /// The mark that each step left; none until all steps and hooks have succeeded.
     pub made: Option<Vec<Option<Mark>>>,
-    /// Where the root is mounted.
+    /// The mount point of the root.
     pub live: PathBuf,
-    /// The namespace as a path; empty: the host's.
+    /// The path of the network namespace; empty for the host's.
     pub netns: PathBuf,
-    /// First of the ids of its user namespace; none: it has none.
+    /// The first id that its user namespace has on the host; none without a user namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<u32>,
-    /// Programs on the host run along the way.
+    /// The hooks: programs of the host, with their arguments.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<Phase, Vec<String>>,
-    /// How long each may take; nothing if there are none.
+    /// The time that each hook may take; zero without hooks.
     #[serde(default, skip_serializing_if = "Duration::is_zero")]
     pub hook_timeout: Duration,
-    /// The environment that they get; empty if there are none.
+    /// The environment of the hooks; empty without hooks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hook_env: BTreeMap<String, String>,
 }
 
 impl Plan {
-    /// The steps with their marks.
+    /// Returns the steps with their marks.
     pub fn planned(&self) -> impl DoubleEndedIterator<Item = Planned<'_>> {
         self.steps.iter().enumerate().map(|(index, step)| Planned {
             step,
@@ -146,37 +147,28 @@ impl Plan {
         })
     }
 
-    /// How it is asked whether what one of its steps makes is there. `frozen`: it is the frozen plan, not what the
-    /// settings want.
-    pub fn asked<'a>(&'a self, mark: Option<&'a Mark>, frozen: bool) -> Asked<'a> {
-        Asked {
-            mark,
-            all: &self.steps,
-            frozen,
-        }
-    }
-
-    /// The network namespace that it makes.
+    /// Returns the name of the network namespace that the plan makes.
     pub fn namespace(&self) -> Option<&str> {
         self.steps.first().and_then(Step::namespace)
     }
 
-    /// Would the other plan make the same?
+    /// Tells whether the other plan makes the same objects.
     pub fn makes_the_same(&self, other: &Plan) -> bool {
         self.steps == other.steps && self.kind == other.kind && self.live == other.live
     }
 }
 
-/// Where a plan is made: what pure planning has to be told.
+/// Facts of the host that a plan depends on, passed in because this room calls no kernel.
 #[derive(Debug, Clone, Copy)]
 pub struct Here<'a> {
-    /// The subhost's directory in /run.
+    /// The subhost's directory in /run/subhost.
     pub state: &'a Path,
-    /// Id of this boot of the host.
+    /// The boot id of the host.
     pub boot: &'a str,
 }
 
-/// The plan of one part as the settings want it. `ids`: the first id of its user namespace.
+/// Makes the plan of one part from the settings. `ids` is the first id that the user namespace has on the
+/// host; none without a user namespace.
 pub fn plan(config: &Config, part: Part, here: Here, ids: Option<u32>) -> Plan {
     let netns = match &config.net {
         Net::Host => PathBuf::new(),
@@ -189,7 +181,7 @@ pub fn plan(config: &Config, part: Part, here: Here, ids: Option<u32>) -> Plan {
             root::steps(config, here.state, ids),
         ),
         Part::Net => (config.settings["NET"].clone(), net::steps(config, ids)),
-        // No setting adds anything to what runs.
+        // Commands add to a running subhost, no setting does.
         Part::Live => (String::new(), Vec::new()),
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! From settings to the steps that make a network. Pure: no kernel.
+//! The steps that make a network, from its settings. Calls no kernel.
 
 use super::Step;
 use super::steps::cable::Cable;
@@ -7,7 +7,8 @@ use super::steps::netns::Netns;
 use super::steps::routes::Routes;
 use crate::config::{Config, Net};
 
-/// The steps that make a subhost's network. `ids`: the first id of its user namespace.
+/// Returns the steps that make the network of a subhost. `ids` is the first id that its user namespace has on
+/// the host.
 pub fn steps(config: &Config, ids: Option<u32>) -> Vec<Step> {
     let Net::Private(private) = &config.net else {
         return Vec::new();

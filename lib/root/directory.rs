@@ -1,4 +1,4 @@
-//! A directory that something is mounted on, or that an overlay needs.
+//! Makes and removes the directories that serve as mount points, or as upper or work directory.
 
 use crate::base::error::{Doing, Result, shown};
 use crate::kernel::mountinfo::{Mark, Mounts};

@@ -1,14 +1,15 @@
-//! Files with a file system in them: what is in the file, the loop device, the mount.
+//! Image files: finds the file system in the file, attaches a loop device, mounts it.
 //!
-//! An image is hostile input: its superblock and its partition table are read with bounds, and no
-//! file system is tried that its superblock does not name.
+//! An image is hostile input. Reads of its superblock and partition table are bounded, and only the file
+//! system that the superblock or IMAGE_FSTYPE names is tried.
 
-use super::mounted::{Mounted, mount_error, read_only_flag};
-use super::partitions::{Partition, partitions, superblock};
+use super::mounted::{Mounted, mount_error, mount_flags};
+use super::partitions::{Partition, fstype_at, partitions};
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::kernel::loops::{all_attached, backing_file};
 use crate::kernel::mountinfo::{Mount, Table};
 use crate::plan::Step;
+use crate::plan::steps::Access;
 use crate::plan::steps::image::Image;
 use crate::sys;
 use loopdev::{LoopControl, LoopDevice};
@@ -25,7 +26,7 @@ impl Mounted for Image {
     }
 
     fn makes(&self, mount: &Mount, _: &Table) -> bool {
-        backs(mount, &self.file) && (!self.read_only || mount.is_read_only())
+        is_backed_by(mount, &self.file) && (!self.read_only || mount.is_read_only())
     }
 
     fn check(&self, _: &[Step]) -> Result<()> {
@@ -39,10 +40,10 @@ impl Mounted for Image {
                 "unpack it into a directory (unsquashfs, debugfs rdump), for LOWER or UPPER",
             ));
         }
-        let opened = open(file, self.read_only)?;
-        found(self, &opened)?;
+        let opened = open(file, self.access())?;
+        find_file_system(self, &opened)?;
         if !self.read_only
-            && let Some(device) = attached_to(file).first()
+            && let Some(device) = loop_devices_of(file).first()
         {
             return Err(Error::new(
                 Exit::Failed,
@@ -58,12 +59,14 @@ impl Mounted for Image {
     }
 }
 
-/// Opens the file without following a link in its last part; a FIFO or device is refused.
-fn open(file: &Path, read_only: bool) -> Result<File> {
-    let access = if read_only {
-        OFlags::RDONLY
-    } else {
-        OFlags::RDWR
+/// Opens the image file. It refuses anything but a regular file, and does not block on a FIFO or a device.
+///
+/// # Errors
+/// The file is missing, cannot be opened, or is not a regular file.
+fn open(file: &Path, access: Access) -> Result<File> {
+    let access = match access {
+        Access::ReadOnly => OFlags::RDONLY,
+        Access::ReadWrite => OFlags::RDWR,
     };
     let real = std::fs::canonicalize(file).doing(|| format!("use the image {}", shown(file)))?;
     let opened: OwnedFd = openat2(
@@ -87,15 +90,20 @@ fn open(file: &Path, read_only: bool) -> Result<File> {
     Ok(opened)
 }
 
-/// Where in the file the file system lies, and its type.
-struct Found {
+/// A file system in an image file.
+struct FileSystem {
+    /// Its start in the file, in bytes.
     offset: u64,
-    /// Bytes; 0: to the end of the file.
+    /// Its size in bytes; 0 if it ends with the file.
     size: u64,
     fstype: String,
 }
 
-fn found(image: &Image, opened: &File) -> Result<Found> {
+/// Finds the file system that the step mounts.
+///
+/// # Errors
+/// The partition is missing, or the file system is unknown or takes no device.
+fn find_file_system(image: &Image, opened: &File) -> Result<FileSystem> {
     let file = &image.file;
     let (offset, size) = match image.partition {
         None => (0, 0),
@@ -108,34 +116,35 @@ fn found(image: &Image, opened: &File) -> Result<Found> {
                     Exit::Failed,
                     format!("the image {} has no partition {number}", shown(file)),
                 )
-                .hint(listed(&partitions(opened)))
+                .hint(list_partitions(&partitions(opened)))
             })?,
     };
     let fstype = match &image.fstype {
-        Some(fstype) if is_no_disk(fstype) => {
+        Some(fstype) if takes_no_device(fstype) => {
             let what = format!("{fstype} is no file system that an image could hold");
             return Err(Error::new(Exit::Invalid, what).hint("IMAGE_FSTYPE"));
         }
         Some(fstype) => fstype.clone(),
-        None => superblock(opened, offset)
-            .ok_or_else(|| unknown(image, opened))?
+        None => fstype_at(opened, offset)
+            .ok_or_else(|| unknown_error(image, opened))?
             .to_owned(),
     };
-    Ok(Found {
+    Ok(FileSystem {
         offset,
         size,
         fstype,
     })
 }
 
-/// Does the kernel know the type as one that needs no device?
-fn is_no_disk(fstype: &str) -> bool {
+/// Tells whether the kernel lists the type as `nodev`. Such a file system, as proc or overlay, would ignore
+/// the image.
+fn takes_no_device(fstype: &str) -> bool {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     let mut lines = known.lines().filter_map(|line| line.strip_prefix("nodev"));
     lines.any(|name| name.trim() == fstype)
 }
 
-fn unknown(image: &Image, opened: &File) -> Error {
+fn unknown_error(image: &Image, opened: &File) -> Error {
     let error = Error::new(
         Exit::Failed,
         format!(
@@ -147,13 +156,13 @@ fn unknown(image: &Image, opened: &File) -> Error {
     if image.partition.is_none() && !parts.is_empty() {
         return error.hint(format!(
             "it is partitioned: set IMAGE_PARTITION, {}",
-            listed(&parts)
+            list_partitions(&parts)
         ));
     }
     error.hint("make one, such as mkfs.ext4, or set IMAGE_FSTYPE")
 }
 
-fn listed(parts: &[Partition]) -> String {
+fn list_partitions(parts: &[Partition]) -> String {
     let numbers: Vec<String> = parts.iter().map(|part| part.number.to_string()).collect();
     match numbers.len() {
         0 => "it has no partition table".into(),
@@ -163,17 +172,14 @@ fn listed(parts: &[Partition]) -> String {
 
 fn mount(image: &Image) -> Result<()> {
     let Image {
-        file,
-        at,
-        options,
-        read_only,
-        ..
+        file, at, options, ..
     } = image;
-    let read_only = *read_only;
-    let opened = open(file, read_only)?;
-    let found = found(image, &opened)?;
-    // The device is kept open until the mount holds it: it clears itself when both are gone.
-    let device = attach(&opened, &found, read_only)
+    let access = image.access();
+    let opened = open(file, access)?;
+    let found = find_file_system(image, &opened)?;
+    // Our descriptor keeps the device until the mount does: without either it detaches itself
+    // (LO_FLAGS_AUTOCLEAR).
+    let device = attach(&opened, &found, access)
         .doing(|| format!("attach the image {} to a loop device", shown(file)))
         .map_err(|error| match error.errno {
             Some(Errno::ENOENT | Errno::ENOTTY | Errno::ENXIO) => {
@@ -184,8 +190,8 @@ fn mount(image: &Image) -> Result<()> {
     let path = device
         .path()
         .ok_or_else(|| Error::sys("tell the name of a loop device", Errno::ENODEV))?;
-    let (flags, data) = parted(options.as_deref().unwrap_or_default());
-    let flags = flags | read_only_flag(read_only);
+    let (flags, data) = split_options(options.as_deref().unwrap_or_default());
+    let flags = flags | mount_flags(access);
     let fail = |e: std::io::Error| {
         let what = format!("{} ({})", shown(file), found.fstype);
         let error = mount_error(&what, at, e.into_errno());
@@ -208,9 +214,8 @@ fn mount(image: &Image) -> Result<()> {
     builder.mount(&path, at).map(drop).map_err(fail)
 }
 
-/// Options of mount(8) as flags for all file systems (`mount(2)`) and the rest, which is the file
-/// system's own.
-fn parted(options: &str) -> (MountFlags, String) {
+/// Splits options of mount(8) into flags of mount(2) and the options of the file system itself.
+fn split_options(options: &str) -> (MountFlags, String) {
     let mut flags = MountFlags::empty();
     let mut rest = Vec::new();
     for option in options.split(',').filter(|option| !option.is_empty()) {
@@ -235,12 +240,16 @@ fn parted(options: &str) -> (MountFlags, String) {
     (flags, rest.join(","))
 }
 
-/// In one step with the flag that lets the device go when nobody uses it: loopdev's own attach sets
-/// it in a second one, and a kill between would leave the device for good.
-fn attach(file: &File, found: &Found, read_only: bool) -> std::io::Result<LoopDevice> {
+/// Attaches a free loop device to the file system. One call (LOOP_CONFIGURE) sets the autoclear flag as well.
+/// The crate loopdev uses a second call for the flag, and a kill between the two would leave the device
+/// attached for ever.
+fn attach(file: &File, found: &FileSystem, access: Access) -> std::io::Result<LoopDevice> {
     let control = LoopControl::open()?;
-    let read_only = if read_only { sys::LOOP_READ_ONLY } else { 0 };
-    // Which number is free and taking it are two calls: others may be faster.
+    let read_only = match access {
+        Access::ReadOnly => sys::LOOP_READ_ONLY,
+        Access::ReadWrite => 0,
+    };
+    // Another process can take the free device between the two calls: retry.
     for _ in 0..1000 {
         let device = control.next_free()?;
         let range = sys::LoopRange {
@@ -257,28 +266,31 @@ fn attach(file: &File, found: &Found, read_only: bool) -> std::io::Result<LoopDe
     Err(Errno::EBUSY.into())
 }
 
-/// Loop devices whose backing file is `file`, by whatever path they were given it.
-fn attached_to(file: &Path) -> Vec<PathBuf> {
+/// Returns the loop devices whose backing file is `file`. It compares device and inode, because the file may
+/// have been attached by another path.
+fn loop_devices_of(file: &Path) -> Vec<PathBuf> {
     let meta = std::fs::metadata(file).ok();
-    let own = meta.map(|meta| (meta.dev(), meta.ino()));
-    let backs = |device: &Path| {
+    let identity = meta.map(|meta| (meta.dev(), meta.ino()));
+    let is_same_file = |device: &Path| {
         let device = File::open(device).ok()?;
-        Some(sys::loop_backing(&device).ok() == own)
+        Some(sys::loop_backing(&device).ok() == identity)
     };
     let all = all_attached().into_iter();
-    all.filter(|(device, path)| path == file || (own.is_some() && backs(device) == Some(true)))
-        .map(|(device, _)| device)
-        .collect()
+    all.filter(|(device, path)| {
+        path == file || (identity.is_some() && is_same_file(device) == Some(true))
+    })
+    .map(|(device, _)| device)
+    .collect()
 }
 
-/// Is `file` what `mount` shows?
-fn backs(mount: &Mount, file: &Path) -> bool {
+/// Tells whether `mount` is on a loop device whose backing file is `file`.
+fn is_backed_by(mount: &Mount, file: &Path) -> bool {
     mount
         .source
         .strip_prefix("/dev/loop")
         .and_then(|number| backing_file(&Path::new("/dev").join(format!("loop{number}"))))
         .is_some_and(|backing| {
-            // Deleted, replaced or renamed while it is mounted, it is still what we mounted.
+            // The mount remains ours if the file was deleted, replaced or renamed since.
             let mut deleted = file.as_os_str().to_owned();
             deleted.push(" (deleted)");
             backing == file || backing.as_os_str() == deleted || !file.exists()

@@ -1,38 +1,46 @@
-//! Roots of subhosts with a user namespace: what has the ids 0 to 65535 on disk has those of the
-//! subhost's range where it is mounted. Nothing on disk is changed for that.
+//! Roots of subhosts with a user namespace. Files with the ids 0 to 65535 on disk show the ids of the
+//! subhost's range at the mount point. Nothing on disk changes.
 //!
-//! A bind is an id-mapped mount itself; an overlay cannot be one, but its layers can.
+//! A bind is itself an id-mapped mount (`mount_setattr(2)`). overlayfs does not support that, but its layers
+//! can be id-mapped mounts.
 
-use super::mounted::{attach, mount_error};
+use super::mounted::{attach, fsmount_flags, mount_error, setattr_attributes};
 use crate::base::error::{Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::kernel::mountinfo::Table;
 use crate::kernel::userns;
 use crate::plan::Step;
-use crate::plan::steps::is_pending;
 use crate::plan::steps::overlay::{Overlay, common};
+use crate::plan::steps::rbind::Rbind;
+use crate::plan::steps::{Access, Submounts, is_pending};
 use crate::sys;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, mkdirat, openat2};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
+    FsMountFlags, FsOpenFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
     fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-type Tried<T> = std::result::Result<T, Errno>;
+type ErrnoResult<T> = std::result::Result<T, Errno>;
 
-/// A copy of the mount at `path`, and of all below it if `recursive`, with its ids mapped; mounted
-/// nowhere yet.
-pub(super) fn clone_of(
+/// Tells whether an errno of mount_setattr(2) says that the ids of a mount cannot be mapped: its file system
+/// does not support that (EINVAL), or the mount is id-mapped already (EPERM).
+fn is_unmappable(errno: Errno) -> bool {
+    matches!(errno, Errno::EINVAL | Errno::EPERM)
+}
+
+/// Copies the mount at `path` and maps the ids of the copy to those of `userns`. The copy is attached
+/// nowhere. `attributes` are those of mount_setattr(2).
+fn clone_mapped(
     path: &Path,
-    recursive: bool,
+    submounts: Submounts,
     attributes: u64,
     userns: &OwnedFd,
-) -> Tried<OwnedFd> {
+) -> ErrnoResult<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
+    if submounts == Submounts::Included {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let tree = open_tree(CWD, path, flags).map_err(IntoErrno::into_errno)?;
@@ -40,71 +48,67 @@ pub(super) fn clone_of(
     Ok(tree)
 }
 
-/// Can what the steps mount be mapped to other ids? As far as it is there already; what is not, or is not to be
-/// had, is said when it is mounted.
+/// Checks that the ids of all sources of the steps can be mapped. It skips sources that the steps have yet to
+/// mount, and ignores missing ones: the mount itself reports those.
 ///
 /// # Errors
-/// The mount that cannot be.
-pub fn can_be_mapped(steps: &[Step], base: u32, table: &Table) -> Result<()> {
+/// The mount whose ids cannot be mapped.
+pub fn check_mappable(steps: &[Step], base: u32, table: &Table) -> Result<()> {
     let userns = userns::make(base)?;
     for step in steps {
-        let (paths, recursive) = step.sources();
+        let (paths, submounts) = step.sources();
         if paths.iter().any(|path| is_pending(path, steps)) {
             continue;
         }
         for path in paths {
-            if let Err(errno @ (Errno::EINVAL | Errno::EPERM)) =
-                clone_of(path, recursive, 0, &userns)
+            if let Err(errno) = clone_mapped(path, submounts, 0, &userns)
+                && is_unmappable(errno)
             {
-                return Err(impossible(path, recursive, errno, table, &userns));
+                let at_fault = find_unmappable(path, submounts, table, &userns);
+                return Err(unmapped_error(&at_fault, errno));
             }
         }
     }
     Ok(())
 }
 
-/// Can what is mounted at `path` have its ids mapped by a user namespace?
+/// Checks that the ids of the mount at `path` can be mapped to those of a user namespace.
 ///
 /// # Errors
 /// The errno of the attempt.
-pub fn can_map(path: &Path, userns: &OwnedFd) -> Tried<()> {
-    clone_of(path, false, 0, userns).map(drop)
+pub fn can_map(path: &Path, userns: &OwnedFd) -> ErrnoResult<()> {
+    clone_mapped(path, Submounts::Excluded, 0, userns).map(drop)
 }
 
-/// Names the mount that cannot be mapped.
-fn impossible(
-    path: &Path,
-    recursive: bool,
-    errno: Errno,
-    table: &Table,
-    userns: &OwnedFd,
-) -> Error {
+/// Finds the mount at or below `path` whose ids cannot be mapped, and describes it: `TYPE on PATH`.
+fn find_unmappable(path: &Path, submounts: Submounts, table: &Table, userns: &OwnedFd) -> String {
     let holding = table.find_containing(path);
     let below = holding.iter().flat_map(|mount| table.below(mount.id));
-    let below = below.filter(|mount| recursive && mount.at.starts_with(path));
+    let below =
+        below.filter(|mount| submounts == Submounts::Included && mount.at.starts_with(path));
     let bad = holding.into_iter().chain(below).find(|mount| {
         let at = if mount.at.starts_with(path) {
             mount.at.as_path()
         } else {
             path
         };
-        clone_of(at, false, 0, userns).is_err()
+        can_map(at, userns).is_err()
     });
     let (fstype, at) = bad.map_or(("its file system", path), |mount| {
         (mount.fstype.as_str(), mount.at.as_path())
     });
-    unmapped(&format!("{fstype} on {}", shown(at)), errno)
+    format!("{fstype} on {}", shown(at))
 }
 
-/// What the error of a mount that cannot be mapped begins with.
+/// The text that marks the error of [`unmapped_error`].
 const UNMAPPED: &str = "map the ids of";
 
-/// Is it the error of a mount whose ids cannot be mapped?
+/// Tells whether an error says that the ids of a mount cannot be mapped.
 pub fn is_unmapped(error: &Error) -> bool {
     error.what.contains(UNMAPPED)
 }
 
-fn unmapped(what: &str, errno: Errno) -> Error {
+fn unmapped_error(what: &str, errno: Errno) -> Error {
     let error = Error::sys(format!("{UNMAPPED} {what}"), errno);
     match errno {
         Errno::EINVAL => error.hint("this kernel cannot do that with this file system: USERNS=no"),
@@ -113,106 +117,130 @@ fn unmapped(what: &str, errno: Errno) -> Error {
     }
 }
 
-/// A tree with its submounts, mapped.
-pub(super) fn rbind(source: &Path, read_only: bool, base: u32) -> Result<OwnedFd> {
-    let attributes = if read_only { sys::RDONLY } else { 0 };
-    let userns = userns::make(base)?;
-    match clone_of(source, true, attributes, &userns) {
-        Ok(tree) => Ok(tree),
-        Err(errno @ (Errno::EINVAL | Errno::EPERM)) => {
-            Err(impossible(source, true, errno, &Table::read()?, &userns))
-        }
-        Err(errno) => Err(mount_error(&shown(source), source, errno)),
+/// Makes the error for a path whose ids cannot be mapped. It names the mount at fault.
+fn unmapped_error_at(path: &Path, submounts: Submounts, errno: Errno, userns: &OwnedFd) -> Error {
+    match Table::read() {
+        Ok(table) => unmapped_error(&find_unmappable(path, submounts, &table, userns), errno),
+        Err(error) => error,
     }
 }
 
-/// Makes and mounts an overlay over mapped layers.
+/// Copies the source of `rbind` with its submounts, with mapped ids and with the access of the step.
 ///
-/// The outer error is for what only mapping needs, the inner one is overlayfs's.
-pub(super) fn overlay(overlay: &Overlay, options: &[(&str, &str)], base: u32) -> Result<Tried<()>> {
-    let Overlay {
-        lowers, upper, at, ..
-    } = overlay;
+/// # Errors
+/// The mount whose ids cannot be mapped; the failed call.
+pub(super) fn clone_rbind(rbind: &Rbind, base: u32) -> Result<OwnedFd> {
+    let source = rbind.source.as_path();
+    let attributes = setattr_attributes(rbind.access());
     let userns = userns::make(base)?;
-    let mapped = |path: &Path| match clone_of(path, false, 0, &userns) {
-        Err(errno @ (Errno::EINVAL | Errno::EPERM)) => {
-            Err(impossible(path, false, errno, &Table::read()?, &userns))
+    clone_mapped(source, Submounts::Included, attributes, &userns).map_err(|errno| {
+        match is_unmappable(errno) {
+            true => unmapped_error_at(source, Submounts::Included, errno, &userns),
+            false => mount_error(&shown(source), source, errno),
         }
-        Err(errno) => Err(mount_error("an overlay", at, errno)),
-        Ok(tree) => Ok(tree),
+    })
+}
+
+/// Mounts an overlay over id-mapped layers, whose ids begin at `base`. `options` are further options of
+/// overlayfs.
+///
+/// # Errors
+/// The outer error is that of mapping the layers, the inner one that of overlayfs.
+pub(super) fn mount_overlay(
+    overlay: &Overlay,
+    options: &[(&str, &str)],
+    base: u32,
+) -> Result<ErrnoResult<()>> {
+    let layers = Layers::clone_mapped(overlay, base)?;
+    let creation = Creation {
+        source: overlay.source(base),
+        access: overlay.access(),
+        options,
+        base,
     };
-    let mut layers = Layers::default();
-    for lower in lowers {
-        layers.lowers.push(mapped(lower)?);
-    }
-    if let Some((upper, work)) = upper {
-        // They must be of one mount.
-        let common = common(upper, work);
-        let tree = mapped(&common)?;
-        for (key, path) in [("upperdir", upper), ("workdir", work)] {
-            let below = path.strip_prefix(&common).unwrap_or(path);
-            let dir = openat2(
-                &tree,
-                Path::new(".").join(below),
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                Mode::empty(),
-                ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH,
-            );
-            let dir = dir.map_err(|e| Error::sys(format!("use {}", shown(path)), e.into_errno()));
-            layers.upper.push((key, dir?, below.to_owned()));
-        }
-        layers.tree = Some(tree);
-    }
-    let source = overlay.source(base);
-    let make = |given: &[Given]| create(given, &source, upper.is_none(), options, base);
-    let made = match aside(|| make(&layers.by_descriptor())) {
-        // Before 6.15 layers must be mounted somewhere.
-        Err(Errno::EINVAL) => aside(|| make(&layers.by_path()?)),
+    let made = match on_own_thread(|| creation.create(&layers.by_descriptor())) {
+        // Before Linux 6.15 overlayfs takes no detached mount as a layer.
+        Err(Errno::EINVAL) => on_own_thread(|| creation.create(&layers.by_path()?)),
         other => other,
     };
-    let overlay = match made {
-        Ok(overlay) => overlay,
+    let mount = match made {
+        Ok(mount) => mount,
         Err(errno) => return Ok(Err(errno)),
     };
-    let read_only =
-        fstatvfs(&overlay).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY));
-    if upper.is_some() && read_only {
+    let is_read_only =
+        fstatvfs(&mount).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY));
+    if overlay.access() == Access::ReadWrite && is_read_only {
         return Err(Error::new(
             Exit::Failed,
-            format!("the overlay on {} came up read-only", shown(at)),
+            format!("the overlay on {} came up read-only", shown(&overlay.at)),
         )
         .hint("the kernel's log says why: dmesg"));
     }
-    Ok(attach(&overlay, at))
+    Ok(attach(&mount, &overlay.at))
 }
 
-/// Mapped copies of all that an overlay is made of.
+/// Id-mapped copies of the layers of an overlay.
 #[derive(Default)]
 struct Layers {
     lowers: Vec<OwnedFd>,
-    /// What upper and work directory lie in.
+    /// A copy of the mount that holds upper and work directory.
     tree: Option<OwnedFd>,
-    /// These two: key, directory, and where in `tree`.
+    /// The upper and the work directory: option of overlayfs, directory, path in `tree`.
     upper: Vec<(&'static str, OwnedFd, PathBuf)>,
 }
 
-/// A setting of overlayfs.
-enum Given<'a> {
+/// An option of overlayfs that names a layer or layers.
+enum LayerOption<'a> {
     Directory(&'static str, &'a OwnedFd),
     Text(&'static str, String),
 }
 
 impl Layers {
-    fn by_descriptor(&self) -> Vec<Given<'_>> {
+    fn clone_mapped(overlay: &Overlay, base: u32) -> Result<Self> {
+        let userns = userns::make(base)?;
+        let copy = |path: &Path| {
+            let tree = clone_mapped(path, Submounts::Excluded, 0, &userns);
+            tree.map_err(|errno| match is_unmappable(errno) {
+                true => unmapped_error_at(path, Submounts::Excluded, errno, &userns),
+                false => mount_error("an overlay", &overlay.at, errno),
+            })
+        };
+        let mut layers = Self::default();
+        for lower in &overlay.lowers {
+            layers.lowers.push(copy(lower)?);
+        }
+        if let Some((upper, work)) = &overlay.upper {
+            // overlayfs wants upper and work directory on one mount.
+            let common = common(upper, work);
+            let tree = copy(&common)?;
+            for (key, path) in [("upperdir", upper), ("workdir", work)] {
+                let below = path.strip_prefix(&common).unwrap_or(path);
+                let dir = openat2(
+                    &tree,
+                    Path::new(".").join(below),
+                    OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                    Mode::empty(),
+                    ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH,
+                );
+                let dir =
+                    dir.map_err(|e| Error::sys(format!("use {}", shown(path)), e.into_errno()));
+                layers.upper.push((key, dir?, below.to_owned()));
+            }
+            layers.tree = Some(tree);
+        }
+        Ok(layers)
+    }
+
+    fn by_descriptor(&self) -> Vec<LayerOption<'_>> {
         let lowers = self.lowers.iter();
-        let lowers = lowers.map(|layer| Given::Directory("lowerdir+", layer));
+        let lowers = lowers.map(|layer| LayerOption::Directory("lowerdir+", layer));
         let upper = self.upper.iter();
-        let upper = upper.map(|(key, dir, _)| Given::Directory(key, dir));
+        let upper = upper.map(|(key, dir, _)| LayerOption::Directory(key, dir));
         lowers.chain(upper).collect()
     }
 
-    /// Puts the layers into a mount namespace of the calling thread's own, at short paths.
-    fn by_path(&self) -> Tried<Vec<Given<'_>>> {
+    /// Attaches the layers at short paths in a new mount namespace of the calling thread.
+    fn by_path(&self) -> ErrnoResult<Vec<LayerOption<'_>>> {
         unshare(CloneFlags::CLONE_NEWNS)?;
         let none = None::<&str>;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -228,20 +256,21 @@ impl Layers {
             put(layer, &path)?;
             paths.push(path);
         }
-        let mut given = vec![Given::Text("lowerdir", paths.join(":"))];
+        let mut settings = vec![LayerOption::Text("lowerdir", paths.join(":"))];
         if let Some(tree) = &self.tree {
             put(tree, "/tmp/u")?;
         }
         for (key, _, below) in &self.upper {
             let path = Path::new("/tmp/u").join(below);
-            given.push(Given::Text(key, path.to_string_lossy().into_owned()));
+            settings.push(LayerOption::Text(key, path.to_string_lossy().into_owned()));
         }
-        Ok(given)
+        Ok(settings)
     }
 }
 
-/// Does `work` on a thread whose credentials and namespaces nobody gets back.
-fn aside<T: Send>(work: impl FnOnce() -> Tried<T> + Send) -> Tried<T> {
+/// Does `work` on a thread of its own, because it changes the credentials and the mount namespace of the
+/// thread.
+fn on_own_thread<T: Send>(work: impl FnOnce() -> ErrnoResult<T> + Send) -> ErrnoResult<T> {
     std::thread::scope(
         |scope| match std::thread::Builder::new().spawn_scoped(scope, work) {
             Ok(thread) => thread.join().unwrap_or(Err(Errno::EIO)),
@@ -250,34 +279,42 @@ fn aside<T: Send>(work: impl FnOnce() -> Tried<T> + Send) -> Tried<T> {
     )
 }
 
-/// An overlay, mounted nowhere yet. It makes its files in the work directory as who made it, and our
-/// own ids have no place in that: it would come up read-only.
-fn create(
-    given: &[Given],
-    source: &str,
-    read_only: bool,
-    options: &[(&str, &str)],
+/// The properties of an overlay to create, besides its layers.
+struct Creation<'a> {
+    source: String,
+    access: Access,
+    /// Further options of overlayfs.
+    options: &'a [(&'a str, &'a str)],
+    /// The first host id of the layers.
     base: u32,
-) -> Tried<OwnedFd> {
-    sys::make_files_as(base)?;
-    let make = || -> rustix::io::Result<OwnedFd> {
-        let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(fs.as_fd(), "source", source)?;
-        for setting in given {
-            match setting {
-                Given::Directory(key, dir) => fsconfig_set_fd(fs.as_fd(), *key, dir.as_fd())?,
-                Given::Text(key, text) => fsconfig_set_string(fs.as_fd(), *key, text.as_str())?,
+}
+
+impl Creation<'_> {
+    /// Creates the overlay, attached nowhere. It changes the filesystem ids of the calling thread: overlayfs
+    /// makes files in the work directory with the credentials of the mounter, and ids that the layers do not
+    /// map would make the overlay read-only.
+    fn create(&self, layers: &[LayerOption]) -> ErrnoResult<OwnedFd> {
+        sys::make_files_as(self.base)?;
+        let make = || -> rustix::io::Result<OwnedFd> {
+            let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+            fsconfig_set_string(fs.as_fd(), "source", self.source.as_str())?;
+            for layer in layers {
+                match layer {
+                    LayerOption::Directory(key, dir) => {
+                        fsconfig_set_fd(fs.as_fd(), *key, dir.as_fd())?;
+                    }
+                    LayerOption::Text(key, text) => {
+                        fsconfig_set_string(fs.as_fd(), *key, text.as_str())?;
+                    }
+                }
             }
-        }
-        for (key, value) in options {
-            fsconfig_set_string(fs.as_fd(), *key, *value)?;
-        }
-        fsconfig_create(fs.as_fd())?;
-        let attributes = match read_only {
-            true => MountAttrFlags::MOUNT_ATTR_RDONLY,
-            false => MountAttrFlags::empty(),
+            for (key, value) in self.options {
+                fsconfig_set_string(fs.as_fd(), *key, *value)?;
+            }
+            fsconfig_create(fs.as_fd())?;
+            let attributes = fsmount_flags(self.access);
+            fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         };
-        fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-    };
-    make().map_err(IntoErrno::into_errno)
+        make().map_err(IntoErrno::into_errno)
+    }
 }

@@ -1,5 +1,5 @@
-//! Root file systems: what each kind of step of a root means to the kernel. Never follows a link below a
-//! subhost's own tree, never unmounts what it did not mount.
+//! Root file systems: the actions of the steps that make a root. This room never follows a symbolic link
+//! inside the tree of a subhost, and never unmounts a foreign mount.
 
 mod directory;
 mod image;
@@ -11,4 +11,4 @@ mod rbind;
 mod tmpfs;
 mod within;
 
-pub use mapped::{can_be_mapped, can_map, is_unmapped};
+pub use mapped::{can_map, check_mappable, is_unmapped};

@@ -1,41 +1,52 @@
-//! What all steps that are mounts have in common: found by their marks or by what they show, and taken away
-//! with all that is mounted below them, never what is not ours.
+//! The actions that all mount steps share. A mount is found by its mark or by what it shows, and unmounted
+//! with all mounts below it. A foreign mount is never unmounted.
 
 use crate::base::error::{Doing, Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::base::message;
 use crate::kernel::holders;
 use crate::kernel::mountinfo::{self, Mark, Mount, Mounts, Table};
+use crate::plan::steps::Access;
 use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
+use crate::sys;
 use nix::mount::{MntFlags, umount2};
 use rustix::fs::CWD;
-use rustix::mount::{MoveMountFlags, move_mount};
+use rustix::mount::{MountAttrFlags, MoveMountFlags, move_mount};
 use std::path::Path;
 use std::time::Duration;
 use sys_mount::MountFlags;
 
-/// A kind of step that is a mount.
+/// A kind of step that makes a mount.
 pub(super) trait Mounted {
-    /// Where it is mounted.
+    /// Returns the mount point.
     fn at(&self) -> &Path;
 
-    /// Is `mount` exactly what the step makes?
+    /// Tells whether `mount` equals the mount that the step makes.
     fn makes(&self, mount: &Mount, table: &Table) -> bool;
 
-    /// As [`Act::check`].
+    /// Checks the preconditions, see [`Act::check`].
+    ///
+    /// # Errors
+    /// The missing or busy object, with the remedy.
     fn check(&self, _all: &[Step]) -> Result<()> {
         Ok(())
     }
 
-    /// As [`Act::act`].
+    /// Mounts, see [`Act::act`].
+    ///
+    /// # Errors
+    /// The failed call with its object.
     fn mount(&self) -> Result<()>;
 
-    /// What is to be done before it is unmounted.
+    /// Prepares the mount on `at` for the unmount.
+    ///
+    /// # Errors
+    /// The failed call with its object.
     fn before_unmount(&self, _at: &Path) -> Result<()> {
         Ok(())
     }
 }
 
-/// What is where a step mounts something.
+/// What is mounted at the mount point of a step.
 enum Found<'a> {
     Nothing,
     Mount(&'a Mount),
@@ -43,7 +54,7 @@ enum Found<'a> {
 }
 
 fn find<'t>(step: &impl Mounted, mark: Option<&Mark>, table: &'t Table) -> Found<'t> {
-    // Its directory may have been moved.
+    // The mark comes first: the directory of the mount point may have been renamed.
     if let Some(mount) = mark.and_then(|mark| table.find_marked(mark)) {
         return Found::Mount(mount);
     }
@@ -66,7 +77,7 @@ impl<T: Mounted> Act<&Mounts<'_>> for T {
     fn present(&self, mounts: &Mounts<'_>, asked: Asked<'_>) -> Result<Presence> {
         match asked.mark {
             Some(mark) if mountinfo::is_marked(self.at(), mark) => return Ok(Presence::Ours),
-            // It may have been moved with its directory.
+            // The mount may be elsewhere, because its directory was renamed: search the table.
             Some(_) => {}
             None if mountinfo::is_mount_point(self.at()) == Some(false) => {
                 return Ok(Presence::Absent);
@@ -85,7 +96,8 @@ impl<T: Mounted> Act<&Mounts<'_>> for T {
     }
 
     fn undo(&self, _: &Mounts<'_>, mark: Option<&Mark>, how: Thoroughly) -> Result<()> {
-        // What is mounted below it is looked for only where there is some.
+        // The table of mounts is read only if this unmount fails, as with mounts below it: the read is slow
+        // on hosts with many mounts.
         if let Some(mark) = mark
             && mountinfo::is_marked(self.at(), mark)
             && umount2(self.at(), MntFlags::UMOUNT_NOFOLLOW).is_ok()
@@ -102,9 +114,9 @@ impl<T: Mounted> Act<&Mounts<'_>> for T {
             Found::Mount(mount) => {
                 self.before_unmount(&mount.at)?;
                 for below in table.below(mount.id) {
-                    unmount(&below.at, how.detach)?;
+                    unmount(&below.at, how)?;
                 }
-                unmount(&mount.at, how.detach)
+                unmount(&mount.at, how)
             }
         }
     }
@@ -126,25 +138,28 @@ impl<T: Mounted> Act<&Mounts<'_>> for T {
     }
 }
 
-/// Unmounts `at`, once what is on its way out of it is gone; what stays busy is detached if `detach`.
-pub(super) fn unmount(at: &Path, detach: bool) -> Result<()> {
+/// Unmounts `at`. It retries for 63 ms while the mount is busy, and then detaches the mount if `how` says so.
+///
+/// # Errors
+/// The failed call; for a busy mount with its holders.
+pub(super) fn unmount(at: &Path, how: Thoroughly) -> Result<()> {
     let mut waits = [1u64, 2, 4, 8, 16, 32].iter();
     loop {
-        // Not by sys-mount: its NOFOLLOW is open(2)'s flag, which umount2(2) refuses.
+        // sys-mount cannot do this: its NOFOLLOW is the flag of open(2), which umount2(2) refuses.
         let Err(errno) = umount2(at, MntFlags::UMOUNT_NOFOLLOW) else {
             return Ok(());
         };
         match errno {
-            // Already gone, as the propagation of an earlier one took it along.
+            // The propagation of an earlier unmount has removed it already.
             Errno::EINVAL | Errno::ENOENT if Table::read()?.at(at).is_none() => return Ok(()),
             Errno::EBUSY => {
-                // The last process inside may still be on its way out of the kernel.
+                // The kernel may still be destroying the last process inside.
                 if let Some(wait) = waits.next() {
                     std::thread::sleep(Duration::from_millis(*wait));
                     continue;
                 }
                 let held = holders::find_on_mount(at);
-                if !detach {
+                if !how.detach {
                     let error = Error::sys(format!("unmount {}", shown(at)), errno);
                     return Err(error.hint(holders::describe(&held)));
                 }
@@ -159,13 +174,16 @@ pub(super) fn unmount(at: &Path, detach: bool) -> Result<()> {
     }
 }
 
-/// Moves a detached mount to a place that must not be a link.
+/// Attaches a detached mount at `at`. It does not follow a symbolic link at `at`.
+///
+/// # Errors
+/// The errno of move_mount(2).
 pub(super) fn attach(tree: impl std::os::fd::AsFd, at: &Path) -> std::result::Result<(), Errno> {
     move_mount(tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(IntoErrno::into_errno)
 }
 
-/// A failed mount, where errno misleads with what it means there (`mount(2)` is silent on most).
+/// Makes the error of a failed mount. It adds a hint where the usual text of the errno misleads.
 pub(super) fn mount_error(what: &str, at: &Path, errno: Errno) -> Error {
     let error = Error::sys(format!("mount {what} on {}", shown(at)), errno);
     match errno {
@@ -176,15 +194,34 @@ pub(super) fn mount_error(what: &str, at: &Path, errno: Errno) -> Error {
     }
 }
 
-pub(super) fn read_only_flag(read_only: bool) -> MountFlags {
-    if read_only {
-        MountFlags::RDONLY
-    } else {
-        MountFlags::empty()
+/// Returns the flags of mount(2) for an access.
+pub(super) fn mount_flags(access: Access) -> MountFlags {
+    match access {
+        Access::ReadOnly => MountFlags::RDONLY,
+        Access::ReadWrite => MountFlags::empty(),
     }
 }
 
-/// `path` must be a directory; `hint` helps where it is not there.
+/// Returns the flags of fsmount(2) for an access.
+pub(super) fn fsmount_flags(access: Access) -> MountAttrFlags {
+    match access {
+        Access::ReadOnly => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        Access::ReadWrite => MountAttrFlags::empty(),
+    }
+}
+
+/// Returns the attributes of mount_setattr(2) for an access.
+pub(super) fn setattr_attributes(access: Access) -> u64 {
+    match access {
+        Access::ReadOnly => sys::RDONLY,
+        Access::ReadWrite => 0,
+    }
+}
+
+/// Checks that `path` is a directory.
+///
+/// # Errors
+/// The path is missing, with `hint`, or it is no directory.
 pub(super) fn must_be_directory(path: &Path, hint: &str) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => Ok(()),

@@ -1,26 +1,27 @@
-//! Overlay mounts: layers of any number and name, and the ways overlayfs says no.
+//! Overlay mounts over any number of layers, whose paths may hold any characters, and the failures of
+//! overlayfs explained.
 
 use super::mapped;
-use super::mounted::{Mounted, attach, mount_error, must_be_directory, read_only_flag};
+use super::mounted::{Mounted, attach, fsmount_flags, mount_error, mount_flags, must_be_directory};
 use crate::base::error::{Errno, Error, Exit, IntoErrno, Result, shown};
 use crate::kernel::mountinfo::{Mount, Table};
 use crate::kernel::proc::is_in_user_namespace;
 use crate::plan::Step;
 use crate::plan::steps::is_pending;
-use crate::plan::steps::overlay::{MOUNT_DATA_MAX, Overlay, USER_OPTION, with_upper};
+use crate::plan::steps::overlay::{MOUNT_DATA_MAX, Overlay, USER_OPTION, Xattrs, upper_options};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd,
-    fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_string, fsmount,
+    fsopen,
 };
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use sys_mount::FilesystemType;
 
-/// What fsconfig(FSCONFIG_SET_STRING) takes.
+/// The longest value that fsconfig(FSCONFIG_SET_STRING) takes, in bytes (fs/fsopen.c).
 const FSCONFIG_MAX: usize = 255;
 
-/// Another overlay that we see must not have the writable layer or the work directory.
+/// Checks that no other overlay in our mount namespace has the upper or the work directory.
 fn check_unused(upper: Option<&(PathBuf, PathBuf)>) -> Result<()> {
     let Some((upper, work)) = upper else {
         return Ok(());
@@ -30,14 +31,14 @@ fn check_unused(upper: Option<&(PathBuf, PathBuf)>) -> Result<()> {
         let (_, other_upper, other_work) = mount.overlay_layers();
         for used in [other_upper, other_work].into_iter().flatten() {
             if used == *upper || used == *work {
-                return Err(in_use(upper, &mount.at));
+                return Err(in_use_error(upper, &mount.at));
             }
         }
     }
     Ok(())
 }
 
-fn in_use(upper: &Path, by: &Path) -> Error {
+fn in_use_error(upper: &Path, by: &Path) -> Error {
     Error::new(
         Exit::Failed,
         format!("{} is in use by the overlay on {}", shown(upper), shown(by)),
@@ -57,9 +58,8 @@ impl Mounted for Overlay {
         if let Some(base) = self.ids {
             return mount.source == self.source(base);
         }
-        let (is_lowers, is_upper, is_work) = mount.overlay_layers();
         let (upper, work) = self.upper.clone().unzip();
-        is_lowers == self.lowers && is_upper == upper && is_work == work
+        mount.overlay_layers() == (self.lowers.clone(), upper, work)
     }
 
     fn check(&self, all: &[Step]) -> Result<()> {
@@ -83,30 +83,30 @@ impl Mounted for Overlay {
             must_be_directory(upper, "the writable layer")?;
             must_be_directory(work, "WORK must be a directory on the file system of UPPER")?;
         }
-        // The previous overlay on this upper may still be on its way out of the kernel.
+        // The kernel may still be destroying the previous overlay on this upper: retry for 127 ms.
         let mut waits = [1u64, 2, 4, 8, 16, 32, 64].iter();
         let mut index = "on";
         loop {
-            let tried = match self.ids {
+            let result = match self.ids {
                 Some(base) => {
-                    let options = with_upper(index);
+                    let options = upper_options(index);
                     let options = if self.upper.is_some() {
                         &options[..]
                     } else {
                         &[]
                     };
-                    mapped::overlay(self, options, base)?
+                    mapped::mount_overlay(self, options, base)?
                 }
                 None => try_mount(self, index),
             };
-            let errno = match tried {
+            let errno = match result {
                 Ok(()) => return Ok(()),
                 Err(errno) => errno,
             };
-            // The index knows which layers it was made over. With others, as after LOWER changed or
-            // the tree was copied, the overlay is right without it.
+            // The index in the work directory records the layers that it was made over. After a change of
+            // LOWER or a copy of the tree they differ, and the overlay needs no index.
             if errno == Errno::ESTALE && index == "on" && self.upper.is_some() {
-                // The kernel itself would only warn from now on.
+                // With index=off the kernel only warns of an upper in use, so the check is ours.
                 check_unused(self.upper.as_ref())?;
                 index = "off";
                 continue;
@@ -118,12 +118,13 @@ impl Mounted for Overlay {
                 std::thread::sleep(Duration::from_millis(*wait));
                 continue;
             }
-            return Err(explained(self, errno));
+            return Err(explained_error(self, errno));
         }
     }
 }
 
-fn explained(overlay: &Overlay, errno: Errno) -> Error {
+/// Makes the error of a failed overlay mount, with a hint that says what the errno means for overlayfs.
+fn explained_error(overlay: &Overlay, errno: Errno) -> Error {
     let error = mount_error("an overlay", &overlay.at, errno);
     let Overlay { lowers, upper, .. } = overlay;
     let names = || {
@@ -156,42 +157,51 @@ fn explained(overlay: &Overlay, errno: Errno) -> Error {
     }
 }
 
-/// Is something mounted below it?
+/// Tells whether a mount lies below the layer. The kernel refuses such a layer in a user namespace, because
+/// the overlay would reveal the files that the mount covers.
 fn has_mounts(layer: &PathBuf) -> bool {
     let table = Table::read().unwrap_or_default();
     let mut mounts = table.all().iter();
     mounts.any(|mount| mount.at != *layer && mount.at.starts_with(layer))
 }
 
+/// Mounts the overlay with mount(2), or with fsconfig(2) where mount(2) cannot take the paths.
 fn try_mount(overlay: &Overlay, index: &str) -> std::result::Result<(), Errno> {
-    let (is_user, read_only) = (is_in_user_namespace(), overlay.upper.is_none());
-    if let Some(data) = overlay.plain_options(index, is_user) {
-        return classic(&data, read_only, &overlay.at);
+    let xattrs = match is_in_user_namespace() {
+        true => Xattrs::User,
+        false => Xattrs::Trusted,
+    };
+    if let Some(data) = overlay.plain_options(index, xattrs) {
+        return mount_by_options(overlay, &data);
     }
-    match by_descriptor(overlay, index, is_user) {
-        // Before 6.5 there is no lowerdir+: escape for mount(2), if it fits.
+    match mount_by_fsconfig(overlay, index, xattrs) {
+        // Before Linux 6.5 there is no lowerdir+: escape the paths for mount(2), if they fit.
         Err(Errno::EINVAL) => {
-            let data = overlay.escaped_options(index, is_user);
+            let data = overlay.escaped_options(index, xattrs);
             if data.len() > MOUNT_DATA_MAX {
                 return Err(Errno::E2BIG);
             }
-            classic(&data, read_only, &overlay.at)
+            mount_by_options(overlay, &data)
         }
         other => other,
     }
 }
 
-fn classic(data: &str, read_only: bool, at: &Path) -> std::result::Result<(), Errno> {
+fn mount_by_options(overlay: &Overlay, data: &str) -> std::result::Result<(), Errno> {
     sys_mount::Mount::builder()
         .fstype(FilesystemType::Manual("overlay"))
-        .flags(read_only_flag(read_only))
+        .flags(mount_flags(overlay.access()))
         .data(data)
-        .mount("overlay", at)
+        .mount("overlay", &overlay.at)
         .map(drop)
         .map_err(IntoErrno::into_errno)
 }
 
-fn by_descriptor(overlay: &Overlay, index: &str, is_user: bool) -> std::result::Result<(), Errno> {
+fn mount_by_fsconfig(
+    overlay: &Overlay,
+    index: &str,
+    xattrs: Xattrs,
+) -> std::result::Result<(), Errno> {
     let Overlay { lowers, upper, .. } = overlay;
     let fail = IntoErrno::into_errno;
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(fail)?;
@@ -202,22 +212,20 @@ fn by_descriptor(overlay: &Overlay, index: &str, is_user: bool) -> std::result::
     if let Some((upper, work)) = upper {
         set_path(fs.as_fd(), "upperdir", upper)?;
         set_path(fs.as_fd(), "workdir", work)?;
-        for (key, value) in with_upper(index) {
+        for (key, value) in upper_options(index) {
             fsconfig_set_string(fs.as_fd(), key, value).map_err(fail)?;
         }
     }
-    if is_user {
+    if xattrs == Xattrs::User {
         rustix::mount::fsconfig_set_flag(fs.as_fd(), USER_OPTION).map_err(fail)?;
     }
     fsconfig_create(fs.as_fd()).map_err(fail)?;
-    let attributes = match upper {
-        Some(_) => MountAttrFlags::empty(),
-        None => MountAttrFlags::MOUNT_ATTR_RDONLY,
-    };
+    let attributes = fsmount_flags(overlay.access());
     let mount = fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(fail)?;
     attach(&mount, &overlay.at)
 }
 
+/// Sets an option of overlayfs to a path.
 fn set_path(
     fs: std::os::fd::BorrowedFd<'_>,
     key: &str,
@@ -225,13 +233,13 @@ fn set_path(
 ) -> std::result::Result<(), Errno> {
     let mut text = path.to_string_lossy().into_owned();
     if key != "lowerdir+" {
-        // These two are still unescaped as mount(2)'s are; lowerdir+ is taken as it is.
+        // overlayfs removes escapes from upperdir and workdir, as with mount(2), but not from lowerdir+.
         text = text.replace('\\', "\\\\");
     }
     if text.len() <= FSCONFIG_MAX {
         return fsconfig_set_string(fs, key, text).map_err(IntoErrno::into_errno);
     }
-    // Longer than a text may be: by descriptor (6.13).
+    // A longer path needs a descriptor, which overlayfs takes from Linux 6.13 on.
     let flags =
         rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
     let dir =

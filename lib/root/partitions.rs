@@ -1,13 +1,12 @@
-//! What is in an image file: partition tables and superblocks. They are hostile input, and read
-//! with bounds.
+//! Reads partition tables and superblocks of image files. They are hostile input: every read is bounded.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// A sector of partition tables, bytes.
+/// The size of a sector in partition tables, in bytes.
 const SECTOR: u64 = 512;
 
-/// The file systems that we know, by where their superblocks keep which bytes.
+/// The supported file systems: type, offset of the magic number in bytes, magic number.
 const SUPERBLOCKS: &[(&str, u64, &[u8])] = &[
     ("squashfs", 0, b"hsqs"),
     ("xfs", 0, b"XFSB"),
@@ -18,8 +17,8 @@ const SUPERBLOCKS: &[(&str, u64, &[u8])] = &[
     ("btrfs", 0x10040, b"_BHRfS_M"),
 ];
 
-/// The type of the file system that begins at `offset`, by its superblock.
-pub(super) fn superblock(file: &File, offset: u64) -> Option<&'static str> {
+/// Returns the type of the file system that begins at `offset`; none if its superblock is unknown.
+pub(super) fn fstype_at(file: &File, offset: u64) -> Option<&'static str> {
     SUPERBLOCKS.iter().find_map(|(fstype, at, magic)| {
         let mut bytes = vec![0; magic.len()];
         file.read_exact_at(&mut bytes, offset.checked_add(*at)?)
@@ -28,20 +27,22 @@ pub(super) fn superblock(file: &File, offset: u64) -> Option<&'static str> {
     })
 }
 
+/// A partition of an image file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Partition {
-    /// From 1; from 5 the logical ones of an MBR.
+    /// The number, from 1. Logical partitions of an MBR have the numbers from 5 on.
     pub number: u32,
-    /// Bytes.
+    /// The start, in bytes.
     pub start: u64,
-    /// Bytes.
+    /// The size, in bytes.
     pub size: u64,
 }
 
-/// The partitions of a GPT (UEFI 5.3) or of an MBR that lie in the file.
+/// Returns the partitions of a GPT (UEFI specification, 5.3) or of an MBR. Those that exceed the file are
+/// left out.
 pub(super) fn partitions(file: &File) -> Vec<Partition> {
     let length = file.metadata().map_or(0, |meta| meta.len());
-    let inside = |part: &Partition| {
+    let lies_in_file = |part: &Partition| {
         part.size > 0
             && part.start > 0
             && part
@@ -53,18 +54,18 @@ pub(super) fn partitions(file: &File) -> Vec<Partition> {
     if file.read_exact_at(&mut mbr, 0).is_err() || mbr[510..] != [0x55, 0xaa] {
         return Vec::new();
     }
-    gpt(file)
-        .unwrap_or_else(|| primary(file, &mbr))
+    read_gpt(file)
+        .unwrap_or_else(|| read_mbr(file, &mbr))
         .into_iter()
-        .filter(inside)
+        .filter(lies_in_file)
         .collect()
 }
 
-/// Types of the entry that holds further, logical partitions.
+/// The types of an MBR entry that holds logical partitions.
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
 
-/// Entry `number` (from 1) of a boot record, and its type.
-fn entry(record: &[u8; 512], number: u32) -> (Partition, u8) {
+/// Returns entry `number` (from 1) of a boot record, and its type.
+fn parse_entry(record: &[u8; 512], number: u32) -> (Partition, u8) {
     let at = 446 + 16 * (number as usize - 1);
     let word = |at: usize| u64::from(le32(&record[at..]));
     let partition = Partition {
@@ -75,11 +76,11 @@ fn entry(record: &[u8; 512], number: u32) -> (Partition, u8) {
     (partition, record[at + 4])
 }
 
-fn primary(file: &File, mbr: &[u8; 512]) -> Vec<Partition> {
+fn read_mbr(file: &File, mbr: &[u8; 512]) -> Vec<Partition> {
     let mut parts = Vec::new();
-    for (part, kind) in (1..=4).map(|number| entry(mbr, number)) {
+    for (part, kind) in (1..=4).map(|number| parse_entry(mbr, number)) {
         if EXTENDED.contains(&kind) {
-            parts.extend(logical(file, part.start));
+            parts.extend(read_logical(file, part.start));
         } else {
             parts.push(part);
         }
@@ -87,10 +88,10 @@ fn primary(file: &File, mbr: &[u8; 512]) -> Vec<Partition> {
     parts
 }
 
-/// The chain of extended boot records from `first` on: each holds one partition, by its distance
-/// from the record, and the next record, by its distance from the first. A chain may lie and go in
-/// circles: 60 links are more than any tool makes.
-fn logical(file: &File, first: u64) -> Vec<Partition> {
+/// Reads the chain of extended boot records from `first` on. The first entry of a record is a partition,
+/// relative to the record; the second entry is the next record, relative to the first record. A hostile chain
+/// can be circular, so at most 60 records are read: no tool makes more.
+fn read_logical(file: &File, first: u64) -> Vec<Partition> {
     let mut parts = Vec::new();
     let mut at = first;
     for number in 5..65 {
@@ -98,7 +99,7 @@ fn logical(file: &File, first: u64) -> Vec<Partition> {
         if file.read_exact_at(&mut record, at).is_err() || record[510..] != [0x55, 0xaa] {
             break;
         }
-        let ((part, _), (next, _)) = (entry(&record, 1), entry(&record, 2));
+        let ((part, _), (next, _)) = (parse_entry(&record, 1), parse_entry(&record, 2));
         parts.push(Partition {
             number,
             start: at + part.start,
@@ -112,7 +113,8 @@ fn logical(file: &File, first: u64) -> Vec<Partition> {
     parts
 }
 
-fn gpt(file: &File) -> Option<Vec<Partition>> {
+/// Reads a GPT; none if the file has no GPT, or a damaged one.
+fn read_gpt(file: &File) -> Option<Vec<Partition>> {
     let mut header = [0; 92];
     file.read_exact_at(&mut header, SECTOR).ok()?;
     if &header[..8] != b"EFI PART" {
@@ -171,20 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn superblocks() {
-        assert_eq!(superblock(&file(b"hsqs...."), 0), Some("squashfs"));
+    fn superblocks_are_recognised() {
+        assert_eq!(fstype_at(&file(b"hsqs...."), 0), Some("squashfs"));
         let mut ext4 = vec![0; 0x500];
         ext4[0x438..0x43a].copy_from_slice(&[0x53, 0xef]);
-        assert_eq!(superblock(&file(&ext4), 0), Some("ext4"));
-        assert_eq!(superblock(&file(&ext4), u64::MAX), None);
-        assert_eq!(superblock(&file(b""), 0), None);
+        assert_eq!(fstype_at(&file(&ext4), 0), Some("ext4"));
+        assert_eq!(fstype_at(&file(&ext4), u64::MAX), None);
+        assert_eq!(fstype_at(&file(b""), 0), None);
     }
 
     #[test]
-    fn partition_tables_that_lie() {
+    fn false_partition_tables_are_harmless() {
         let mut mbr = vec![0; 4096];
         mbr[510..512].copy_from_slice(&[0x55, 0xaa]);
-        // The second entry: sector 2, 3 sectors. The third: beyond the file.
+        // The second entry begins at sector 2 and has 3 sectors. The third entry exceeds the file.
         mbr[446 + 16 + 8] = 2;
         mbr[446 + 16 + 12] = 3;
         mbr[446 + 32 + 8..446 + 32 + 16].fill(0xff);
@@ -194,7 +196,7 @@ mod tests {
             size: 1536,
         };
         assert_eq!(partitions(&file(&mbr)), [good]);
-        // A GPT whose table is nowhere.
+        // The table of this GPT lies beyond the file.
         mbr[512..520].copy_from_slice(b"EFI PART");
         mbr[584..592].fill(0xff);
         mbr[592..596].fill(0xff);

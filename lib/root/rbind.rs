@@ -1,12 +1,14 @@
-//! A root that is a tree of the host, bound with all that is mounted below it.
+//! Recursive bind mounts of a directory of the host as a root.
 
 use super::mapped;
-use super::mounted::{Mounted, attach, mount_error, must_be_directory, unmount};
+use super::mounted::{
+    Mounted, attach, mount_error, must_be_directory, setattr_attributes, unmount,
+};
 use crate::base::error::{Doing, IntoErrno, Result, shown};
 use crate::kernel::mountinfo::{Mount, Table};
-use crate::plan::Step;
 use crate::plan::steps::is_pending;
 use crate::plan::steps::rbind::Rbind;
+use crate::plan::{Step, Thoroughly};
 use crate::sys;
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -43,44 +45,45 @@ impl Mounted for Rbind {
         let at = &self.at;
         let fail = |errno| mount_error(&shown(&self.source), at, errno);
         let tree = match self.ids {
-            Some(base) => mapped::rbind(&self.source, self.read_only, base)?,
+            Some(base) => mapped::clone_rbind(self, base)?,
             None => {
                 let flags = OpenTreeFlags::OPEN_TREE_CLONE
                     | OpenTreeFlags::OPEN_TREE_CLOEXEC
                     | OpenTreeFlags::AT_RECURSIVE;
                 let tree = open_tree(CWD, &self.source, flags).map_err(|e| fail(e.into_errno()))?;
-                // Set while the tree is still detached: it is never visible in a wrong state, and only
-                // mount_setattr reaches submounts (a bind ignores MS_RDONLY).
-                let attributes = if self.read_only { sys::RDONLY } else { 0 };
+                // mount_setattr(2) makes submounts read-only too, which MS_BIND | MS_RDONLY does not. The
+                // tree is still detached, so no process sees it writable.
+                let attributes = setattr_attributes(self.access());
                 sys::mount_setattr_tree(&tree, attributes, nix::libc::MS_SLAVE).map_err(fail)?;
                 tree
             }
         };
         attach(&tree, at).map_err(fail)?;
-        // It would keep the mount busy.
+        // An open descriptor would keep the mount busy.
         drop(tree);
-        // Attaching it to a shared parent made it shared as well.
+        // The attachment to a shared parent mount has made the tree shared again.
         make_slave(at).map_err(|error| {
-            // It gives nothing back to its source, so that it can be taken apart as it is.
+            // The tree was made a slave before, so its unmount does not propagate to the source.
+            let how = Thoroughly::default();
             let left = Table::read().and_then(|table| {
                 let top = table.at(at).map_or(0, |mount| mount.id);
                 table
                     .below(top)
                     .iter()
-                    .try_for_each(|below| unmount(&below.at, false))
+                    .try_for_each(|below| unmount(&below.at, how))
             });
-            error.also(left.and_then(|()| unmount(at, false)).err())
+            error.also(left.and_then(|()| unmount(at, how)).err())
         })
     }
 
-    /// Unmounting a submount that still shares with its source would unmount the host's own; a crash may have
-    /// come before it was made a slave.
+    /// Makes the tree a slave once more. A tool that was killed during the mount may have left a shared
+    /// submount, and its unmount would propagate and unmount the host's own.
     fn before_unmount(&self, at: &Path) -> Result<()> {
         make_slave(at)
     }
 }
 
-/// Has it receive what its source's peers get, and give nothing back.
+/// Sets slave propagation on the mount and all mounts below it (`mount_namespaces(7)`).
 fn make_slave(at: &Path) -> Result<()> {
     let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SLAVE;
     nix::mount::mount(None::<&str>, at, None::<&str>, flags, None::<&str>)

@@ -1,4 +1,4 @@
-//! The tmpfs of a volatile root.
+//! The mount of the tmpfs that holds the upper of a volatile root.
 
 use super::mounted::{Mounted, mount_error};
 use crate::base::error::{IntoErrno, Result};

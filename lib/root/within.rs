@@ -1,4 +1,5 @@
-//! A check of what an image must hold. It makes nothing, so that nothing of it could be there or be undone.
+//! Checks that an image holds a directory. The step makes nothing: it is never present, and there is nothing
+//! to undo.
 
 use crate::base::error::{Errno, Error, IntoErrno, Result, shown};
 use crate::kernel::mountinfo::{Mark, Mounts};
@@ -14,7 +15,7 @@ impl Act<&Mounts<'_>> for Within {
     fn act(&self, _: &Mounts<'_>) -> Result<()> {
         let Self { file, at, path } = self;
         let inner = path.strip_prefix(at).unwrap_or(path);
-        let no_such = |errno: Errno| {
+        let error = |errno: Errno| {
             let error = Error::sys(format!("use {}", shown(path)), errno);
             match errno {
                 Errno::ELOOP | Errno::EXDEV => {
@@ -28,12 +29,11 @@ impl Act<&Mounts<'_>> for Within {
             }
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir =
-            rustix::fs::open(at, flags, Mode::empty()).map_err(|e| no_such(e.into_errno()))?;
-        let within = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-        openat2(&dir, inner, flags, Mode::empty(), within)
+        let dir = rustix::fs::open(at, flags, Mode::empty()).map_err(|e| error(e.into_errno()))?;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        openat2(&dir, inner, flags, Mode::empty(), resolve)
             .map(drop)
-            .map_err(|e| no_such(e.into_errno()))
+            .map_err(|e| error(e.into_errno()))
     }
 
     fn undo(&self, _: &Mounts<'_>, _: Option<&Mark>, _: Thoroughly) -> Result<()> {

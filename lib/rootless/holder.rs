@@ -1,7 +1,7 @@
-//! The holder's half: a process in the new namespaces that makes the world's mounts, and then waits
-//! until nobody needs them.
+//! The holder: a process that makes a user's namespace, keeps it alive, and ends when no tool and no subhost
+//! is in it.
 
-use super::{MAKING, RECORD, Record, locked, refused};
+use super::{RECORD, Record, SETUP_LOCK, open_locked, refused_error};
 use crate::base::error::{Doing, Error, IntoErrno, Result};
 use crate::base::protocol::{FromInit, ToInit};
 use crate::kernel::packets::{receive, send};
@@ -23,12 +23,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// `subhost-init --hold N`: N is the socket to the tool that makes the world.
+/// Runs the holder, for `subhost-init --hold N`, and returns its exit status. `socket` leads to the tool that
+/// starts it.
 pub fn hold(socket: OwnedFd) -> u8 {
-    match make(&socket) {
-        Ok(Some((dir, world))) => {
+    match make_namespace(&socket) {
+        Ok(Some((dir, record))) => {
             drop(socket);
-            u8::from(keep(&dir, &world).is_err())
+            u8::from(wait_until_unused(&dir, &record).is_err())
         }
         Ok(None) => 1,
         Err(error) => {
@@ -38,11 +39,12 @@ pub fn hold(socket: OwnedFd) -> u8 {
     }
 }
 
-/// The world's directory and its lock, when it is up; none if the tool has gone.
-fn make(socket: &OwnedFd) -> Result<Option<(OwnedFd, File)>> {
+/// Makes the namespaces and their mounts, and records the holder. It returns the directory of the state and
+/// the file of the record; none if the tool has ended.
+fn make_namespace(socket: &OwnedFd) -> Result<Option<(OwnedFd, File)>> {
     nix::unistd::setsid().doing(|| "lead a session")?;
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
-        .map_err(|errno| refused("make a user namespace", errno))?;
+        .map_err(|errno| refused_error("make a user namespace", errno))?;
     send(socket, &FromInit::Up, &[])?;
     let Some((ToInit::Go, fds)) = receive(socket)? else {
         return Ok(None);
@@ -50,43 +52,41 @@ fn make(socket: &OwnedFd) -> Result<Option<(OwnedFd, File)>> {
     let [dir, logs] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| terminal::lost())?;
     let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
-        .map_err(|errno| refused("make the world's mounts slaves of the host's", errno))?;
-    // Those of the caller's mount namespace may not be cloned: found anew in ours.
+        .map_err(|errno| refused_error("make the mounts slaves of the host's", errno))?;
     let state = open_path(&dir, "run")?;
     cover("/run", &[("subhost", Some(&state)), ("netns", None)])?;
     cover("/var/log", &[("subhost", Some(&logs))])?;
-    let (holder, _) = Identity::open(std::process::id() as i32).doing(|| "tell who we are")?;
+    let (holder, _) = Identity::open(std::process::id() as i32).doing(|| "identify the holder")?;
     let record = Record {
         boot: crate::kernel::clock::boot_id()?.to_owned(),
         holder,
     };
     let text = serde_json::to_string(&record).unwrap_or_default();
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let world = openat(&dir, RECORD, flags, Mode::empty());
-    let world = File::from(world.doing(|| "open the world's record")?);
-    world
-        .set_len(0)
-        .and_then(|()| world.write_all_at(text.as_bytes(), 0))
-        .doing(|| "record the world's holder")?;
+    let file = openat(&dir, RECORD, flags, Mode::empty());
+    let file = File::from(file.doing(|| "open the holder's record")?);
+    file.set_len(0)
+        .and_then(|()| file.write_all_at(text.as_bytes(), 0))
+        .doing(|| "record the holder")?;
     send(socket, &FromInit::Up, &[])?;
-    Ok(Some((dir, world)))
+    Ok(Some((dir, file)))
 }
 
 fn open_path(dir: &OwnedFd, name: &str) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(dir, name, flags, Mode::empty()).doing(|| format!("open {name} of the world"))
+    openat(dir, name, flags, Mode::empty()).doing(|| format!("open {name} of the user's namespace"))
 }
 
-/// Mounts a tmpfs on a directory of the host with all that was in it, and with directories of the
-/// world's own in the place of some: those given, or empty ones.
-fn cover(at: &str, own: &[(&str, Option<&OwnedFd>)]) -> Result<()> {
+/// Covers a directory of the host by a tmpfs that shows the entries of the directory. The entries in
+/// `replaced` show another directory instead, or an empty one.
+fn cover(at: &str, replaced: &[(&str, Option<&OwnedFd>)]) -> Result<()> {
     let work = || -> rustix::io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let before = rustix::fs::open(at, flags, Mode::empty())?;
-        // Cloned before anything covers where they lie.
+        let covered = rustix::fs::open(at, flags, Mode::empty())?;
+        // The sources may lie below `at`, so they are cloned before the tmpfs covers them.
         let mut clones = Vec::new();
-        for (name, source) in own {
-            clones.push((*name, source.map(clone_of).transpose()?));
+        for (name, source) in replaced {
+            clones.push((*name, source.map(clone_directory).transpose()?));
         }
         let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
         for (key, value) in [("source", "subhost"), ("mode", "0755"), ("size", "4m")] {
@@ -103,22 +103,26 @@ fn cover(at: &str, own: &[(&str, Option<&OwnedFd>)]) -> Result<()> {
                 move_mount(&clone, "", &tmpfs, name, empty)?;
             }
         }
-        for entry in Dir::read_from(&before)? {
+        for entry in Dir::read_from(&covered)? {
             let entry = entry?;
             let name = entry.file_name();
-            let taken = own.iter().any(|(own, _)| own.as_bytes() == name.to_bytes());
-            if !taken && name.to_bytes() != b"." && name.to_bytes() != b".." {
-                // What goes meanwhile, or is not to be had, is not there.
-                let _ = show(&before, &tmpfs, name);
+            let is_replaced = replaced
+                .iter()
+                .any(|(replaced, _)| replaced.as_bytes() == name.to_bytes());
+            if !is_replaced && name.to_bytes() != b"." && name.to_bytes() != b".." {
+                // An entry that vanishes meanwhile, or that the user may not access, is left out.
+                let _ = show_entry(&covered, &tmpfs, name);
             }
         }
         Ok(())
     };
-    work().map_err(|errno| refused(&format!("make the world's own {at}"), errno))
+    work().map_err(|errno| refused_error(&format!("cover {at} in the user's namespace"), errno))
 }
 
-/// The directory at a descriptor of whatever mount namespace, as a mount of ours.
-fn clone_of(dir: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+/// Clones the directory at a descriptor as a detached mount. open_tree(2) clones only mounts of our own mount
+/// namespace, and the descriptor may come from another one: so the directory is looked up by its path, and
+/// its identity is compared.
+fn clone_directory(dir: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
@@ -128,19 +132,20 @@ fn clone_of(dir: &OwnedFd) -> rustix::io::Result<OwnedFd> {
         Vec::new(),
     )?;
     let found = open_tree(CWD, path.as_c_str(), flags)?;
-    let (there, asked) = (rustix::fs::fstat(&found)?, rustix::fs::fstat(dir)?);
-    match (there.st_dev, there.st_ino) == (asked.st_dev, asked.st_ino) {
+    let (actual, wanted) = (rustix::fs::fstat(&found)?, rustix::fs::fstat(dir)?);
+    match (actual.st_dev, actual.st_ino) == (wanted.st_dev, wanted.st_ino) {
         true => Ok(found),
         false => Err(rustix::io::Errno::STALE),
     }
 }
 
-/// Binds one entry of a directory that is covered.
-fn show(before: &OwnedFd, on: &OwnedFd, name: &std::ffi::CStr) -> rustix::io::Result<()> {
-    let stat = rustix::fs::statat(before, name, AtFlags::SYMLINK_NOFOLLOW)?;
+/// Shows an entry of the covered directory in the tmpfs: copies a symbolic link, and bind-mounts everything
+/// else.
+fn show_entry(covered: &OwnedFd, on: &OwnedFd, name: &std::ffi::CStr) -> rustix::io::Result<()> {
+    let stat = rustix::fs::statat(covered, name, AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => {
-            let target = readlinkat(before, name, Vec::new())?;
+            let target = readlinkat(covered, name, Vec::new())?;
             return symlinkat(target.as_c_str(), on, name);
         }
         FileType::Directory => mkdirat(on, name, Mode::from_raw_mode(0o755))?,
@@ -154,7 +159,7 @@ fn show(before: &OwnedFd, on: &OwnedFd, name: &std::ffi::CStr) -> rustix::io::Re
         | OpenTreeFlags::AT_RECURSIVE
         | OpenTreeFlags::AT_NO_AUTOMOUNT
         | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-    let clone = open_tree(before, name, flags)?;
+    let clone = open_tree(covered, name, flags)?;
     move_mount(
         &clone,
         "",
@@ -164,44 +169,44 @@ fn show(before: &OwnedFd, on: &OwnedFd, name: &std::ffi::CStr) -> rustix::io::Re
     )
 }
 
-/// Waits until no tool is in the world and no subhost is up; then takes away what it had.
-fn keep(dir: &OwnedFd, world: &File) -> std::result::Result<(), nix::Error> {
+/// Waits until no tool is in the namespace and no subhost is up; then removes the directory of the state.
+fn wait_until_unused(dir: &OwnedFd, record: &File) -> std::result::Result<(), nix::Error> {
     let fail = IntoErrno::into_errno;
-    let goes = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(fail)?;
+    let removals = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(fail)?;
     let what = inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF;
-    inotify::add_watch(&goes, "/run/subhost", what).map_err(fail)?;
+    inotify::add_watch(&removals, "/run/subhost", what).map_err(fail)?;
     let mut events = [0; 4096];
     loop {
-        // Every tool has its part for as long as it is in the world.
-        match flock(world, FlockOperation::LockExclusive) {
+        // Each tool in the namespace holds a shared lock.
+        match flock(record, FlockOperation::LockExclusive) {
             Err(rustix::io::Errno::INTR) => continue,
             other => other.map_err(fail)?,
         }
-        if !is_needed(world) {
+        if !is_needed(record) {
             clear(dir);
             return Ok(());
         }
-        flock(world, FlockOperation::Unlock).map_err(fail)?;
-        match rustix::io::read(&goes, &mut events) {
+        flock(record, FlockOperation::Unlock).map_err(fail)?;
+        match rustix::io::read(&removals, &mut events) {
             Err(rustix::io::Errno::INTR) | Ok(_) => {}
             Err(e) => return Err(fail(e)),
         }
     }
 }
 
-/// Is a subhost up, and are we still the one who holds its world?
-fn is_needed(world: &File) -> bool {
+/// Tells whether a subhost is up, and the record still names this holder.
+fn is_needed(record: &File) -> bool {
     let mut text = [0; 4096];
-    let read = world.read_at(&mut text, 0).unwrap_or(0);
-    let ours = serde_json::from_slice::<Record>(&text[..read])
+    let read = record.read_at(&mut text, 0).unwrap_or(0);
+    let is_ours = serde_json::from_slice::<Record>(&text[..read])
         .is_ok_and(|record| record.holder.pid.cast_unsigned() == std::process::id());
-    let visible =
+    let is_visible =
         |entry: std::fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
-    let mut left = std::fs::read_dir("/run/subhost").into_iter().flatten();
-    ours && left.any(|entry| entry.is_ok_and(visible))
+    let mut entries = std::fs::read_dir("/run/subhost").into_iter().flatten();
+    is_ours && entries.any(|entry| entry.is_ok_and(is_visible))
 }
 
-/// Removes the world's directory, if nobody has found a use for it.
+/// Removes the directory of the state. It stays if another tool has a file in it.
 fn clear(dir: &OwnedFd) {
     for entry in std::fs::read_dir("/run/subhost")
         .into_iter()
@@ -209,24 +214,21 @@ fn clear(dir: &OwnedFd) {
         .flatten()
     {
         let path = entry.path();
-        // Notes and claims of subhosts that are not up.
+        // The common files and claims of subhosts that are down.
         let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
     }
     let path = std::fs::read_link(format!(
         "/proc/self/fd/{}",
         std::os::fd::AsRawFd::as_raw_fd(dir)
     ));
-    // Not in our mounts, where it is the place of one.
+    // rmdir(2) refuses a directory that is mounted in our own mount namespace.
     let _ = nix::mount::umount2(Path::new("/run/subhost"), nix::mount::MntFlags::MNT_DETACH);
     let _ = unlinkat(dir, "run", AtFlags::REMOVEDIR);
-    let free = |name| {
-        let making = locked(dir, name, FlockOperation::NonBlockingLockExclusive);
-        if let Ok(Some(_held)) = making {
-            let _ = unlinkat(dir, name, AtFlags::empty());
-        }
-    };
     let _ = unlinkat(dir, RECORD, AtFlags::empty());
-    free(MAKING);
+    let setup_lock = open_locked(dir, SETUP_LOCK, FlockOperation::NonBlockingLockExclusive);
+    if let Ok(Some(_lock)) = setup_lock {
+        let _ = unlinkat(dir, SETUP_LOCK, AtFlags::empty());
+    }
     if let Ok(path) = path {
         let _ = std::fs::remove_dir(path);
     }

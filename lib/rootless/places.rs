@@ -1,4 +1,4 @@
-//! Where a user's world has its state, its logs and its trees (the XDG base directories).
+//! The directories of an ordinary user: state, logs and subhosts (XDG base directory specification).
 
 use crate::base::error::shown;
 use crate::base::error::{Doing, Error, Exit, Result};
@@ -8,27 +8,29 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// The directory below which a world has its state, and the one with its logs.
+/// The directories of a user's namespace.
 pub(super) struct Places {
+    /// The directory with the record of the holder and the state, which the namespace shows as /run/subhost.
     run: PathBuf,
+    /// The directory that the namespace shows as /var/log/subhost.
     logs: PathBuf,
 }
 
 impl Places {
-    /// By the environment, or by what is usual.
+    /// Finds the directories, by the environment or by their defaults.
     ///
     /// # Errors
-    /// There is no home for the logs.
+    /// No environment variable and no home directory tells where the logs are.
     pub(super) fn find() -> Result<Self> {
         let uid = getuid();
-        let named = variable("XDG_RUNTIME_DIR");
+        let named = path_variable("XDG_RUNTIME_DIR");
         let usual = PathBuf::from(format!("/run/user/{uid}"));
-        let parent = named.into_iter().chain([usual]).find(|dir| is_ours(dir));
+        let parent = named.into_iter().chain([usual]).find(|dir| is_private(dir));
         let run = match parent {
             Some(dir) => dir.join("subhost"),
             None => PathBuf::from(format!("/tmp/subhost-{uid}")),
         };
-        let logs = variable("XDG_STATE_HOME")
+        let logs = path_variable("XDG_STATE_HOME")
             .or_else(|| home().map(|home| home.join(".local/state")))
             .ok_or_else(|| {
                 Error::new(Exit::Failed, "there is no place for logs: HOME is not set")
@@ -39,15 +41,15 @@ impl Places {
         })
     }
 
-    /// The world's directory, made if it is not there, with `run` in it.
+    /// Opens the directory of the state. It makes the directory, and `run` in it, if they are missing.
     ///
     /// # Errors
-    /// It is somebody else's, or cannot be made.
+    /// The directory cannot be made, or another user can access it.
     pub(super) fn make(&self) -> Result<OwnedFd> {
         for dir in [self.run.clone(), self.run.join("run")] {
             loop {
                 match make_directory(&dir, 0o700) {
-                    // It went with a world that ended: `open` says so to those who try again.
+                    // A holder that ends has removed the parent directory meanwhile.
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound && dir != self.run => {
                         make_directory(&self.run, 0o700)
                             .doing(|| format!("make the directory {}", shown(&self.run)))?;
@@ -59,7 +61,7 @@ impl Places {
                 }
             }
         }
-        if !is_ours(&self.run) {
+        if !is_private(&self.run) {
             let what = format!(
                 "{} is not a directory of the user's alone",
                 shown(&self.run)
@@ -70,19 +72,19 @@ impl Places {
         open(&self.run)
     }
 
-    /// Removes the world's directory, if nothing is in use in it. The caller has its locks.
+    /// Removes the directory of the state, if it holds no other files. The caller holds both locks in it.
     pub(super) fn clear(&self, dir: &OwnedFd) {
-        for name in [super::RECORD, super::MAKING] {
+        for name in [super::RECORD, super::SETUP_LOCK] {
             let _ = unlinkat(dir, name, AtFlags::empty());
         }
         let _ = unlinkat(dir, "run", AtFlags::REMOVEDIR);
         let _ = std::fs::remove_dir(&self.run);
     }
 
-    /// The directory of the logs.
+    /// Opens the directory of the logs, and makes it if it is missing.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The directory cannot be made or opened.
     pub(super) fn make_logs(&self) -> Result<OwnedFd> {
         let made = std::fs::DirBuilder::new()
             .recursive(true)
@@ -93,8 +95,9 @@ impl Places {
     }
 }
 
-/// A directory of this very user's that nobody else can look into or write to, and no link.
-fn is_ours(dir: &Path) -> bool {
+/// Tells whether `dir` is a directory of the calling user that no other user can access, and no symbolic
+/// link.
+fn is_private(dir: &Path) -> bool {
     std::fs::symlink_metadata(dir).is_ok_and(|meta| {
         meta.is_dir() && meta.uid() == getuid().as_raw() && meta.mode() & 0o077 == 0
     })
@@ -113,20 +116,21 @@ fn open(dir: &Path) -> Result<OwnedFd> {
     opened.doing(|| format!("open {}", shown(dir)))
 }
 
-/// A variable with a path from / on; others are as if not set (XDG base directory specification).
-fn variable(name: &str) -> Option<PathBuf> {
+/// Returns an environment variable that holds an absolute path. The XDG specification says to ignore a
+/// relative one.
+fn path_variable(name: &str) -> Option<PathBuf> {
     let path = PathBuf::from(std::env::var_os(name)?);
     path.is_absolute().then_some(path)
 }
 
-/// The user's home.
+/// Returns the user's home directory.
 fn home() -> Option<PathBuf> {
-    variable("HOME").or_else(|| super::ids::home().map(PathBuf::from))
+    path_variable("HOME").or_else(|| super::ids::home().map(PathBuf::from))
 }
 
-/// Where a user keeps what he would not like to lose.
+/// Returns the base directory of the user's data.
 pub(super) fn data_home() -> PathBuf {
-    variable("XDG_DATA_HOME")
+    path_variable("XDG_DATA_HOME")
         .or_else(|| home().map(|home| home.join(".local/share")))
         .unwrap_or_else(|| PathBuf::from("/"))
 }

@@ -37,7 +37,7 @@ impl Subhost {
         }
         let possible = ids::range(config, Claim::No).and_then(|base| {
             let steps = crate::plan::root_steps(config, self.state.dir(), Some(base));
-            root::can_be_mapped(&steps, base, &Table::read()?)
+            root::check_mappable(&steps, base, &Table::read()?)
         });
         match possible {
             Err(why) if config.userns == Userns::Auto => {

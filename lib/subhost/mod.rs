@@ -22,7 +22,7 @@ use crate::kernel::clock::boot_id;
 use crate::kernel::mountinfo::Mounts;
 use crate::net::Network;
 use crate::plan::steps::directory::Directory;
-use crate::plan::{Here, Part, Plan, Planned, Presence, Step, plan};
+use crate::plan::{Asked, Here, Part, Plan, Planned, Presence, Step, plan};
 use crate::state::ids::Claim;
 use crate::state::{Group, Lock, Running, State};
 pub use command::{Child, Command, Stdio};
@@ -336,7 +336,11 @@ impl Subhost {
                 return Ok(Status::Broken(what));
             }
             for planned in plan.planned().filter(|planned| planned.step.lasts()) {
-                let asked = plan.asked(planned.mark, true);
+                let asked = Asked {
+                    mark: planned.mark,
+                    all: &plan.steps,
+                    frozen: true,
+                };
                 match self
                     .executor(mounts, network)
                     .present(planned.step, asked)?
@@ -366,7 +370,11 @@ impl Subhost {
     ) -> Result<Vec<(Planned<'a>, Presence)>> {
         let mut executor = self.executor(mounts, network);
         let one = |planned: Planned<'a>| {
-            let asked = plan.asked(planned.mark, frozen);
+            let asked = Asked {
+                mark: planned.mark,
+                all: &plan.steps,
+                frozen,
+            };
             Ok((planned, executor.present(planned.step, asked)?))
         };
         let mut steps = plan.planned().map(one).collect::<Result<Vec<_>>>()?;

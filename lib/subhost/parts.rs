@@ -315,7 +315,7 @@ impl Subhost {
             .and_then(|()| self.state.thaw(part))
             .and_then(|()| lingering.wait(how.kill_holders));
         let mut cables = Ok(());
-        if let Some(watch) = watch.filter(|watch| removed && watch.lives()) {
+        if let Some(watch) = watch.filter(|watch| removed && watch.is_alive()) {
             holders = holders_of(watch.inode);
             if !holders.is_empty() {
                 cables = network.delete_discarded();

@@ -1,4 +1,4 @@
-//! All tools in one program: by the name it is called by, or `subhost TOOL`.
+//! The program of all tools: its name selects the tool, or its first argument (`subhost TOOL`).
 #![no_main]
 
-subhost::program!(subhost::cli::any);
+subhost::program!(subhost::cli::multi_call_main);

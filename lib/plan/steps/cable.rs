@@ -1,4 +1,4 @@
-//! A cable: a veth pair from a bridge of the host into a subhost's namespace.
+//! A cable: a veth pair between a bridge of the host and the network namespace of a subhost.
 
 use super::Kind;
 use super::shell::Host;
@@ -7,20 +7,20 @@ use crate::config;
 use crate::config::Mac;
 use serde::{Deserialize, Serialize};
 
-/// A veth pair between the host and a named namespace, with the inner end's addresses.
+/// A veth pair between the host and a named network namespace, and the addresses of its inner end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cable {
-    /// The namespace.
+    /// The name of the network namespace.
     pub netns: String,
-    /// Marks it as ours: the alias of the host end.
+    /// The alias of the host end, `subhost:NAME:INDEX`. It marks the link as ours.
     pub alias: String,
-    /// The pair.
+    /// The settings of the pair.
     pub cable: config::Cable,
 }
 
-/// The host end's address: high, so that a bridge, which takes the lowest of its members', does
-/// not change its own when a cable comes or goes.
+/// Returns the MAC of the host end. It is high, because a bridge takes the lowest MAC of its ports: the
+/// bridge keeps its MAC when a cable comes or goes.
 pub fn host_mac(inner: Mac) -> Mac {
     let [_, rest @ ..] = inner.0;
     let [b, c, d, e, f] = rest;

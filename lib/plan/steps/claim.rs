@@ -1,4 +1,4 @@
-//! The exclusive use of a writable layer or image, among all subhosts of the host.
+//! A claim: the exclusive use of a writable layer or image among all subhosts of the host.
 
 use super::Kind;
 use super::shell::Host;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
-    /// The directory or file.
+    /// The directory of the layer, or the file of the image.
     pub path: PathBuf,
 }
 
@@ -23,7 +23,7 @@ impl Kind for Claim {
         false
     }
 
-    /// By hand nobody is kept from anything.
+    /// A script makes no claim: claims are files of the state, which only the tools write.
     fn shell_up(&self, _: &Host) -> Vec<String> {
         Vec::new()
     }

@@ -1,4 +1,4 @@
-//! A directory that something is mounted on, or that an overlay needs.
+//! A directory that serves as a mount point, or as upper or work directory of an overlay.
 
 use super::Kind;
 use super::shell::{Host, word};
@@ -6,13 +6,13 @@ use crate::base::error::shown;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// A directory, made if missing.
+/// A directory, made if it is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// It stays when the step is undone.
+    /// Undoing the step leaves it.
     pub keep: bool,
 }
 

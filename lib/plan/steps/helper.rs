@@ -1,4 +1,4 @@
-//! NET=user: a process that carries what goes in and out of an ordinary user's network.
+//! The helper of NET=user: a process that carries the traffic of an ordinary user's network namespace.
 
 use super::Kind;
 use super::shell::Host;
@@ -6,13 +6,14 @@ use crate::base::envfile::quote;
 use crate::base::paths;
 use serde::{Deserialize, Serialize};
 
-/// Where queries for names go inside: the helper hands them to the host's name server.
+/// The address of the name server inside. The helper forwards queries to the name server of the host.
 pub const DNS: &str = "10.0.2.3";
 
-/// A program that can be the helper: its path and arguments. `NETNS` stands for the namespace.
+/// The command line of a program that can be the helper. `NETNS` stands for the path of the network
+/// namespace.
 pub type Carrier = [&'static str];
 
-/// Those that are known, the better first.
+/// The supported programs, in the order of preference.
 pub const KNOWN: [&Carrier; 2] = [
     &[
         "/usr/bin/pasta",
@@ -44,16 +45,16 @@ pub const KNOWN: [&Carrier; 2] = [
     ],
 ];
 
-/// A process that carries what goes in and out of a named namespace.
+/// A process that carries the traffic of a named network namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Helper {
-    /// The namespace.
+    /// The name of the network namespace.
     pub netns: String,
 }
 
 impl Helper {
-    /// The command line of `carrier` for this network.
+    /// Returns the command line of `carrier` for this network namespace.
     pub fn command_line(&self, carrier: &Carrier) -> Vec<String> {
         let path = paths::netns(&self.netns).to_string_lossy().into_owned();
         let word = |word: &&str| match *word {
@@ -73,18 +74,18 @@ impl Kind for Helper {
         let Some(carrier) = host.carrier else {
             return Vec::new();
         };
-        // It goes into the background when it is ready, or has no such option.
+        // Without --foreground pasta detaches itself when it is ready. slirp4netns has no such option.
         let line = self.command_line(carrier);
         let words = line.iter().filter(|word| *word != "--foreground");
         let words: Vec<String> = words.map(|word| quote(word)).collect();
-        let goes_by_itself = words.len() < line.len();
-        vec![match goes_by_itself {
+        let detaches = words.len() < line.len();
+        vec![match detaches {
             true => words.join(" "),
             false => format!("{} &", words.join(" ")),
         }]
     }
 
-    /// It would stay else.
+    /// The helper does not end with its network namespace, so the script kills it.
     fn shell_down(&self) -> Vec<String> {
         vec![format!(
             "kill -KILL \"$(sed -n 's/.*\"pid\": *\\([0-9]*\\).*/\\1/p' /run/subhost/{}/helper)\"",

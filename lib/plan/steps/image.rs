@@ -1,27 +1,37 @@
-//! A file with a file system in it, mounted by a loop device.
+//! An image: a file that holds a file system, mounted by a loop device.
 
-use super::Kind;
 use super::shell::{Host, unmount, word};
+use super::{Access, Kind};
 use crate::base::envfile::quote;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// A file with a file system, on a loop device.
+/// The mount of an image by a loop device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// The file.
+    /// The image file.
     pub file: PathBuf,
-    /// Where it is mounted.
+    /// The mount point.
     pub at: PathBuf,
-    /// Number of the partition, from 1; none: the whole file.
+    /// The number of the partition, from 1; none for the whole file.
     pub partition: Option<u32>,
-    /// File system type; none: by its superblock.
+    /// The file system type; none if the superblock tells it.
     pub fstype: Option<String>,
-    /// Options of the file system.
+    /// The mount options, as mount(8) takes them.
     pub options: Option<String>,
-    /// Attached and mounted read-only.
+    /// The loop device and the mount are read-only.
     pub read_only: bool,
+}
+
+impl Image {
+    /// Returns the access of the loop device and of the mount.
+    pub fn access(&self) -> Access {
+        match self.read_only {
+            true => Access::ReadOnly,
+            false => Access::ReadWrite,
+        }
+    }
 }
 
 impl Kind for Image {

@@ -9,7 +9,7 @@ sub call {
     return $result;
 }
 open(my $userns, '<', "/proc/$pid/ns/user") or die "$pid: $!\n";
-# A copy of a mount with the ids of the user namespace: open_tree(2), mount_setattr(2).
+# Returns a copy of a mount with the ids of the user namespace: open_tree(2), mount_setattr(2).
 sub mapped {
     my ($path, $recursive, $attributes) = @_;
     my $tree = call($path, 428, -100, $path, 0x80001 | $recursive);
@@ -31,7 +31,7 @@ if ($what eq 'bind') {
             push @layers, [$key, call($path, 428, $tree, $path, 0x80000)];
         }
     }
-    # It makes its files as who makes it: prctl(2), setfsgid(2), setfsuid(2).
+    # overlayfs makes files with the credentials of the mounter: prctl(2), setfsgid(2), setfsuid(2).
     my ($prctl, $uid, $gid) = `uname -m` =~ /^x86_64/ ? (157, 122, 123) : (167, 151, 152);
     call('prctl', $prctl, 28, 4, 0, 0, 0);
     syscall($gid, $base + 0);

@@ -1,7 +1,8 @@
-//! The kinds of steps: each one's data, its name in words, and its form as shell commands. Pure: what a kind
-//! means to the kernel is in a file of the same name in `root`, `net` or `state`.
+//! The kinds of steps: the data of each, its title in messages, and its shell commands. Calls no kernel: the
+//! actions of a kind are in the file of the same name in `root`, `net` or `state`.
 //!
-//! A new kind is a file here, one there, a line in the table below, and one in that of `subhost::hands`.
+//! A new kind takes a file here, a file there, a line in the table below, and a line in the table of
+//! `subhost::executor`.
 
 pub mod shell;
 
@@ -10,60 +11,79 @@ use serde::{Deserialize, Serialize};
 use shell::Host;
 use std::path::Path;
 
-/// What all kinds of steps have to say of themselves.
+/// Whether a mount can be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing can be written.
+    ReadOnly,
+    /// Reads and writes are allowed.
+    ReadWrite,
+}
+
+/// Whether a bind or a copy of a mount includes the mounts below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submounts {
+    /// Only the mount itself is copied.
+    Excluded,
+    /// The mount and all mounts below it are copied (`AT_RECURSIVE`).
+    Included,
+}
+
+/// The properties that all kinds of steps have.
 pub trait Kind {
-    /// In a few words, as messages name what it makes.
+    /// Returns what the step makes, in a few words for messages.
     fn title(&self) -> String {
         let at = self.mount_point().unwrap_or(Path::new("/"));
         format!("the mount on {}", shown(at))
     }
 
-    /// Where it mounts something; none if it is no mount.
+    /// Returns the mount point; none if the step mounts nothing.
     fn mount_point(&self) -> Option<&Path> {
         None
     }
 
-    /// Is it the mount of the subhost's root? As long as that stays, so does what lies under it.
+    /// Tells whether the step mounts the root of the subhost. While that mount stays, the steps below it
+    /// stay.
     fn is_root(&self) -> bool {
         false
     }
 
-    /// Is what it makes kept by the kernel, so that it is missed when it is gone? A directory, a claim or a check
-    /// is made again when it is needed.
+    /// Tells whether the kernel keeps what the step makes, so that its absence means damage. A directory, a
+    /// claim or a check is made again when it is needed.
     fn lasts(&self) -> bool {
         true
     }
 
-    /// What it shows in another place, and whether with all that is mounted below it.
-    fn sources(&self) -> (Vec<&Path>, bool) {
-        (Vec::new(), false)
+    /// Returns the paths that the step shows at its mount point, and whether it shows the mounts below them.
+    fn sources(&self) -> (Vec<&Path>, Submounts) {
+        (Vec::new(), Submounts::Excluded)
     }
 
-    /// The name of the network namespace that it makes.
+    /// Returns the name of the network namespace that the step makes.
     fn namespace(&self) -> Option<&str> {
         None
     }
 
-    /// The name of the host's link that it makes.
+    /// Returns the name of the link that the step makes on the host.
     fn link(&self) -> Option<&str> {
         None
     }
 
-    /// The shell commands that make it.
+    /// Returns the shell commands that do the step.
     fn shell_up(&self, host: &Host) -> Vec<String>;
 
-    /// The shell commands that take it away.
+    /// Returns the shell commands that undo the step.
     fn shell_down(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// From the table of kinds: their files, the enum of all of them, and what is asked of any.
+/// Declares the module of each kind, the enum of all kinds, and the access to their common properties.
 macro_rules! kinds {
     ($($(#[doc = $what:literal])+ $file:ident::$kind:ident,)+) => {
         $(pub mod $file;)+
 
-        /// One thing that is made, and that can be found and taken away again.
+        /// One step of a plan: it makes one object, which can be found and removed again.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Step {
@@ -87,84 +107,85 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A directory, made if missing.
+    /// A directory, made if it is missing.
     directory::Directory,
-    /// The exclusive use of a writable layer or image, among all subhosts of the host.
+    /// The exclusive use of a writable layer or image among all subhosts of the host.
     claim::Claim,
-    /// A file with a file system, on a loop device.
+    /// The mount of an image by a loop device.
     image::Image,
-    /// A check: a directory of an image exists, and no link leads to it.
+    /// A check that a directory of an image exists and that its path holds no symbolic link.
     within::Within,
-    /// A tmpfs.
+    /// A tmpfs mount.
     tmpfs::Tmpfs,
-    /// An overlay.
+    /// An overlay mount.
     overlay::Overlay,
-    /// A recursive bind whose content takes mounts from the source and gives none back.
+    /// A recursive bind mount with slave propagation.
     rbind::Rbind,
     /// A named network namespace with `lo` up.
     netns::Netns,
-    /// A veth pair between the host and a named namespace, with the inner end's addresses.
+    /// A veth pair between the host and a named network namespace, and the addresses of its inner end.
     cable::Cable,
-    /// A process that carries what goes in and out of a named namespace.
+    /// A process that carries the traffic of a named network namespace.
     helper::Helper,
-    /// Routes inside a named namespace.
+    /// Routes in a named network namespace.
     routes::Routes,
 }
 
 impl Step {
-    /// As [`Kind::title`].
+    /// Returns the [`Kind::title`].
     pub fn title(&self) -> String {
         self.kind().title()
     }
 
-    /// As [`Kind::mount_point`].
+    /// Returns the [`Kind::mount_point`].
     pub fn mount_point(&self) -> Option<&Path> {
         self.kind().mount_point()
     }
 
-    /// As [`Kind::is_root`].
+    /// Returns [`Kind::is_root`].
     pub fn is_root(&self) -> bool {
         self.kind().is_root()
     }
 
-    /// As [`Kind::lasts`].
+    /// Returns [`Kind::lasts`].
     pub fn lasts(&self) -> bool {
         self.kind().lasts()
     }
 
-    /// As [`Kind::sources`].
-    pub fn sources(&self) -> (Vec<&Path>, bool) {
+    /// Returns the [`Kind::sources`].
+    pub fn sources(&self) -> (Vec<&Path>, Submounts) {
         self.kind().sources()
     }
 
-    /// As [`Kind::namespace`].
+    /// Returns the [`Kind::namespace`].
     pub fn namespace(&self) -> Option<&str> {
         self.kind().namespace()
     }
 
-    /// As [`Kind::link`].
+    /// Returns the [`Kind::link`].
     pub fn link(&self) -> Option<&str> {
         self.kind().link()
     }
 
-    /// As [`Kind::shell_up`].
+    /// Returns the commands of [`Kind::shell_up`].
     pub fn shell_up(&self, host: &Host) -> Vec<String> {
         self.kind().shell_up(host)
     }
 
-    /// As [`Kind::shell_down`].
+    /// Returns the commands of [`Kind::shell_down`].
     pub fn shell_down(&self) -> Vec<String> {
         self.kind().shell_down()
     }
 }
 
-/// The places that steps will make, a root's own aside: what lies below them cannot be looked at before.
+/// Returns the mount points of the steps, without that of the root. Files below them are visible only after
+/// the mount.
 pub fn pending(steps: &[Step]) -> impl Iterator<Item = &Path> {
     let places = steps.iter().filter(|step| !step.is_root());
     places.filter_map(Step::mount_point)
 }
 
-/// Does `path` lie in a place that the steps will make?
+/// Tells whether `path` lies below a mount point that the steps have yet to mount on.
 pub fn is_pending(path: &Path, steps: &[Step]) -> bool {
     pending(steps).any(|at| path.starts_with(at))
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Netns {
     /// Its name in /run/netns.
     pub name: String,
-    /// First id of the user namespace that it belongs to; none: the host's.
+    /// The first host id of the user namespace that owns it; none if the host's user namespace does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<u32>,
 }
@@ -29,9 +29,9 @@ impl Kind for Netns {
         let name = quote(&self.name);
         let mut lines = match self.ids {
             None => vec![format!("ip netns add {name}")],
-            // A process holds namespace and user namespace until the first has its name.
+            // A process holds both namespaces until the network namespace has its name.
             Some(base) => {
-                let mut lines = shell::with_namespaces(base, "net", "--user --net");
+                let mut lines = shell::start_in_namespaces(base, "net", "--user --net");
                 lines.push(format!("ip netns attach {name} $p"));
                 lines.push(shell::END.to_owned());
                 lines

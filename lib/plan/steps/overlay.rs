@@ -1,7 +1,7 @@
-//! An overlay: layers of any number and name.
+//! An overlay over any number of layers, whose paths may hold any characters.
 
-use super::Kind;
 use super::shell::{self, Host, word};
+use super::{Access, Kind, Submounts};
 use crate::base::envfile::quote;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
@@ -9,34 +9,45 @@ use std::hash::Hasher;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What mount(2) takes: a page less its final NUL.
+/// The longest options that mount(2) takes, in bytes: a page less the final NUL.
 pub const MOUNT_DATA_MAX: usize = 4095;
 
-/// An overlay.
+/// An overlay mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Overlay {
-    /// Layers, topmost first.
+    /// The layers, topmost first.
     pub lowers: Vec<PathBuf>,
-    /// Writable layer and work directory; none: the overlay is read-only.
+    /// The upper and the work directory; none for a read-only overlay.
     pub upper: Option<(PathBuf, PathBuf)>,
-    /// Where it is mounted.
+    /// The mount point.
     pub at: PathBuf,
-    /// First of the host's ids that its files have there, from 0 on; none: their own.
+    /// The first host id that the files show at the mount point, for id 0 on disk; none if ids are not
+    /// mapped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<u32>,
 }
 
-/// `index=on`: the kernel itself then refuses an upper that another mount uses, in whatever mount
-/// namespace. `metacopy=off`: what a layer holds does not depend on the distribution's default.
-pub fn with_upper(index: &str) -> [(&'static str, &str); 2] {
+/// The extended attributes in which overlayfs keeps its metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Xattrs {
+    /// `trusted.overlay.*`, which needs CAP_SYS_ADMIN in the initial user namespace.
+    Trusted,
+    /// `user.overlay.*`, for a mount in a user namespace (`userxattr`, Linux 5.11).
+    User,
+}
+
+/// Returns the options of an overlay with an upper. With `index=on` the kernel refuses an upper that another
+/// mount uses, in any mount namespace. With `metacopy=off` the content of a layer does not depend on the
+/// distribution's default.
+pub fn upper_options(index: &str) -> [(&'static str, &str); 2] {
     [("index", index), ("metacopy", "off")]
 }
 
-/// What overlayfs is told to keep its notes where a user may write them. Linux 5.11.
+/// The mount option that selects [`Xattrs::User`].
 pub const USER_OPTION: &str = "userxattr";
 
-/// The directory that both lie in.
+/// Returns the deepest directory that holds both paths.
 pub fn common(one: &Path, other: &Path) -> PathBuf {
     let both = one.components().zip(other.components());
     both.take_while(|(one, other)| one == other)
@@ -45,8 +56,16 @@ pub fn common(one: &Path, other: &Path) -> PathBuf {
 }
 
 impl Overlay {
-    /// What an overlay over mapped layers, with the ids from `base` on, has as its source: the kernel does not
-    /// tell their paths.
+    /// Returns the mount access: an overlay without an upper is read-only.
+    pub fn access(&self) -> Access {
+        match self.upper {
+            Some(_) => Access::ReadWrite,
+            None => Access::ReadOnly,
+        }
+    }
+
+    /// Returns the mount source of an overlay over id-mapped layers, whose ids begin at `base`. It identifies
+    /// the layers by a hash, because the kernel does not show the paths of such layers.
     pub fn source(&self, base: u32) -> String {
         let mut hasher = SipHasher24::new_with_keys(0x7375_6268_6f73_7400, 0x6c61_7965_7273_0001);
         let upper = self.upper.iter().flat_map(|(upper, work)| [upper, work]);
@@ -57,37 +76,36 @@ impl Overlay {
         format!("subhost:{base}:{:016x}", hasher.finish())
     }
 
-    fn options(&self, index: &str, is_user: bool, name: &dyn Fn(&Path) -> String) -> String {
+    fn options(&self, index: &str, xattrs: Xattrs, name: &dyn Fn(&Path) -> String) -> String {
         let lowers: Vec<String> = self.lowers.iter().map(|path| name(path)).collect();
         let mut options = format!("lowerdir={}", lowers.join(":"));
         if let Some((upper, work)) = &self.upper {
             options += &format!(",upperdir={},workdir={}", name(upper), name(work));
-            for (key, value) in with_upper(index) {
+            for (key, value) in upper_options(index) {
                 options += &format!(",{key}={value}");
             }
         }
-        if is_user {
+        if xattrs == Xattrs::User {
             options += &format!(",{USER_OPTION}");
         }
         options
     }
 
-    /// The options as one text, if no path in them needs escaping and it is short enough for mount(2).
-    /// `is_user`: in a user namespace.
-    pub fn plain_options(&self, index: &str, is_user: bool) -> Option<String> {
+    /// Returns the options as one text; none if a path needs escaping, or the text is too long for mount(2).
+    pub fn plain_options(&self, index: &str, xattrs: Xattrs) -> Option<String> {
         let upper = self.upper.iter().flat_map(|(upper, work)| [upper, work]);
         let mut paths = self.lowers.iter().chain(upper);
         let plain = |path: &PathBuf| !path.to_string_lossy().contains(['\\', ':', ',', '"']);
         if !paths.all(plain) {
             return None;
         }
-        let data = self.options(index, is_user, &|path| path.to_string_lossy().into_owned());
+        let data = self.options(index, xattrs, &|path| path.to_string_lossy().into_owned());
         (data.len() <= MOUNT_DATA_MAX).then_some(data)
     }
 
-    /// The options as one text with what overlayfs needs escaped.
-    pub fn escaped_options(&self, index: &str, is_user: bool) -> String {
-        self.options(index, is_user, &escaped)
+    /// Returns the options as one text, with the characters escaped that overlayfs treats as special.
+    pub fn escaped_options(&self, index: &str, xattrs: Xattrs) -> String {
+        self.options(index, xattrs, &escaped)
     }
 
     fn shell_mapped(&self, base: u32) -> Vec<String> {
@@ -109,7 +127,7 @@ impl Overlay {
                 words.extend(["index=on", "metacopy=off"].map(str::to_owned));
             }
         }
-        shell::mapped(&self.at, base, &format!("overlay {}", words.join(" ")))
+        shell::mount_mapped(&self.at, base, &format!("overlay {}", words.join(" ")))
     }
 }
 
@@ -130,20 +148,23 @@ impl Kind for Overlay {
         true
     }
 
-    fn sources(&self) -> (Vec<&Path>, bool) {
+    fn sources(&self) -> (Vec<&Path>, Submounts) {
         let upper = self.upper.iter().map(|(upper, _)| upper);
         let all = self.lowers.iter().chain(upper);
-        (all.map(PathBuf::as_path).collect(), false)
+        (all.map(PathBuf::as_path).collect(), Submounts::Excluded)
     }
 
     fn shell_up(&self, host: &Host) -> Vec<String> {
         if let Some(base) = self.ids {
             return self.shell_mapped(base);
         }
-        let is_user = host.in_user_namespace;
+        let xattrs = match host.in_user_namespace {
+            true => Xattrs::User,
+            false => Xattrs::Trusted,
+        };
         let data = self
-            .plain_options("on", is_user)
-            .unwrap_or_else(|| self.escaped_options("on", is_user));
+            .plain_options("on", xattrs)
+            .unwrap_or_else(|| self.escaped_options("on", xattrs));
         let read_only = if self.upper.is_none() { "ro," } else { "" };
         let options = quote(&format!("{read_only}{data}"));
         vec![format!(
@@ -174,16 +195,15 @@ mod tests {
     fn options_are_plain_or_escaped() {
         let plain = overlay(&["/a b", "/c"], Some(("/u", "/w")));
         assert_eq!(
-            plain.plain_options("on", false).unwrap(),
+            plain.plain_options("on", Xattrs::Trusted).unwrap(),
             "lowerdir=/a b:/c,upperdir=/u,workdir=/w,index=on,metacopy=off"
         );
-        assert_eq!(overlay(&["/a:b"], None).plain_options("on", false), None);
+        let colon = overlay(&["/a:b"], None);
+        assert_eq!(colon.plain_options("on", Xattrs::Trusted), None);
+        let long = overlay(&["/long"; 1000], None);
+        assert_eq!(long.plain_options("on", Xattrs::Trusted), None);
         assert_eq!(
-            overlay(&["/long"; 1000], None).plain_options("on", false),
-            None
-        );
-        assert_eq!(
-            overlay(&["/a:b,c\\d"], None).escaped_options("on", false),
+            overlay(&["/a:b,c\\d"], None).escaped_options("on", Xattrs::Trusted),
             "lowerdir=/a\\:b\\,c\\\\d"
         );
     }

@@ -1,24 +1,36 @@
-//! A root that is a tree of the host, bound with all that is mounted below it.
+//! A root that is a directory of the host, bind-mounted with all mounts below it.
 
-use super::Kind;
 use super::shell::{self, Host, word};
+use super::{Access, Kind, Submounts};
 use crate::sys;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// A recursive bind whose content takes mounts from the source and gives none back.
+/// A recursive bind mount with slave propagation: mounts of the source appear in it, its own do not appear
+/// there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rbind {
-    /// The tree.
+    /// The directory of the host.
     pub source: PathBuf,
-    /// Where it is mounted.
+    /// The mount point.
     pub at: PathBuf,
-    /// It cannot be written through, nor what is mounted below it.
+    /// The mount and all mounts below it are read-only.
     pub read_only: bool,
-    /// First of the host's ids that its files have there, from 0 on; none: their own.
+    /// The first host id that the files show at the mount point, for id 0 on disk; none if ids are not
+    /// mapped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<u32>,
+}
+
+impl Rbind {
+    /// Returns the access of the mount and of all mounts below it.
+    pub fn access(&self) -> Access {
+        match self.read_only {
+            true => Access::ReadOnly,
+            false => Access::ReadWrite,
+        }
+    }
 }
 
 impl Kind for Rbind {
@@ -30,8 +42,8 @@ impl Kind for Rbind {
         true
     }
 
-    fn sources(&self) -> (Vec<&Path>, bool) {
-        (vec![&self.source], true)
+    fn sources(&self) -> (Vec<&Path>, Submounts) {
+        (vec![&self.source], Submounts::Included)
     }
 
     fn shell_up(&self, _: &Host) -> Vec<String> {
@@ -39,13 +51,13 @@ impl Kind for Rbind {
         let slave = format!("mount --make-rslave {at}");
         if let Some(base) = self.ids {
             let attributes = if self.read_only { sys::RDONLY } else { 0 };
-            let mut lines = shell::mapped(&self.at, base, &format!("bind {source} {attributes}"));
+            let mut lines = shell::mount_mapped(&self.at, base, &format!("bind {source} {attributes}"));
             lines.push(slave);
             return lines;
         }
         let mut lines = vec![format!("mount --rbind {source} {at}"), slave];
         if self.read_only {
-            // ro=recursive needs util-linux 2.39; this reaches submounts with any.
+            // ro=recursive needs util-linux 2.39; this loop makes submounts read-only with older ones too.
             lines.push(format!(
                 "findmnt -Rnlo TARGET {at} | while IFS= read -r m; do mount -o remount,bind,ro \"$m\"; done"
             ));
@@ -55,7 +67,7 @@ impl Kind for Rbind {
 
     fn shell_down(&self) -> Vec<String> {
         vec![
-            // Else the host's own submounts would be unmounted as well.
+            // Unmounting a shared submount would propagate and unmount the host's own.
             format!("mount --make-rslave {}", word(&self.at)),
             shell::unmount(&self.at),
         ]

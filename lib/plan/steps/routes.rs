@@ -1,4 +1,4 @@
-//! Routes inside a subhost's network.
+//! Routes in the network namespace of a subhost.
 
 use super::Kind;
 use super::shell::Host;
@@ -7,20 +7,20 @@ use crate::config::Cidr;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// Routes inside a named namespace.
+/// Routes in a named network namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Routes {
-    /// The namespace.
+    /// The name of the network namespace.
     pub netns: String,
-    /// Default gateways.
+    /// The gateways of the default routes.
     pub gateways: Vec<IpAddr>,
-    /// Network and gateway.
+    /// The other routes: destination and gateway.
     pub routes: Vec<(Cidr, IpAddr)>,
 }
 
 impl Routes {
-    /// All of them: the network, none for the default route, and its gateway.
+    /// Returns all routes: the destination, none for the default route, and the gateway.
     pub fn all(&self) -> impl Iterator<Item = (Option<Cidr>, IpAddr)> {
         let defaults = self.gateways.iter().map(|gateway| (None, *gateway));
         let others = self.routes.iter();
@@ -28,8 +28,8 @@ impl Routes {
     }
 }
 
-/// A network as `ip route` names it.
-pub fn net_word(net: Option<Cidr>) -> String {
+/// Returns a destination as `ip route` writes it.
+pub fn destination_word(net: Option<Cidr>) -> String {
     net.map_or("default".into(), |net| net.to_string())
 }
 
@@ -41,7 +41,7 @@ impl Kind for Routes {
     fn shell_up(&self, _: &Host) -> Vec<String> {
         let netns = quote(&self.netns);
         let line = |(net, gateway)| {
-            let net = net_word(net);
+            let net = destination_word(net);
             format!("ip -n {netns} route add {net} via {gateway} proto static")
         };
         self.all().map(line).collect()

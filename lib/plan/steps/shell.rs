@@ -1,46 +1,46 @@
-//! What the shell forms of steps have in common.
+//! Shell commands that the scripts of several kinds of steps share.
 
 use super::helper::Carrier;
 use crate::base::envfile::quote;
 use crate::kernel::userns::COUNT;
 use std::path::Path;
 
-/// What of the host a shell form depends on.
+/// Properties of the host that the shell commands of a step depend on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Host {
-    /// We are in a user namespace: there overlayfs keeps its notes in attributes that a user may write.
+    /// The script runs in a user namespace, where overlayfs needs `userxattr`.
     pub in_user_namespace: bool,
-    /// What carries a user's network; none if the host has nothing for that.
+    /// The program that carries the traffic of NET=user; none if the host has none.
     pub carrier: Option<&'static Carrier>,
 }
 
-/// A path as a word.
+/// Quotes a path as one shell word.
 pub(super) fn word(path: &Path) -> String {
     quote(&path.to_string_lossy())
 }
 
-/// The commands that make `$p` a process with new namespaces, `options` of unshare(1), of which `kind` is
-/// one, that has the ids from `base` on as its own.
-pub(super) fn with_namespaces(base: u32, kind: &str, options: &str) -> Vec<String> {
-    let of = |pid: &str| format!("\"$(readlink /proc/{pid}/ns/{kind})\"");
+/// Returns the commands that start a process in new namespaces and set `$p` to its pid. `options` are those
+/// of unshare(1), `kind` is one of the new namespaces, and `base` is the first host id of its user namespace.
+pub(super) fn start_in_namespaces(base: u32, kind: &str, options: &str) -> Vec<String> {
+    let link = |pid: &str| format!("\"$(readlink /proc/{pid}/ns/{kind})\"");
     vec![
         format!("unshare {options} sleep 60 & p=$!"),
         format!(
             "until [ {} != {} ]; do kill -0 $p; done",
-            of("$p"),
-            of("$$")
+            link("$p"),
+            link("$$")
         ),
         format!("for m in uid_map gid_map; do echo 0 {base} {COUNT} > /proc/$p/$m; done"),
     ]
 }
 
-/// The command that ends it.
+/// The command that ends the process of [`start_in_namespaces`].
 pub(super) const END: &str = "kill $p; wait $p || :";
 
-/// Mounts with mapped ids. For a bind util-linux has that from 2.39 on (X-mount.idmap), for layers
-/// nobody.
-pub(super) fn mapped(at: &Path, base: u32, what: &str) -> Vec<String> {
-    let mut lines = with_namespaces(base, "user", "--user");
+/// Returns the commands that mount `what` on `at` with mapped ids. They use Perl: mount(8) can map a bind
+/// only from util-linux 2.39 on (X-mount.idmap), and the layers of an overlay not at all.
+pub(super) fn mount_mapped(at: &Path, base: u32, what: &str) -> Vec<String> {
+    let mut lines = start_in_namespaces(base, "user", "--user");
     lines.push(format!("perl - $p {} {what} <<'END'", word(at)));
     lines.extend(include_str!("map.pl").lines().map(str::to_owned));
     lines.push("END".to_owned());
@@ -48,7 +48,7 @@ pub(super) fn mapped(at: &Path, base: u32, what: &str) -> Vec<String> {
     lines
 }
 
-/// The command that unmounts `at` with all below it.
+/// Returns the command that unmounts `at` and all mounts below it.
 pub(super) fn unmount(at: &Path) -> String {
     format!("umount -R {}", word(at))
 }

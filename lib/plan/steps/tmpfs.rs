@@ -1,26 +1,26 @@
-//! The tmpfs that what is written to a volatile root goes to.
+//! The tmpfs that holds the upper of a volatile root.
 
 use super::Kind;
 use super::shell::{Host, unmount, word};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The source that our tmpfs mounts show, so that they can be told from others'.
+/// The mount source of our tmpfs mounts, which distinguishes them from others.
 pub const SOURCE: &str = "subhost";
 
-/// A tmpfs.
+/// A tmpfs mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tmpfs {
-    /// Where it is mounted.
+    /// The mount point.
     pub at: PathBuf,
-    /// Bytes that it may hold; none: half of the host's memory.
+    /// The size limit in bytes; none for the kernel's default, half of the memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
 }
 
 impl Tmpfs {
-    /// Its mount options.
+    /// Returns the mount options.
     pub fn options(&self) -> String {
         let size = self.size.map_or(String::new(), |size| format!(",size={size}"));
         format!("mode=0755{size}")

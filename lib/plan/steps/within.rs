@@ -1,4 +1,4 @@
-//! A check of what an image must hold: a directory to which no link leads.
+//! A check of the content of an image: a directory exists, and its path holds no symbolic link.
 
 use super::Kind;
 use super::shell::{Host, word};
@@ -6,15 +6,15 @@ use crate::base::error::shown;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// A check: the directory `path` exists below `at`, and no link leads to it.
+/// A check that the directory `path` exists below `at`, and that its path holds no symbolic link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Within {
-    /// The image.
+    /// The image file, for messages.
     pub file: PathBuf,
-    /// Where it is mounted.
+    /// The mount point of the image.
     pub at: PathBuf,
-    /// The directory.
+    /// The directory that must exist.
     pub path: PathBuf,
 }
 

@@ -1,14 +1,17 @@
-//! A trial of the kernel, and the ability that it shows.
+//! Trials: an ability of the kernel is tested by its use.
 
 use super::Ability;
 use crate::base::error::{Errno, IntoErrno};
 use nix::sched::{CloneFlags, unshare};
 
-/// What came of a trial.
-pub(super) type Tried = std::result::Result<(), Errno>;
+/// The result of a trial.
+pub(super) type Trial = std::result::Result<(), Errno>;
 
-/// Does `work` on a thread with new namespaces, which end with it.
-pub(super) fn scratch(flags: CloneFlags, work: impl FnOnce() -> Tried + Send + 'static) -> Tried {
+/// Does `work` on a thread in new namespaces, which end with the thread.
+pub(super) fn run_in_namespaces(
+    flags: CloneFlags,
+    work: impl FnOnce() -> Trial + Send + 'static,
+) -> Trial {
     let thread = std::thread::Builder::new().spawn(move || {
         unshare(flags)?;
         work()
@@ -19,8 +22,8 @@ pub(super) fn scratch(flags: CloneFlags, work: impl FnOnce() -> Tried + Send + '
     }
 }
 
-/// The ability `name` by its trial.
-pub(super) fn tried(name: &str, result: Tried) -> Ability {
+/// Makes the ability `name` from the result of its trial.
+pub(super) fn tried(name: &str, result: Trial) -> Ability {
     let found = result
         .err()
         .map_or(String::new(), |errno| errno.desc().to_owned());
