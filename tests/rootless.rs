@@ -321,7 +321,7 @@ fn what_needs_root_is_refused_by_name() {
         fs::write(dir.join("image.img"), [0; 4096]).unwrap();
         u.own();
         u.tool("subhost-mount image")
-            .fails(1, &["image.img", "loop devices are root's"]);
+            .fails(1, &["image.img", "loop devices need root"]);
         u.is_gone();
     });
 }

@@ -181,7 +181,7 @@ fn what_cannot_be_mapped_is_refused_by_its_name_or_goes_without() {
         let out = s.tool("subhost-start -v w").ok();
         assert_has(
             &out.stderr,
-            &["goes without a user namespace", "overlay on"],
+            &["continues without a user namespace", "overlay on"],
         );
         assert_has(&s.inside("w", "cat /proc/self/uid_map"), &["4294967295"]);
         assert_has(&s.tool("subhost-info w").ok().text(), &["the host's"]);

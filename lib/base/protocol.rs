@@ -119,7 +119,7 @@ pub fn to_text<T: Serialize>(message: &T) -> Result<Vec<u8>, Error> {
         message,
     };
     serde_json::to_vec(&packet)
-        .map_err(|e| Error::new(Exit::Failed, format!("cannot put a packet into words: {e}")))
+        .map_err(|e| Error::new(Exit::Failed, format!("cannot encode a message: {e}")))
 }
 
 /// Parses the message in a packet; none if it is of another version and this version does not know it.
@@ -127,7 +127,7 @@ pub fn to_text<T: Serialize>(message: &T) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// The text is not a packet of this protocol.
 pub fn from_text<T: DeserializeOwned>(text: &[u8]) -> Result<Option<T>, Error> {
-    let failed = |e| Error::new(Exit::Failed, format!("cannot read a packet: {e}"));
+    let failed = |e| Error::new(Exit::Failed, format!("cannot decode a message: {e}"));
     let wrong = match serde_json::from_slice::<Packet<T>>(text) {
         Ok(packet) => return Ok(Some(packet.message)),
         Err(e) => e,

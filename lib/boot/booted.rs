@@ -39,7 +39,7 @@ pub(super) fn wait_for_report(socket: &OwnedFd, sender: Option<&OwnedFd>) -> Res
     loop {
         match poll(&mut fds, PollTimeout::from(PATIENCE * 1000)) {
             Ok(0) => {
-                let what = format!("the inside was not up after {PATIENCE} s");
+                let what = format!("PID 1 did not come up within {PATIENCE} s");
                 return Err(Error::new(Exit::TimedOut, what));
             }
             // A report that was sent before the end can still be read.

@@ -21,7 +21,7 @@ use std::path::Path;
 /// directory.
 ///
 /// # Errors
-/// A file cannot be written; DEVICES names what is no device.
+/// A file cannot be written; DEVICES names what is not a device.
 pub(super) fn compile(
     config: &Config,
     state: &State,
@@ -181,8 +181,12 @@ fn covers(config: &Config) -> Vec<String> {
 
 /// Writes `spec` to a memfd, from which PID 1 reads it.
 pub(super) fn memfd(spec: &Spec) -> Result<OwnedFd> {
-    let text = serde_json::to_vec(spec)
-        .map_err(|e| Error::new(Exit::Failed, format!("cannot put the boot into words: {e}")))?;
+    let text = serde_json::to_vec(spec).map_err(|e| {
+        Error::new(
+            Exit::Failed,
+            format!("cannot encode the boot's settings: {e}"),
+        )
+    })?;
     let fd = memfd_create("subhost", MemfdFlags::CLOEXEC)
         .doing(|| "make room for the boot's settings")?;
     let mut file = File::from(fd);

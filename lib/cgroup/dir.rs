@@ -54,7 +54,7 @@ impl Dir {
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
                     if remove_tree(&self.path).is_err() {
                         let what = format!(
-                            "the cgroup {} is there and has processes in it",
+                            "the cgroup {} exists and has processes in it",
                             shown(&self.path)
                         );
                         return Err(Error::new(Exit::Busy, what).hint(occupants(&self.path)));
@@ -70,7 +70,7 @@ impl Dir {
     fn finish(&self, layout: Layout) -> Result<()> {
         if read(&self.path.join("cgroup.type")).trim() == "domain invalid" {
             let what = format!(
-                "the cgroup {} takes no process, as processes are in the one above, which shares out controllers",
+                "the cgroup {} takes no process: processes are in its parent, which enables controllers for its children",
                 shown(&self.path)
             );
             return Err(Error::new(Exit::Failed, what).hint("CGROUP=/PATH names another"));
@@ -204,7 +204,7 @@ impl Dir {
         match enabled {
             Err(e) if e.raw_os_error() == Some(Errno::EBUSY as i32) => {
                 let what = format!(
-                    "{}: the cgroup {} cannot share out its controller {}, as processes are in it itself",
+                    "{}: the cgroup {} cannot enable the controller {} for its children: it has processes itself",
                     wanted.key,
                     shown(dir),
                     wanted.controller

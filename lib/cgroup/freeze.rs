@@ -50,9 +50,9 @@ impl Group {
         while !self.is_at_rest() {
             if Instant::now() > end {
                 let left = set(thawed).err();
-                let what = "not all of its processes come to rest: it goes on";
+                let what = "not all of its processes freeze: thawed again";
                 return Err(Error::new(Exit::TimedOut, what)
-                    .hint("one waits in the kernel, perhaps for a disk or a network file system")
+                    .hint("one is in an uninterruptible wait, perhaps for a disk or a network file system")
                     .also(left));
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -70,7 +70,7 @@ impl Group {
 
     fn must_have_freezer(&self) -> Result<(PathBuf, &'static str, &'static str)> {
         self.freezer().ok_or_else(|| {
-            Error::new(Exit::Failed, "it has no cgroup that could be frozen")
+            Error::new(Exit::Failed, "it has no cgroup that can be frozen")
                 .hint("mount cgroup v2, or v1's freezer; it has one after the next start")
         })
     }

@@ -159,9 +159,9 @@ impl Group {
             }
         }
         let what = format!(
-            "its processes make others faster than they can be moved to {}",
+            "its processes fork faster than they can be moved to {}",
             shown(&dir.path)
         );
-        Err(Error::new(Exit::TimedOut, what).hint("subhost-limit --freeze, then again"))
+        Err(Error::new(Exit::TimedOut, what).hint("freeze it first: subhost-limit --freeze"))
     }
 }

@@ -203,9 +203,9 @@ fn add(dirs: &mut Vec<Dir>, mut dir: Dir, controller: &str) -> usize {
 /// Makes the failure of a limit whose controller the host lacks.
 fn missing(wanted: &Wanted) -> Error {
     if crate::kernel::privilege::is_user() {
-        let what = format!("{} needs a cgroup that is the user's to manage", wanted.key);
+        let what = format!("{} needs a cgroup that the user may manage", wanted.key);
         return Error::new(Exit::Failed, what).hint(
-            "systemd gives him one; elsewhere root makes it, gives it to him, and CGROUP names it",
+            "systemd delegates one; elsewhere root makes one, chowns it to the user, and CGROUP names it",
         );
     }
     let what = format!(

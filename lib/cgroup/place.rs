@@ -195,12 +195,11 @@ impl Hierarchies {
                 Some(base) => below(base.clone(), base),
                 None => {
                     let what = format!(
-                        "CGROUP=inherit: the cgroup that we are in is not to be seen at {}",
+                        "CGROUP=inherit: our own cgroup is not visible at {}",
                         shown(&at)
                     );
-                    return Err(Error::new(Exit::Failed, what).hint(
-                        "it lies outside what is mounted there, or of this cgroup namespace",
-                    ));
+                    return Err(Error::new(Exit::Failed, what)
+                        .hint("it lies outside that mount, or outside this cgroup namespace"));
                 }
             },
             Cgroup::Named(path) => {

@@ -33,7 +33,7 @@ fn device(path: &Path) -> Result<String> {
     if major == 0 {
         let what = format!("IO: {} lies on no block device", shown(path));
         return Err(Error::new(Exit::Failed, what)
-            .hint("a tmpfs has none; of btrfs and the like name the device itself"));
+            .hint("a tmpfs has none; for btrfs name the device itself"));
     }
     let number = format!("{major}:{minor}");
     let known = Path::new("/sys/dev/block").join(&number);

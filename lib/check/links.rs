@@ -257,7 +257,7 @@ fn walk(snapshot: &Snapshot, dir: &Path, ending: &BTreeSet<u64>, found: &mut Vec
         }
     }
     if is_parent && directories(dir).is_empty() && cgroup::members(dir).is_empty() {
-        let why = "what holds our cgroups, and holds none";
+        let why = "the parent of our cgroups, which has none";
         let debris = Debris::new(Kind::Cgroup, None, shown(dir), why);
         if snapshot.owners.values().all(|owner| owner.work.is_none()) {
             found.push(debris.fix(Fix::Cgroup(dir.to_owned()), "removes it"));

@@ -61,7 +61,9 @@ fn look(tree: &Path) -> Result<Vec<Debris>> {
     snapshot.update_lock_holders();
     for (name, owner) in &snapshot.owners {
         if let Some(work) = &owner.work {
-            crate::base::message::tell(Some(name), || format!("at work, so not judged: {work}"));
+            crate::base::message::tell(Some(name), || {
+                format!("skipped while a command works on it: {work}")
+            });
         }
     }
     let is_at_work = |owner: &Owner| owner.work.is_some();

@@ -76,9 +76,7 @@ pub(super) fn unrecorded(
             }
             let titles: Vec<String> = ours.iter().map(Step::title).collect();
             let why = match whole {
-                true => {
-                    "just what its settings make, but not made by the tools, or their record is lost"
-                }
+                true => "just what its settings make, without a record of the tools",
                 false => "a part of what its settings make, and no record of it",
             };
             let held = residents.get(&name).cloned().unwrap_or_default();
@@ -171,7 +169,7 @@ pub(super) fn processes(snapshot: &Snapshot) -> Vec<Debris> {
         let (identity, _) = is_free
             .then(|| Identity::open(process.pid).ok())
             .flatten()?;
-        let why = "PID 1 of a subhost, and no state records it: nobody can join or stop it";
+        let why = "PID 1 of a subhost without a record: no command can join or stop it";
         let object = format!("pid {} ({})", process.pid, process.command);
         Some(
             Debris::new(Kind::Process, name.as_ref(), object, why)

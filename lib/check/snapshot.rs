@@ -89,7 +89,7 @@ impl Owner {
                 // The state ignores a plan of an earlier boot as well as a file that is no plan.
                 Ok(None) if is_plan(&file) => owner.stale.push(file),
                 Ok(None) => owner.damaged.push(
-                    Error::new(Exit::Invalid, format!("{} is no plan", file.display()))
+                    Error::new(Exit::Invalid, format!("{} is not a plan", file.display()))
                         .hint("take down by hand what is up, then remove the file"),
                 ),
                 Err(error) => owner.damaged.push(error),

@@ -44,7 +44,7 @@ pub(super) fn report(name: Option<&Name>, error: &Error) {
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string_pretty(value)
         .map(|text| text + "\n")
-        .map_err(|e| Error::new(Exit::Failed, format!("cannot put it into JSON: {e}")))
+        .map_err(|e| Error::new(Exit::Failed, format!("cannot encode JSON: {e}")))
 }
 
 /// Formats a line `KEY: VALUE` with aligned values.

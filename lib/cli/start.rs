@@ -72,7 +72,10 @@ impl Tool for StartTool {
         };
         if how != StartHow::Background {
             let [name] = &self.names[..] else {
-                return Err(Error::new(Exit::Usage, "only one can be in the foreground"));
+                return Err(Error::new(
+                    Exit::Usage,
+                    "only one subhost can be in the foreground",
+                ));
             };
             let subhost = self.common.subhost(name)?;
             let started = subhost.start(how, Some(StdioMode::new(TtyMode::Auto)));

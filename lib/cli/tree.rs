@@ -31,7 +31,7 @@ pub fn tree(option: Option<&Path>) -> Result<PathBuf> {
             Exit::Usage,
             format!("the path {} is not UTF-8", shown(&real)),
         )
-        .hint("configs are text and could not name it"));
+        .hint("a config could not name it"));
     }
     Ok(real)
 }

@@ -34,7 +34,7 @@ impl Checker<'_> {
         let devices = self.value("DEVICES", words(&raw.devices))?;
         if devices.len() > DEVICES_MAX {
             let what = format!(
-                "{} devices, of which there can be {DEVICES_MAX}",
+                "{} devices, at most {DEVICES_MAX} are possible",
                 devices.len()
             );
             return Err(self.bad("DEVICES", what));
@@ -56,8 +56,7 @@ impl Checker<'_> {
             "off" => return Ok(Filter::Off),
             path if path.contains('/') => self.path("SECCOMP", path)?,
             other => {
-                let what =
-                    format!("'{other}' is none of default, strict and off, nor a path with a /");
+                let what = format!("'{other}' is not default, strict, off or a path with a /");
                 return Err(self.bad("SECCOMP", what));
             }
         };

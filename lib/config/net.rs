@@ -85,10 +85,7 @@ impl Checker<'_> {
                 ("ROUTES", &raw.routes),
             ] {
                 if !text.is_empty() {
-                    return Err(self.bad(
-                        key,
-                        format!("with NET={} there are no cables of its own", raw.net),
-                    ));
+                    return Err(self.bad(key, format!("with NET={} there are no cables", raw.net)));
                 }
             }
             return self.refuse_beyond(0).map(|()| net);
@@ -207,7 +204,7 @@ impl Checker<'_> {
         match setting.value.parse::<u32>() {
             Ok(mtu @ 68..=65535) => Ok(Some(mtu)),
             _ => {
-                let why = format!("'{}' is no number from 68 to 65535", setting.value);
+                let why = format!("'{}' is not a number from 68 to 65535", setting.value);
                 Err(self.bad(&mtu_key, why))
             }
         }
@@ -221,7 +218,7 @@ impl Checker<'_> {
         };
         for Cidr { address, .. } in &addresses {
             if address.is_multicast() || address.is_unspecified() {
-                return Err(self.bad(&address_key, format!("{address} is no address of a host")));
+                return Err(self.bad(&address_key, format!("{address} is not a host address")));
             }
         }
         Ok(addresses)

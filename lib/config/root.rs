@@ -90,7 +90,7 @@ impl Checker<'_> {
                 _ => {
                     return Err(self.bad(
                         "IMAGE_PARTITION",
-                        format!("'{text}' is no number from 1 to 128"),
+                        format!("'{text}' is not a number from 1 to 128"),
                     ));
                 }
             },
@@ -137,7 +137,7 @@ impl Checker<'_> {
             if path.starts_with(&live) || live.starts_with(path) {
                 return Err(self.bad(
                     key,
-                    format!("{} and LIVE lie in each other", path.display()),
+                    format!("{} and LIVE contain each other", path.display()),
                 ));
             }
         }

@@ -209,7 +209,7 @@ impl Checker<'_> {
     pub(super) fn inside(&self, key: &str, path: &str) -> Result<String> {
         let lexical = Path::new(path);
         if !path.starts_with('/') || lexical.components().any(|c| c == Component::ParentDir) {
-            return Err(self.bad(key, format!("'{path}' is no plain path from / on")));
+            return Err(self.bad(key, format!("'{path}' is not a plain absolute path")));
         }
         if lexical.parent().is_none() {
             return Err(self.bad(key, "the root itself cannot be covered"));

@@ -28,7 +28,7 @@ impl Checker<'_> {
             "yes" => Ok(Userns::Yes),
             "auto" => Ok(Userns::Auto),
             other => {
-                let what = format!("'{other}' is none of yes, no and auto");
+                let what = format!("'{other}' is not yes, no or auto");
                 Err(self.bad("USERNS", what))
             }
         }

@@ -80,7 +80,7 @@ impl Device {
         let meta = std::fs::metadata(&self.path).doing(|| format!("give DEVICES={}", self.path))?;
         let kind = meta.file_type();
         if !kind.is_block_device() && !kind.is_char_device() {
-            let what = format!("DEVICES: {} is no device", self.path);
+            let what = format!("DEVICES: {} is not a device", self.path);
             return Err(Error::new(Exit::Failed, what));
         }
         let bits = if self.read { 0o444 } else { 0 } | if self.write { 0o222 } else { 0 };

@@ -49,8 +49,8 @@ fn clone_node(node: &Node) -> Result<OwnedFd> {
         return Err(Error::sys(doing(), Errno::ENODEV));
     }
     if meta.st_mode & 0o666 & !node.mode != 0 {
-        let what = format!("DEVICES: without root, {path} can only be given as the host has it");
-        return Err(Error::new(Exit::Failed, what).hint("leave :r and :w away"));
+        let what = format!("DEVICES: without root, {path} can only have the mode of the host");
+        return Err(Error::new(Exit::Failed, what).hint("leave out :r and :w"));
     }
     Ok(clone)
 }

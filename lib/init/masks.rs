@@ -63,7 +63,7 @@ impl Masks {
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
                 Err(Errno::ELOOP) => {
                     let error = Error::sys(doing(), Errno::ELOOP);
-                    return Err(error.hint("a link is on the way: name where it leads"));
+                    return Err(error.hint("a symbolic link is in the path: name its target"));
                 }
                 target => target
                     .and_then(|target| self.mask_one(&target))

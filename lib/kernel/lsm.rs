@@ -144,7 +144,7 @@ fn open_proc() -> Result<OwnedFd> {
     let magic = rustix::fs::fstatfs(&proc).doing(|| "look at /proc")?.f_type;
     match magic as i64 == PROC_SUPER_MAGIC {
         true => Ok(proc),
-        false => Err(Error::new(Exit::Failed, "/proc is no procfs")),
+        false => Err(Error::new(Exit::Failed, "/proc is not a procfs")),
     }
 }
 

@@ -339,7 +339,7 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
 pub fn lost() -> Error {
     Error::new(
         crate::base::error::Exit::Failed,
-        "the inside ended before it was up",
+        "PID 1 ended before it was up",
     )
 }
 

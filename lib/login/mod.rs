@@ -209,7 +209,7 @@ pub fn cannot_run(program: &str, errno: Errno) -> Error {
     };
     let error = Error::sys(format!("run {} inside", shown(program)), errno).exit(exit);
     match errno {
-        Errno::ENOEXEC => error.hint("no program of this machine, and no #! line"),
+        Errno::ENOEXEC => error.hint("not a program for this machine, and no #! line"),
         Errno::ENOENT => error.hint("or its #! interpreter or its loader is not there"),
         _ => error,
     }

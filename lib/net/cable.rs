@@ -45,8 +45,9 @@ impl Act<&mut Network> for Cable {
                 "cannot make the cable {}: cables need root",
                 self.cable.host
             );
-            return Err(Error::new(Exit::Failed, what)
-                .hint("leave BRIDGES away: an ordinary user has NET=user, NET=host, or lo alone"));
+            return Err(Error::new(Exit::Failed, what).hint(
+                "leave out BRIDGES: without root there are NET=user, NET=host, or lo alone",
+            ));
         }
         match &self.cable.bridge {
             Some(bridge) => network.bridge(bridge).map(drop),

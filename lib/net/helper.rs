@@ -44,7 +44,7 @@ fn must_have_carrier() -> Result<&'static Carrier> {
 impl Act<&mut Network> for Helper {
     fn check(&self, _: &mut Network, _: &[Step]) -> Result<()> {
         if !crate::kernel::privilege::has_entered() {
-            let what = "NET=user is for ordinary users: root has cables";
+            let what = "NET=user works only without root";
             return Err(Error::new(Exit::Failed, what).hint("NET=private, and BRIDGES"));
         }
         must_have_carrier()?;
@@ -147,9 +147,10 @@ impl Network {
                 let mut text = Vec::new();
                 let _ = messages.take(4096).read_to_end(&mut text);
                 let text = String::from_utf8_lossy(&text);
-                let what = format!("{program} makes no way out: {}", shown(text.trim()));
-                return Err(Error::new(Exit::Failed, what)
-                    .hint("it takes the host's own: is there a default route?"));
+                let what = format!("{program} makes no network: {}", shown(text.trim()));
+                return Err(
+                    Error::new(Exit::Failed, what).hint("it needs a default route of the host")
+                );
             }
             std::thread::sleep(Duration::from_millis(2));
         }

@@ -35,7 +35,7 @@ impl Act<&mut Network> for Netns {
         if let (Some(mark), Found::Namespace(namespace)) = (mark, &found)
             && !network.is_marked(name, namespace, mark)?
         {
-            let what = format!("{} is another one by now", named::path(name).display());
+            let what = format!("{} is another namespace now", named::path(name).display());
             let deleted = network.delete_discarded();
             return Err(foreign_error(&what).also(deleted.err()));
         }

@@ -33,7 +33,7 @@ impl Mounted for Image {
         let file = &self.file;
         if crate::kernel::privilege::has_entered() {
             let what = format!(
-                "cannot mount the image {}: loop devices are root's",
+                "cannot mount the image {}: loop devices need root",
                 shown(file)
             );
             return Err(Error::new(Exit::Failed, what).hint(
@@ -49,7 +49,7 @@ impl Mounted for Image {
                 Exit::Failed,
                 format!("{} is attached to {} already", shown(file), shown(device)),
             )
-            .hint("two writers destroy a file system; losetup -d it when nobody needs it"));
+            .hint("two writers corrupt a file system; detach it with losetup -d when it is not needed"));
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ fn find_file_system(image: &Image, opened: &File) -> Result<FileSystem> {
     };
     let fstype = match &image.fstype {
         Some(fstype) if takes_no_device(fstype) => {
-            let what = format!("{fstype} is no file system that an image could hold");
+            let what = format!("{fstype} is not a file system for an image");
             return Err(Error::new(Exit::Invalid, what).hint("IMAGE_FSTYPE"));
         }
         Some(fstype) => fstype.clone(),
@@ -147,10 +147,7 @@ fn takes_no_device(fstype: &str) -> bool {
 fn unknown_error(image: &Image, opened: &File) -> Error {
     let error = Error::new(
         Exit::Failed,
-        format!(
-            "no file system is recognised in the image {}",
-            shown(&image.file)
-        ),
+        format!("found no file system in the image {}", shown(&image.file)),
     );
     let parts = partitions(opened);
     if image.partition.is_none() && !parts.is_empty() {

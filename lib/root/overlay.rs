@@ -43,7 +43,7 @@ fn in_use_error(upper: &Path, by: &Path) -> Error {
         Exit::Failed,
         format!("{} is in use by the overlay on {}", shown(upper), shown(by)),
     )
-    .hint("two overlays that write to one layer destroy it")
+    .hint("two overlays that write to one layer corrupt it")
 }
 
 impl Mounted for Overlay {
@@ -132,17 +132,17 @@ fn explained_error(overlay: &Overlay, errno: Errno) -> Error {
         all.map(shown).collect::<Vec<_>>().join(" ")
     };
     match (errno, upper) {
-        (Errno::ELOOP, _) => error.hint(format!("layers lie in each other: {}", names())),
+        (Errno::ELOOP, _) => error.hint(format!("layers contain each other: {}", names())),
         (Errno::EBUSY, Some((upper, _))) => error.hint(format!(
             "{} is in use by another overlay, perhaps in another mount namespace",
             shown(upper)
         )),
         (Errno::ESTALE, Some((_, work))) => error.hint(format!(
-            "the work directory {} is another layer's: empty it",
+            "the work directory {} belongs to another layer: empty it",
             shown(work)
         )),
         (Errno::EINVAL, _) if crate::kernel::privilege::has_entered() && lowers.iter().any(has_mounts) => error
-            .hint("without root no layer may have mounts of the host's below it, as / has"),
+            .hint("without root no mount may lie below a layer, as below /"),
         (Errno::EXDEV | Errno::EINVAL, Some((upper, work))) => error.hint(format!(
             "{} and {} must be apart, on one file system that has extended attributes and is no \
              overlay itself",

@@ -29,7 +29,7 @@ impl Ids {
         let mut first = [0; 2];
         for (first, (tool, file)) in first.iter_mut().zip(MAPPERS) {
             if !std::path::Path::new(tool).exists() {
-                let what = format!("an ordinary user needs {tool}, and it is not there");
+                let what = format!("{tool} is missing, which is needed without root");
                 return Err(Error::new(Exit::Failed, what)
                     .hint("Debian and Ubuntu: apt install uidmap; others: shadow, shadow-utils"));
             }

@@ -63,11 +63,12 @@ impl Places {
         }
         if !is_private(&self.run) {
             let what = format!(
-                "{} is not a directory of the user's alone",
+                "{} is not a directory that only the user can enter",
                 shown(&self.run)
             );
-            return Err(Error::new(Exit::Failed, what)
-                .hint("it must be his and have the mode 0700: remove it, or set XDG_RUNTIME_DIR"));
+            return Err(Error::new(Exit::Failed, what).hint(
+                "it must belong to the user and have mode 0700: remove it, or set XDG_RUNTIME_DIR",
+            ));
         }
         open(&self.run)
     }

@@ -69,7 +69,7 @@ impl State {
                         Exit::Failed,
                         format!("{} is in use by the subhost {name}", shown(path)),
                     )
-                    .hint("two overlays or loop devices that write to one place destroy it"));
+                    .hint("two overlays or loop devices that write to one place corrupt it"));
                 }
                 // The claimant is not up any more.
                 None => drop(std::fs::remove_file(&link)),

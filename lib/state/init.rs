@@ -116,7 +116,7 @@ impl State {
                 Exit::Invalid,
                 format!("{} cannot be read: {why}", self.dir.join("init").display()),
             )
-            .hint("see with ps whether its subhost-init lives, end it, then remove the file")
+            .hint("look for its subhost-init with ps, end it, then remove the file")
         };
         let Some(text) = self.read("init")? else {
             return Ok(None);

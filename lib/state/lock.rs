@@ -125,7 +125,7 @@ impl State {
         let who = read_optional(&self.dir.join("lock")).unwrap_or_default();
         let error = Error::new(
             Exit::Busy,
-            format!("another command holds it: {}", holder(&who)),
+            format!("another command has locked it: {}", holder(&who)),
         );
         error.hint(format!(
             "waited {} s; --wait waits longer",

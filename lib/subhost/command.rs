@@ -196,7 +196,7 @@ impl Command {
     fn begin(&self, wanted: [Option<&Stdio>; 3], usual: [Stdio; 3]) -> Result<Child> {
         for key in self.join.env.keys() {
             if key.is_empty() || key.contains(['=', '\0']) {
-                let what = format!("'{}' is no name of a variable", shown(key));
+                let what = format!("'{}' is not the name of a variable", shown(key));
                 return Err(Error::new(Exit::Own, what));
             }
         }

@@ -26,7 +26,7 @@ impl Subhost {
         }
         if crate::kernel::privilege::has_entered() {
             let what = "cannot give it ids of its own: without root, its root is the user already";
-            let why = Error::new(Exit::Failed, what).hint("leave USERNS away");
+            let why = Error::new(Exit::Failed, what).hint("leave out USERNS");
             return match config.userns {
                 Userns::Yes => Err(why),
                 _ => {
@@ -50,7 +50,7 @@ impl Subhost {
 
     pub(super) fn goes_without(&self, why: &crate::base::error::Error) {
         crate::base::message::tell(Some(&self.name), || {
-            format!("goes without a user namespace: {why}")
+            format!("continues without a user namespace: {why}")
         });
     }
 

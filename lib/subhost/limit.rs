@@ -18,10 +18,7 @@ impl Subhost {
         for word in words {
             let (key, value) = setting(word)?;
             if !LIMIT_KEYS.contains(&key) {
-                let what = format!(
-                    "{} is no limit that can be changed while it runs",
-                    shown(key)
-                );
+                let what = format!("{} cannot be changed while it runs", shown(key));
                 return Err(Error::new(Exit::Usage, what).hint(LIMIT_KEYS.join(" ")));
             }
             changes.insert(key.to_owned(), value.to_owned());
@@ -68,12 +65,12 @@ impl Subhost {
         let up = self.running()?.filter(|running| running.init.up);
         up.ok_or_else(|| {
             Error::new(Exit::NotRunning, "it is not running")
-                .hint("what is set in its config holds from the next start on")
+                .hint("what its config sets applies at the next start")
         })
     }
 }
 
 /// Returns the error of a command that a frozen subhost cannot run.
 pub(super) fn frozen(name: &crate::base::name::Name) -> Error {
-    Error::new(Exit::Busy, "it is frozen").hint(format!("subhost-limit --thaw {name} has it go on"))
+    Error::new(Exit::Busy, "it is frozen").hint(format!("subhost-limit --thaw {name} thaws it"))
 }

@@ -60,14 +60,14 @@ impl LingeringMounts {
             held = self.settle();
         }
         if !held.is_empty() {
-            let what = "its root is unmounted here and lives on in another mount namespace";
+            let what = "its root is unmounted here and still mounted in another mount namespace";
             return Err(Error::new(Exit::Failed, what).hint(holders::describe(&held)));
         }
         match self.attached() {
             None => Ok(()),
             Some((device, file)) => {
                 let what = format!("{} is still attached to {}", shown(file), shown(device));
-                let hint = format!("fuser -v {} tells who has it open", shown(device));
+                let hint = format!("fuser -v {} lists who has it open", shown(device));
                 Err(Error::new(Exit::Failed, what).hint(hint))
             }
         }

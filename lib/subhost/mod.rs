@@ -332,7 +332,7 @@ impl Subhost {
             };
             up = true;
             if plan.made.is_none() {
-                let what = format!("its {} was begun and not finished", part.as_str());
+                let what = format!("its {} is half made", part.as_str());
                 return Ok(Status::Broken(what));
             }
             for planned in plan.planned().filter(|planned| planned.step.lasts()) {

@@ -324,7 +324,7 @@ impl Subhost {
         let held = match (part, holders.is_empty()) {
             (Part::Net, false) => Err(Error::new(
                 Exit::Failed,
-                "its network namespace has lost its name and cables but lives on",
+                "its network namespace has no name and no cables any more, and processes are still in it",
             )
             .hint(holders::describe(&holders))),
             _ => Ok(()),
@@ -372,7 +372,7 @@ pub(super) fn refuse_foreign(steps: &[(Planned, Presence)]) -> Result<()> {
     for (_, presence) in steps {
         if let Presence::Foreign(what) = presence {
             return Err(Error::new(Exit::Failed, format!("in the way: {what}"))
-                .hint("not made by us, so never touched: remove it, or use another name"));
+                .hint("not made by us and not touched: remove it, or use another name"));
         }
     }
     Ok(())

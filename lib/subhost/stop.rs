@@ -99,7 +99,9 @@ impl Subhost {
                     running.init.identity.pid
                 ),
             )
-            .hint("it waits in the kernel, perhaps for a disk or a network file system"));
+            .hint(
+                "it is in an uninterruptible wait, perhaps for a disk or a network file system",
+            ));
         }
         self.state.record_last(&Last {
             when: now(),
@@ -155,7 +157,7 @@ impl Subhost {
                 Ok(status) => crate::base::message::warn(
                     Some(&self.name),
                     &format!(
-                        "{} inside gave {status}: sending TERM instead",
+                        "{} inside exited with {status}: sending TERM instead",
                         shown(&argv[0])
                     ),
                 ),

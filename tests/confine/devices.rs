@@ -31,7 +31,7 @@ fn devices_by_name() {
                 1,
                 "give DEVICES=/dev/net/none: No such file",
             ),
-            ("/dev/net/file", 1, "DEVICES: /dev/net/file is no device"),
+            ("/dev/net/file", 1, "DEVICES: /dev/net/file is not a device"),
             ("/etc/passwd", 5, "is no path below /dev"),
             ("/dev/tty", 5, "is in every subhost"),
             (many.as_str(), 5, "1001 devices, of which there can be 1000"),
