@@ -1,5 +1,5 @@
-//! Packets between the tools and subhost-init: one JSON text each on a socket pair, with descriptors
-//! besides.
+//! Packets between the tools and subhost-init: one JSON text each on a socket pair, which may carry
+//! descriptors.
 
 use crate::base::error::{Doing, Errno, Error, Exit, Result};
 use crate::base::protocol;
@@ -102,7 +102,7 @@ pub fn receive_any<T: DeserializeOwned>(socket: &OwnedFd) -> Result<Received<T>>
         let mut fds = Vec::new();
         for control in message.cmsgs().doing(|| "receive descriptors")? {
             if let ControlMessageOwned::ScmRights(received) = control {
-                fds.extend(received.into_iter().map(crate::sys::received));
+                fds.extend(received.into_iter().map(crate::sys::adopt_received));
             }
         }
         break (message.bytes, fds);

@@ -91,7 +91,8 @@ impl Exec {
         self.last_step = Some(Box::new(step));
     }
 
-    /// Sets the trampoline through which the child executes the program, so that it never executes ours.
+    /// Sets the trampoline through which the child executes the program, so that the child of a tool never
+    /// executes a program inside itself.
     pub fn set_trampoline(&mut self, trampoline: Trampoline) {
         self.trampoline = Some(trampoline);
     }

@@ -109,8 +109,8 @@ pub fn open_pair() -> Result<Terminal> {
         if !is_ptmx || fs.f_type as i64 != DEVPTS {
             return Err(Errno::ENOTTY);
         }
-        sys::pty_unlock(&master)?;
-        let slave = sys::pty_peer(&master)?;
+        sys::unlock_pty(&master)?;
+        let slave = sys::open_pty_peer(&master)?;
         Ok(Terminal { master, slave })
     };
     open().doing(|| "open a terminal inside")

@@ -2,7 +2,7 @@
 //!
 //! A program inside may be a link to /proc/self/exe, or have that path in its first line: then the process
 //! that executes it executes itself, and root inside could write to the file of its program after its end
-//! (CVE-2019-5736). So no program of ours executes a program inside, but this one: it is in a sealed memfd
+//! (CVE-2019-5736). So the tools leave the exec to this program: it is in a sealed memfd
 //! and contains nothing of ours. It takes a third of the time of executing the tool anew from a read-only
 //! mount.
 

@@ -254,7 +254,7 @@ fn attach(file: &File, found: &FileSystem, access: Access) -> std::io::Result<Lo
             size: found.size,
             flags: sys::LOOP_AUTOCLEAR | read_only,
         };
-        match sys::loop_configure(device.as_raw_fd(), file, range) {
+        match sys::configure_loop(device.as_raw_fd(), file, range) {
             Ok(()) => return Ok(device),
             Err(Errno::EBUSY) => {}
             Err(errno) => return Err(errno.into()),

@@ -35,7 +35,7 @@ pub fn adopt(fd: RawFd) -> Result<OwnedFd, Errno> {
 }
 
 /// Takes ownership of a descriptor that came in a message.
-pub fn received(fd: RawFd) -> OwnedFd {
+pub fn adopt_received(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel made the number for us with SCM_RIGHTS; nobody else has it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

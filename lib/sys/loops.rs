@@ -47,7 +47,7 @@ pub struct LoopRange {
 ///
 /// # Errors
 /// EBUSY if the device has a file; the errno of the call.
-pub fn loop_configure(device: RawFd, file: impl AsFd, range: LoopRange) -> Result<(), Errno> {
+pub fn configure_loop(device: RawFd, file: impl AsFd, range: LoopRange) -> Result<(), Errno> {
     const LOOP_CONFIGURE: nix::libc::c_ulong = 0x4c0a;
     let config = LoopConfig {
         fd: file.as_fd().as_raw_fd().cast_unsigned(),

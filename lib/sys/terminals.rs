@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 ///
 /// # Errors
 /// The errno of the call.
-pub fn pty_peer(master: impl AsFd) -> Result<OwnedFd, Errno> {
+pub fn open_pty_peer(master: impl AsFd) -> Result<OwnedFd, Errno> {
     let flags = nix::libc::O_RDWR | nix::libc::O_NOCTTY | nix::libc::O_CLOEXEC;
     // SAFETY: the ioctl takes flags by value and returns a new descriptor, which we own.
     unsafe {
@@ -26,7 +26,7 @@ pub fn pty_peer(master: impl AsFd) -> Result<OwnedFd, Errno> {
 ///
 /// # Errors
 /// The errno of the call.
-pub fn pty_unlock(master: impl AsFd) -> Result<(), Errno> {
+pub fn unlock_pty(master: impl AsFd) -> Result<(), Errno> {
     let unlock: nix::libc::c_int = 0;
     // SAFETY: the ioctl reads one int.
     let rc = unsafe {
