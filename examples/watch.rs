@@ -24,7 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let text = match event.what {
             What::Error(error) => format!("{about}: error: {error}"),
             What::Warning(text) => format!("{about}: warning: {text}"),
-            What::Notice(text) | What::Step(text) => format!("{about}: {text}"),
+            What::Notice(text) | What::Waiting(text) | What::Step(text) => {
+                format!("{about}: {text}")
+            }
         };
         let _ = sender.send(text);
     });

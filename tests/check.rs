@@ -322,7 +322,7 @@ fn half_built_is_stopped_but_not_under_a_commands_hands() {
         does_not_touch(s);
         assert_has(
             &s.tool("subhost-check -v").ok().stderr,
-            &["w: at work", "sleep"],
+            &["w: skipped while a command works on it", "sleep"],
         );
         end(lock);
         eventually("nobody is at work", || look(s, "").0 == 1);

@@ -399,7 +399,7 @@ fn below_the_callers_own() {
 
         // One that is not to be seen: the test's own lies outside of what the sandbox has mounted.
         s.tool("subhost-start w")
-            .fails(1, &["CGROUP=inherit", "not to be seen"]);
+            .fails(1, &["CGROUP=inherit", "not visible"]);
         s.assert_same(&before);
     });
 }
@@ -544,7 +544,7 @@ fn limits_change_while_it_runs() {
         assert_eq!(quota.split(' ').next(), Some("50000"));
         // By us.
         limit("PIDS=88 CPUS=none").fails(5, &["CPUS"]);
-        limit("PIDS=88 HOSTNAME=x").fails(2, &["HOSTNAME", "no limit"]);
+        limit("PIDS=88 HOSTNAME=x").fails(2, &["HOSTNAME", "cannot be changed while it runs"]);
         limit("PIDS=88 PIDDS=9").fails(5, &["PIDDS", "PIDS"]);
         limit("MEMORY_SWAP=1M MEMORY=").fails(5, &["MEMORY_SWAP"]);
         assert_eq!(pids(), "77");

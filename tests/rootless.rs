@@ -308,7 +308,7 @@ fn what_needs_root_is_refused_by_name() {
         u.overlay("w", "");
         for (set, parts) in [
             ("BRIDGES=br0", &["cable", "need root"][..]),
-            ("MEMORY=10M", &["MEMORY", "user's to manage"][..]),
+            ("MEMORY=10M", &["MEMORY", "the user may manage"][..]),
             ("LOWER=/", &["mounts of the host's"][..]),
             ("USERNS=yes", &["ids of its own", "USERNS"][..]),
         ] {
@@ -601,7 +601,7 @@ fn network_without_a_helper() {
         u.overlay("w", "NET=user\n");
         s.overlay("w", "NET=user\n");
         s.tool("subhost-start w")
-            .fails(1, &["ordinary users", "BRIDGES"]);
+            .fails(1, &["works only without root", "BRIDGES"]);
         s.host(
             "mount --bind /dev/null /usr/bin/pasta; mount --bind /dev/null /usr/bin/slirp4netns",
         );

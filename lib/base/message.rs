@@ -30,6 +30,8 @@ pub enum What<'a> {
     Warning(&'a str),
     /// A remark for a person at a terminal, printed without the name of the tool.
     Notice(&'a str),
+    /// What a call waits for, of interest only while it does: for a person at a terminal.
+    Waiting(&'a str),
     /// A step, as in `making the mount on /opt/subhost/web/live`.
     Step(&'a str),
 }
@@ -78,6 +80,15 @@ pub(crate) fn warn(subhost: Option<&Name>, text: &str) {
 pub(crate) fn notice(subhost: &Name, text: &str) {
     let (subhost, what) = (Some(subhost), What::Notice(text));
     send(Level::Notice, |sink| sink(Event { subhost, what }));
+}
+
+/// Reports what a call waits for. `text` is called only if the sink receives notices.
+pub(crate) fn waiting(subhost: &Name, text: impl FnOnce() -> String) {
+    send(Level::Notice, |sink| {
+        let text = text();
+        let (subhost, what) = (Some(subhost), What::Waiting(&text));
+        sink(Event { subhost, what });
+    });
 }
 
 /// Reports a step. `text` is called only if the sink receives steps.

@@ -5,7 +5,7 @@ use crate::base::error::{Error, Exit, Result};
 use crate::base::message::{self, Event, Level, What, program};
 use crate::base::name::Name;
 use serde::Serialize;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// Writes the library's events, from `level` on, to standard error.
 pub(super) fn listen(level: Level) {
@@ -16,6 +16,8 @@ pub(super) fn listen(level: Level) {
             let name = subhost.map_or_else(program, ToString::to_string);
             let _ = writeln!(std::io::stderr(), "{name}: {text}");
         }
+        What::Waiting(text) if std::io::stderr().is_terminal() => say(subhost, text),
+        What::Waiting(_) => {}
         What::Step(text) => say(subhost, text),
     });
 }

@@ -206,6 +206,22 @@ pub fn setting(word: &str) -> Result<(&str, &str)> {
     Ok((key, value))
 }
 
+/// Returns the STOP_TIMEOUT that words of `--set` name.
+///
+/// # Errors
+/// As [`setting`]; `Invalid` if it is not a duration.
+pub fn set_stop_timeout(words: &[String]) -> Result<Option<Duration>> {
+    let mut timeout = None;
+    for word in words {
+        if let ("STOP_TIMEOUT", value) = setting(word)? {
+            let parsed = values::duration(value)
+                .map_err(|why| Error::new(Exit::Invalid, format!("--set STOP_TIMEOUT: {why}")))?;
+            timeout = Some(parsed);
+        }
+    }
+    Ok(timeout)
+}
+
 /// Checks that there is such a key.
 fn check_key(key: &str, origin: &Origin) -> Result<()> {
     keys::kind(key).map(drop).map_err(|nearest| {

@@ -17,8 +17,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::pipe::PipeFlags;
+use rustix::process::{WaitOptions, wait};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -196,7 +196,7 @@ impl<'a> Reaper<'a> {
                 // Like a terminal, to the foreground process group of the command.
                 Some(pid) => drop(sys::kill(-pid, signal)),
                 // Without a command, a signal that would end one ends PID 1.
-                None => self.stop(),
+                None => self.stop(self.process.stop_timeout),
             },
             Ok(Received::Message(..) | Received::Unknown) => {
                 let _ = send(self.socket, &FromInit::Unknown, &[]);
@@ -224,13 +224,25 @@ impl<'a> Reaper<'a> {
     /// Handles all pending signals.
     fn handle_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
+            // The kernel shows a sender in an outer pid namespace as 0. A signal from inside is meant for an init, as package
+            // scripts send it, and must end neither the command nor the subhost.
+            if info.ssi_pid != 0 {
+                continue;
+            }
+            let timeout = match info.ssi_code {
+                // subhost-stop says how long it waits, in milliseconds.
+                nix::libc::SI_QUEUE => {
+                    Duration::from_millis(u64::from(info.ssi_int.unsigned_abs()))
+                }
+                _ => self.process.stop_timeout,
+            };
             let number = i32::try_from(info.ssi_signo).unwrap_or(0);
             match Signal::try_from(number) {
                 Ok(Signal::SIGCHLD) => {}
-                Ok(Signal::SIGTERM) => self.stop(),
+                Ok(Signal::SIGTERM) => self.stop(timeout),
                 // The command of STOP has asked the command to end.
                 Ok(Signal::SIGPWR) => {
-                    self.begin_stop();
+                    self.begin_stop(timeout);
                 }
                 _ => self.forward(number),
             }
@@ -245,17 +257,17 @@ impl<'a> Reaper<'a> {
     }
 
     /// Begins a stop and asks the command to end.
-    fn stop(&mut self) {
-        if self.begin_stop() {
+    fn stop(&mut self, timeout: Duration) {
+        if self.begin_stop(timeout) {
             self.forward(self.process.stop_signal);
         }
     }
 
     /// Sets the deadline of a stop. Returns false if a stop has begun already.
-    fn begin_stop(&mut self) -> bool {
+    fn begin_stop(&mut self, timeout: Duration) -> bool {
         let begins = self.stop_deadline.is_none();
         if begins {
-            self.stop_deadline = Some(Instant::now() + self.process.stop_timeout);
+            self.stop_deadline = Some(Instant::now() + timeout);
         }
         begins
     }
@@ -271,15 +283,14 @@ impl<'a> Reaper<'a> {
     /// Reaps all processes that have ended, and records the end of the command.
     fn reap(&mut self) {
         loop {
-            let (pid, exit, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, exit)) => (pid.as_raw(), Some(exit), None),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    (pid.as_raw(), None, Some(signal as i32))
-                }
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
-                Ok(_) => continue,
+            // Not by nix, whose wait fails for a child that a real-time signal has killed.
+            let (pid, status) = match wait(WaitOptions::NOHANG) {
+                Ok(Some(ended)) => ended,
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(None) | Err(_) => return,
             };
-            if self.command == Some(pid) {
+            if self.command == Some(pid.as_raw_nonzero().get()) {
+                let (exit, signal) = (status.exit_status(), status.terminating_signal());
                 self.command = None;
                 self.status = Some(shell_status(exit, signal));
                 record(&self.last, exit, signal);
@@ -304,7 +315,7 @@ fn pipe_to_log(command: &mut Exec, max: u64) -> Result<(File, Log)> {
 
 /// Tells whether PID 1 has children, also ended ones.
 fn has_children() -> bool {
-    use nix::sys::wait::{Id, waitid};
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     !matches!(waitid(Id::All, flags), Err(Errno::ECHILD))
 }
@@ -316,6 +327,7 @@ pub(super) fn record(file: &File, exit: Option<i32>, signal: Option<i32>) {
         exit,
         signal,
         out_of_memory: None,
+        killed: Vec::new(),
     };
     if let Ok(text) = serde_json::to_string(&last) {
         // The text is written before the file is cut, so that a reader never sees an empty file.

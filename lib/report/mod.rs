@@ -476,12 +476,19 @@ fn fill_in_processes(rows: &mut [Row], look: Look) {
 /// Describes the end of a run: `exit 7, 3m20s ago`.
 pub fn describe_last(last: &Last) -> String {
     let ago = span(clock::now().saturating_sub(last.when));
-    match (last.exit, last.signal) {
+    let ended = match (last.exit, last.signal) {
         (Some(exit), _) => format!("exit {exit}, {ago} ago"),
         (None, Some(signal)) if last.out_of_memory == Some(true) => {
             format!("signal {signal}, out of memory, {ago} ago")
         }
         (None, Some(signal)) => format!("signal {signal}, {ago} ago"),
         (None, None) => format!("ended {ago} ago"),
+    };
+    match last.killed.is_empty() {
+        true => ended,
+        false => format!(
+            "{ended}, killed after STOP_TIMEOUT: {}",
+            last.killed.join(", ")
+        ),
     }
 }

@@ -21,6 +21,9 @@ pub struct Last {
     /// Whether the kernel killed it because its cgroup was out of memory. `None`: not looked up yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_of_memory: Option<bool>,
+    /// The processes that a stop killed after STOP_TIMEOUT: `COMMAND (pid PID)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub killed: Vec<String>,
 }
 
 impl State {

@@ -50,7 +50,7 @@ enum Source {
     /// In the files, with these `KEY=VALUE` on top.
     Files(Vec<String>),
     /// In this value, which a program or a front end made.
-    StdioSource(Arc<Config>),
+    Config(Arc<Config>),
 }
 
 /// The status of a subhost.
@@ -151,7 +151,7 @@ impl Subhost {
             tree: config.tree.clone(),
             name: config.name.clone(),
             state: State::new(&config.name),
-            source: Source::StdioSource(Arc::new(config)),
+            source: Source::Config(Arc::new(config)),
             wait: None,
         }
     }
@@ -180,7 +180,7 @@ impl Subhost {
     pub fn config(&self) -> Result<Config> {
         match &self.source {
             Source::Files(set) => Config::load(&self.tree, &self.name, set),
-            Source::StdioSource(config) => Ok(config.as_ref().clone()),
+            Source::Config(config) => Ok(config.as_ref().clone()),
         }
     }
 
@@ -305,7 +305,7 @@ impl Subhost {
     pub(crate) fn has_config(&self) -> bool {
         match &self.source {
             Source::Files(_) => self.tree.join(self.name.as_str()).join("config").exists(),
-            Source::StdioSource(_) => true,
+            Source::Config(_) => true,
         }
     }
 

@@ -1,8 +1,9 @@
 //! Stop: processes, root, network, whatever fails on the way.
 
-use super::{KILL_TIMEOUT, StopHow, Subhost};
+use super::{KILL_TIMEOUT, Source, StopHow, Subhost};
 use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
-use crate::config::{Phase, Stop};
+use crate::base::message;
+use crate::config::{self, Phase, Stop};
 use crate::enter;
 use crate::init::default_stop_signal;
 use crate::kernel::clock::now;
@@ -22,6 +23,7 @@ impl Subhost {
     /// What is left, and who holds it.
     pub fn stop(&self, how: StopHow) -> Result<()> {
         self.must_be_known()?;
+        self.set_stop_timeout()?;
         self.locked(|held| held.stop_locked(how))
     }
 
@@ -72,8 +74,18 @@ impl Subhost {
             group.thaw()?;
         }
         // A PID 1 that never came up has no handler yet, and the tool that booted it is gone.
-        if !at_once && running.init.up && self.end_by_itself(running) {
+        let is_asked = !at_once && running.init.up;
+        if is_asked && self.end_by_itself(running) {
             return Ok(());
+        }
+        let killed = match is_asked {
+            true => describe_inside(running),
+            false => Vec::new(),
+        };
+        if !killed.is_empty() {
+            let seconds = self.stop_timeout(running).as_secs_f32();
+            let text = format!("killed after {seconds} s: {}", killed.join(", "));
+            message::warn(Some(&self.name), &text);
         }
         sys::pidfd_kill(&running.pidfd, Signal::SIGKILL as i32)
             .or_else(|errno| {
@@ -103,18 +115,31 @@ impl Subhost {
                 "it is in an uninterruptible wait, perhaps for a disk or a network file system",
             ));
         }
-        self.state.record_last(&Last {
+        self.record_kill(running, killed);
+        Ok(())
+    }
+
+    /// Records that a stop has killed PID 1. Keeps the exit status of a RUN that had ended before.
+    fn record_kill(&self, running: &Running, killed: Vec<String>) {
+        let of_this_run = |last: &Last| last.when >= running.init.since;
+        let ended = self.state.recorded_last().filter(of_this_run);
+        let kill = Last {
             when: now(),
             exit: None,
             signal: Some(Signal::SIGKILL as i32),
             out_of_memory: Some(false),
+            killed: Vec::new(),
+        };
+        self.state.record_last(&Last {
+            killed,
+            ..ended.unwrap_or(kill)
         });
-        Ok(())
     }
 
     /// Asks PID 1 to end and waits for STOP_TIMEOUT. Returns whether it has ended.
     fn end_by_itself(&self, running: &Running) -> bool {
-        let deadline = Instant::now() + running.init.stop_timeout;
+        let timeout = self.stop_timeout(running);
+        let deadline = Instant::now() + timeout;
         // If we are killed now, a start must not take it for one that runs on. A full /run must not keep a stop from
         // ending it.
         let _ = self.state.record(&Init {
@@ -122,19 +147,46 @@ impl Subhost {
             ..running.init.clone()
         });
         if let Err(error) = self.ask(running, deadline) {
-            // It cannot hear: to wait for it would be in vain.
-            crate::base::message::report(Some(&self.name), &error);
+            // It has not been asked: to wait for it would be in vain.
+            message::report(Some(&self.name), &error);
             return false;
         }
-        // Our PID 1 keeps the time itself; an init that does not hear must not have forever.
-        let left = deadline.saturating_duration_since(Instant::now());
-        let grace = left + Duration::from_millis(500);
-        let soon = grace.min(Duration::from_millis(300));
-        if proc::wait_for_end(&running.pidfd, Some(soon)) {
-            return true;
+        let mut pause = Duration::from_millis(300);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if proc::wait_for_end(&running.pidfd, Some(pause.min(left))) {
+                return true;
+            }
+            if left <= pause {
+                return false;
+            }
+            wake_parents(running);
+            if pause > Duration::from_secs(1) {
+                message::waiting(&self.name, || {
+                    let inside = describe_inside(running).join(", ");
+                    let seconds = left.saturating_sub(pause).as_secs();
+                    format!("waiting for {inside}; kills in {seconds} s")
+                });
+            }
+            pause = (pause * 5).min(Duration::from_secs(10));
         }
-        wake_parents(running);
-        proc::wait_for_end(&running.pidfd, Some(grace.saturating_sub(soon)))
+    }
+
+    /// Returns how long PID 1 may take to end: `--set STOP_TIMEOUT`, or what it was booted with.
+    fn stop_timeout(&self, running: &Running) -> Duration {
+        let set = self.set_stop_timeout().ok().flatten();
+        set.unwrap_or(running.init.stop_timeout)
+    }
+
+    /// Returns the STOP_TIMEOUT of `--set`.
+    ///
+    /// # Errors
+    /// It is not a duration.
+    fn set_stop_timeout(&self) -> Result<Option<Duration>> {
+        match &self.source {
+            Source::Files(set) => config::set_stop_timeout(set),
+            Source::Config(_) => Ok(None),
+        }
     }
 
     fn ask(&self, running: &Running, deadline: Instant) -> Result<()> {
@@ -150,24 +202,28 @@ impl Subhost {
                 Ok(0) => {
                     if !init.own {
                         // So that it tells the rest as well when RUN has ended.
-                        let _ = sys::pidfd_kill(&running.pidfd, Signal::SIGPWR as i32);
+                        let _ = ask_ours(running, Signal::SIGPWR, deadline);
                     }
                     return Ok(());
                 }
-                Ok(status) => crate::base::message::warn(
+                Ok(status) => message::warn(
                     Some(&self.name),
                     &format!(
                         "{} inside exited with {status}: sending TERM instead",
                         shown(&argv[0])
                     ),
                 ),
-                Err(error) => crate::base::message::report(Some(&self.name), &error),
+                Err(error) => message::report(Some(&self.name), &error),
             }
         }
         if init.own {
             wait_for_handler(init.identity.pid, signal);
         }
-        match sys::pidfd_kill(&running.pidfd, signal) {
+        let asked = match init.own {
+            true => sys::pidfd_kill(&running.pidfd, signal),
+            false => ask_ours(running, Signal::SIGTERM, deadline),
+        };
+        match asked {
             Err(errno) if errno != Errno::ESRCH => {
                 let pid = init.identity.pid;
                 Err(Error::sys(format!("ask PID 1 (pid {pid}) to end"), errno))
@@ -206,6 +262,40 @@ pub(super) fn end_processes(held: &[Holder]) {
             proc::wait_for_end(pidfd, Some(KILL_TIMEOUT));
         }
     }
+}
+
+/// Sends our PID 1 a signal with the time that it has. It ends by itself a little later than the stop kills it, so that the
+/// stop can say what it kills.
+fn ask_ours(
+    running: &Running,
+    signal: Signal,
+    deadline: Instant,
+) -> std::result::Result<(), Errno> {
+    let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_secs(2);
+    let millis = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
+    sys::pidfd_queue(&running.pidfd, signal as i32, millis)
+}
+
+/// Describes the processes inside, PID 1 only if there is no other.
+fn describe_inside(running: &Running) -> Vec<String> {
+    const MOST: usize = 8;
+    let pid_1 = running.init.identity.pid;
+    let Some(inside) = Namespace::Pid.inode_of(pid_1) else {
+        return Vec::new();
+    };
+    let is_inside = |pid: &i32| *pid != pid_1 && Namespace::Pid.inode_of(*pid) == Some(inside);
+    let is_alive = |pid: &i32| proc::Stat::find(*pid).is_some_and(|stat| !stat.exiting);
+    let describe = |pid: i32| format!("{} (pid {pid})", shown(holders::command(pid)));
+    let mut pids: Vec<i32> = holders::pids().filter(is_inside).filter(is_alive).collect();
+    if pids.is_empty() {
+        pids.push(pid_1);
+    }
+    let more = pids.len().saturating_sub(MOST);
+    let mut words: Vec<String> = pids.into_iter().take(MOST).map(describe).collect();
+    if more > 0 {
+        words.push(format!("{more} more"));
+    }
+    words
 }
 
 /// How PID 1 is ended.

@@ -268,6 +268,48 @@ pub fn pidfd_kill(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
     Errno::result(rc).map(drop)
 }
 
+/// Sends a signal with a value to the process of a pidfd (`rt_sigqueueinfo(2)`, SI_QUEUE).
+///
+/// # Errors
+/// The errno of the call.
+pub fn pidfd_queue(pidfd: impl AsFd, signal: i32, value: i32) -> Result<(), Errno> {
+    /// `siginfo_t` of a 64-bit architecture: signo, errno, code, padding, pid, uid, value, and the rest of 128 bytes.
+    #[repr(C)]
+    struct Info {
+        signo: i32,
+        errno: i32,
+        code: i32,
+        padding: i32,
+        pid: i32,
+        uid: u32,
+        value: u64,
+        rest: [u64; 12],
+    }
+    const _: () = assert!(size_of::<Info>() == size_of::<nix::libc::siginfo_t>());
+    let info = Info {
+        signo: signal,
+        errno: 0,
+        code: nix::libc::SI_QUEUE,
+        padding: 0,
+        // The kernel sets the pid to 0 for a receiver in an inner pid namespace.
+        pid: 0,
+        uid: 0,
+        value: u64::from(value as u32),
+        rest: [0; 12],
+    };
+    // SAFETY: the kernel reads a siginfo, which lives across the call and has its size.
+    let rc = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            signal,
+            &raw const info,
+            0,
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
 /// Returns the wait status of a process that any process has reaped, by its pidfd (`PIDFD_GET_INFO`,
 /// `PIDFD_INFO_EXIT`). None before Linux 6.15.
 pub fn pidfd_exit_status(pidfd: impl AsFd) -> Option<i32> {

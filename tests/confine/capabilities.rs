@@ -85,7 +85,7 @@ fn words_that_are_none() {
             ("NO_NEW_PRIVS=1", "neither yes nor no"),
             (
                 "SECCOMP=on",
-                "config:2: SECCOMP: 'on' is none of default, strict and off, nor a path",
+                "config:2: SECCOMP: 'on' is not default, strict, off or a path",
             ),
         ] {
             w.config(&format!("{config}\n"));

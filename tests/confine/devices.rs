@@ -34,7 +34,7 @@ fn devices_by_name() {
             ("/dev/net/file", 1, "DEVICES: /dev/net/file is not a device"),
             ("/etc/passwd", 5, "is no path below /dev"),
             ("/dev/tty", 5, "is in every subhost"),
-            (many.as_str(), 5, "1001 devices, of which there can be 1000"),
+            (many.as_str(), 5, "1001 devices, at most 1000 are possible"),
         ] {
             w.config(&format!("DEVICES='{devices}'\n"));
             s.tool("subhost-start w").fails(code, &[says]);

@@ -132,7 +132,7 @@ fn masks_that_cannot_be() {
         let before = s.snapshot();
         for (mask, code, says) in [
             ("/srv/link", 1, "cover /srv/link inside"),
-            ("/srv/link/file", 1, "a link is on the way"),
+            ("/srv/link/file", 1, "a symbolic link is in the path"),
             ("/proc", 5, "cannot be covered as a whole"),
             ("/dev//", 5, "cannot be covered as a whole"),
             ("srv", 5, "no plain path"),

@@ -46,3 +46,35 @@ fn umask_and_signals_are_those_of_a_login() {
         assert_eq!(out.text(), "0022");
     });
 }
+
+/// A status of 128+N for every signal, the real-time ones too, which libraries do not know by name.
+#[test]
+fn every_signal_that_ends_a_command_is_its_status() {
+    in_each_state(|s| {
+        // 32 and 33 belong to the C library of the shell.
+        for signal in [1, 9, 15, 31, 34, 35, 50, 63, 64] {
+            let out = s
+                .enter("w", &format!("kill -{signal} $$; sleep 5"))
+                .limit(20)
+                .run();
+            assert_eq!(out.code, 128 + signal, "{out}");
+        }
+        for status in [0, 1, 2, 100, 125, 126, 127, 128, 200, 255] {
+            let out = s.enter("w", &format!("exit {status}")).limit(20).run();
+            assert_eq!(out.code, status, "{out}");
+        }
+    });
+}
+
+/// Package scripts signal an init, as that of sysvinit does by USR1 when it is installed.
+#[test]
+fn signals_from_inside_to_pid_1_do_not_reach_the_command() {
+    in_each_state(|s| {
+        for signal in [
+            "HUP", "INT", "USR1", "USR2", "ALRM", "TERM", "PWR", "WINCH", "34", "64",
+        ] {
+            let script = format!("kill -{signal} 1; sleep 0.2; exit 42");
+            s.enter("w", &script).limit(20).fails(42, &[]);
+        }
+    });
+}

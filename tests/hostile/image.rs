@@ -6,6 +6,9 @@ use crate::common::*;
 use crate::shape::{SHAPES, Shape, put};
 use std::fs;
 
+/// Unmounts `m`. A child that another test is about to execute may hold a file in it for a moment.
+const UNMOUNT: &str = "i=0; until umount m 2>err; do i=$((i + 1)); [ $i -lt 100 ] || { cat err >&2; exit 1; }; sleep 0.05; done";
+
 #[test]
 fn hostile_places_in_an_image() {
     if !need_fs("ext4") {
@@ -20,7 +23,7 @@ fn hostile_places_in_an_image() {
         for (place, shape) in places(2, 16) {
             s.host("cp --sparse=always kept.img opt/w/w.img; mount -o loop opt/w/w.img m");
             put(&s.base.join("m/root"), place, shape, &canary.dir);
-            s.host("umount m");
+            s.host(UNMOUNT);
             eventually("its loop device is gone", || {
                 !s.test("losetup -nlO BACK-FILE | grep -q $PWD")
             });
@@ -61,7 +64,7 @@ fn hostile_tops_of_an_image() {
             for (place, shape) in all.skip(number).step_by(rounds(6, 1)) {
                 s.host("cp --sparse=always kept.img opt/w/w.img; mount -o loop opt/w/w.img m");
                 put(&s.base.join("m"), place, shape, &canary.dir);
-                s.host("umount m");
+                s.host(UNMOUNT);
                 eventually("its loop device is gone", || {
                     !s.test("losetup -nlO BACK-FILE | grep -q $PWD")
                 });

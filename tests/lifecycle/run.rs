@@ -84,3 +84,50 @@ fn a_run_that_cannot_be_executed_is_told_at_once() {
         s.assert_same(&before);
     });
 }
+
+/// RUN can end by any signal and with any status, and PID 1 sees it.
+#[test]
+fn run_may_end_in_any_way() {
+    sandbox(|s| {
+        let w = s.overlay("w", "");
+        for (end, last, code) in [
+            ("kill -KILL $$", "signal:9", 137),
+            ("kill -34 $$", "signal:34", 162),
+            ("kill -64 $$", "signal:64", 192),
+            ("exit 255", "exit:255", 255),
+            ("exit 128", "exit:128", 128),
+        ] {
+            w.config(&format!("RUN='/bin/sh -c \"{end}; sleep 9\"'\n"));
+            s.tool("subhost-start w").limit(20).run();
+            eventually("RUN has ended", || s.state("w") == "hibernating");
+            assert_eq!(s.column("w", "last"), last);
+            let out = s.tool("subhost-start -f w").limit(20).run();
+            assert_eq!(out.code, code, "{out}");
+        }
+    });
+}
+
+/// From the host signals reach RUN through PID 1; from inside they do not.
+#[test]
+fn signals_to_pid_1_reach_run_from_the_host_only() {
+    sandbox(|s| {
+        let w = s.overlay("w", "RUN=/svc\n");
+        w.script(
+            "root/svc",
+            "trap 'echo usr1 >>/root/got' USR1; trap 'echo rt >>/root/got' 40; echo x >/root/ready\n\
+             while :; do sleep 0.05; done",
+        );
+        let before = s.start("w");
+        eventually("the service runs", || w.exists("root/root/ready"));
+        s.inside("w", "kill -USR1 1; kill -40 1; kill -TERM 1");
+        let pid_1 = s.pid("w");
+        s.host(&format!("kill -USR1 {pid_1}"));
+        eventually("the signal arrives", || w.exists("root/root/got"));
+        s.host(&format!("kill -40 {pid_1}"));
+        eventually("both arrive", || {
+            w.read("root/root/got").lines().count() == 2
+        });
+        assert_eq!(w.read("root/root/got"), "usr1\nrt\n");
+        s.stop("w", &before);
+    });
+}

@@ -220,3 +220,111 @@ fn a_damaged_record_is_no_reason_to_tear_down() {
         assert_eq!(s.inside("w", "hostname"), "w");
     });
 }
+
+/// A RUN that ignores STOP, and another process that does.
+const DEAF: &str = "trap '' TERM HUP; sh -c \"trap '' TERM HUP; echo x >/root/ready; exec sleep 1002\" &\n\
+                    while :; do sleep 0.05; done";
+
+#[test]
+fn what_a_stop_kills_is_said_and_kept() {
+    sandbox(|s| {
+        let w = s.overlay("w", "RUN=/svc\nSTOP_TIMEOUT=1s\n");
+        w.script("root/svc", DEAF);
+        s.tool("subhost-start w").silent();
+        eventually("the service runs", || w.exists("root/root/ready"));
+        let out = s.tool("subhost-stop --keep w").ok();
+        assert_has(
+            &out.stderr,
+            &[
+                "subhost-stop: w: warning: killed after 1 s: ",
+                "svc (pid ",
+                "sleep (pid ",
+            ],
+        );
+        assert_eq!(s.column("w", "last"), "signal:9");
+        let info = s.tool("subhost-info w").run().stdout;
+        assert_has(&info, &["killed after STOP_TIMEOUT: ", "svc (pid "]);
+        let json = s.tool("subhost-info --json w").run().stdout;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert!(
+            json["last"]["killed"].as_array().unwrap().len() >= 2,
+            "{json}"
+        );
+        // The next run has another end.
+        w.script("root/svc", "exit 0");
+        s.tool("subhost-start w").silent();
+        eventually("it has ended", || s.column("w", "last") == "exit:0");
+        s.tool("subhost-stop w").silent();
+    });
+}
+
+/// RUN has ended as it was asked; what it left behind has not. LAST is the end of RUN.
+#[test]
+fn what_a_stop_kills_beside_run_leaves_the_status_of_run() {
+    sandbox(|s| {
+        let w = s.overlay("w", "RUN=/svc\nSTOP_TIMEOUT=1s\n");
+        w.script(
+            "root/svc",
+            "trap 'exit 7' TERM; sh -c \"trap '' TERM HUP; echo x >/root/ready; exec sleep 1002\" &\n\
+             while :; do sleep 0.05; done",
+        );
+        s.tool("subhost-start w").silent();
+        eventually("the service runs", || w.exists("root/root/ready"));
+        let out = s.tool("subhost-stop --keep w").ok();
+        assert_has(&out.stderr, &["killed after 1 s: sleep (pid "]);
+        assert_lacks(&out.stderr, &["svc"]);
+        assert_eq!(s.column("w", "last"), "exit:7");
+        s.tool("subhost-stop w").silent();
+    });
+}
+
+#[test]
+fn stop_timeout_can_be_set_for_one_stop() {
+    sandbox(|s| {
+        let w = s.overlay("w", "RUN=/svc\nSTOP_TIMEOUT=60s\n");
+        w.script("root/svc", DEAF);
+        let took = |config: &str, line: &str| {
+            w.config(config);
+            s.host("rm -f opt/w/root/root/ready");
+            s.tool("subhost-start w").silent();
+            eventually("the service runs", || w.exists("root/root/ready"));
+            let start = Instant::now();
+            s.tool(line).limit(30).ok();
+            start.elapsed()
+        };
+        let shorter = took(
+            "RUN=/svc\nSTOP_TIMEOUT=60s\n",
+            "subhost-stop --set STOP_TIMEOUT=1s w",
+        );
+        assert!(shorter < Duration::from_secs(10), "{shorter:?}");
+        // Also longer than PID 1 was told at its boot.
+        let longer = took(
+            "RUN=/svc\nSTOP_TIMEOUT=500ms\n",
+            "subhost-stop --set STOP_TIMEOUT=3s w",
+        );
+        assert!(longer > Duration::from_millis(2900), "{longer:?}");
+        s.tool("subhost-stop --set STOP_TIMEOUT=soon w")
+            .fails(5, &["STOP_TIMEOUT", "'soon' is not a duration"]);
+    });
+}
+
+#[test]
+fn on_a_terminal_stop_says_what_it_waits_for() {
+    sandbox(|s| {
+        let w = s.overlay("w", "RUN=/svc\nSTOP_TIMEOUT=4s\n");
+        w.script("root/svc", DEAF);
+        s.tool("subhost-start w").silent();
+        eventually("the service runs", || w.exists("root/root/ready"));
+        let mut pty = s.pty("subhost-stop --keep w");
+        pty.expect("waiting for svc (pid ");
+        pty.expect("kills in ");
+        pty.expect("killed after 4 s");
+        assert_eq!(pty.wait(), 0);
+        // Elsewhere nobody reads it.
+        s.tool("subhost-stop w").silent();
+        s.host("rm opt/w/root/root/ready");
+        s.tool("subhost-start w").silent();
+        eventually("the service runs", || w.exists("root/root/ready"));
+        assert_lacks(&s.tool("subhost-stop w").ok().stderr, &["waiting"]);
+    });
+}
