@@ -309,7 +309,7 @@ fn what_needs_root_is_refused_by_name() {
         for (set, parts) in [
             ("BRIDGES=br0", &["cable", "need root"][..]),
             ("MEMORY=10M", &["MEMORY", "the user may manage"][..]),
-            ("LOWER=/", &["mounts of the host's"][..]),
+            ("LOWER=/", &["no mount may lie below a layer"][..]),
             ("USERNS=yes", &["ids of its own", "USERNS"][..]),
         ] {
             let line = format!("subhost-enter --set {set} w -- true");

@@ -75,6 +75,7 @@ impl Subhost {
         }
         // A PID 1 that never came up has no handler yet, and the tool that booted it is gone.
         let is_asked = !at_once && running.init.up;
+        let before = self.state.recorded_last();
         if is_asked && self.end_by_itself(running) {
             return Ok(());
         }
@@ -115,14 +116,15 @@ impl Subhost {
                 "it is in an uninterruptible wait, perhaps for a disk or a network file system",
             ));
         }
-        self.record_kill(running, killed);
+        self.record_kill(before, killed);
         Ok(())
     }
 
-    /// Records that a stop has killed PID 1. Keeps the exit status of a RUN that had ended before.
-    fn record_kill(&self, running: &Running, killed: Vec<String>) {
-        let of_this_run = |last: &Last| last.when >= running.init.since;
-        let ended = self.state.recorded_last().filter(of_this_run);
+    /// Records that a stop has killed PID 1. If RUN ended at the stop's request, PID 1 has recorded that meanwhile: LAST is then
+    /// another one than `before`, and keeps its exit status.
+    fn record_kill(&self, before: Option<Last>, killed: Vec<String>) {
+        let now_recorded = self.state.recorded_last();
+        let ended = now_recorded.filter(|last| Some(last) != before.as_ref());
         let kill = Last {
             when: now(),
             exit: None,

@@ -9,6 +9,8 @@
 // As execvp(3) does, the code skips a path that does not exist or is not executable, and runs what the kernel
 // does not know (ENOEXEC) as a script. If no path can be executed, it writes the errno as 8 bytes to the
 // descriptor, which no program inherits. Of several errnos it writes EACCES before ENOENT before ENOTDIR.
+//
+// Executed by somebody else, as by a program inside that is a link to /proc/self/exe, it says so on standard error.
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
     ".pushsection .rodata.subhost_trampoline, \"a\"",
@@ -18,9 +20,9 @@ std::arch::global_asm!(
     "mov rbx, [rsp]",
     "mov rax, [rsp + 8]",
     "test rax, rax",
-    "jz 9f",
+    "jz 44f",
     "cmp byte ptr [rax], 0",
-    "jne 9f",
+    "jne 44f",
     "lea r12, [rsp + 24]",
     "lea r13, [rsp + 8 * rbx + 16]",
     "lea r14, [rip + subhost_trampoline_end]",
@@ -79,11 +81,20 @@ std::arch::global_asm!(
     "mov edx, 8",
     "mov eax, 1", // write
     "syscall",
+    "jmp 9f",
+    "44:",
+    "mov edi, 2",
+    "lea rsi, [rip + 42f]",
+    "mov edx, 60",
+    "mov eax, 1", // write
+    "syscall",
     "9:",
     "mov edi, 126",
     "mov eax, 231", // exit_group
     "syscall",
     "ud2",
+    "42:",
+    ".ascii \"cannot run a program inside: it is a link to /proc/self/exe\\n\"",
     "subhost_trampoline_end:",
     ".popsection",
 );
@@ -96,9 +107,9 @@ std::arch::global_asm!(
     "subhost_trampoline:",
     "ldr x19, [sp]",
     "ldr x0, [sp, #8]",
-    "cbz x0, 9f",
+    "cbz x0, 44f",
     "ldrb w1, [x0]",
-    "cbnz w1, 9f",
+    "cbnz w1, 44f",
     "add x20, sp, #24",
     "mov x21, sp",
     "add x21, x21, x19, lsl #3",
@@ -157,11 +168,20 @@ std::arch::global_asm!(
     "mov x2, #8",
     "mov x8, #64", // write
     "svc #0",
+    "b 9f",
+    "44:",
+    "mov x0, #2",
+    "adr x1, 42f",
+    "mov x2, #60",
+    "mov x8, #64", // write
+    "svc #0",
     "9:",
     "mov x0, #126",
     "mov x8, #94", // exit_group
     "svc #0",
     "brk #1",
+    "42:",
+    ".ascii \"cannot run a program inside: it is a link to /proc/self/exe\\n\"",
     "subhost_trampoline_end:",
     ".popsection",
 );

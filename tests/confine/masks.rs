@@ -135,7 +135,7 @@ fn masks_that_cannot_be() {
             ("/srv/link/file", 1, "a symbolic link is in the path"),
             ("/proc", 5, "cannot be covered as a whole"),
             ("/dev//", 5, "cannot be covered as a whole"),
-            ("srv", 5, "no plain path"),
+            ("srv", 5, "not a plain absolute path"),
             ("-/proc/kcor", 5, "did you mean /proc/kcore?"),
             ("/", 5, "the root itself"),
         ] {

@@ -85,3 +85,15 @@ fn it_is_named_the_same_however_it_was_called() {
         }
     });
 }
+
+/// The process that executes a link to /proc/self/exe executes itself (CVE-2019-5736): that is not the tool, and says so.
+#[test]
+fn a_link_to_proc_self_exe_is_refused() {
+    started("", |s, _| {
+        s.inside("w", "ln -s /proc/self/exe /bin/self");
+        s.tool("subhost-enter -j w -- self").fails(
+            126,
+            &["cannot run a program inside: it is a link to /proc/self/exe"],
+        );
+    });
+}

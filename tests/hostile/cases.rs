@@ -42,7 +42,13 @@ pub fn survived(
     must([0, 125, 126, 127].contains(&enter.code), &enter.to_string());
     for out in [&start, &enter] {
         // With a damaged passwd or directory the message is about the user or the program.
-        let objects = [object, "user 'web'", "run sh", "run /bin/sleep"];
+        let objects = [
+            object,
+            "user 'web'",
+            "run sh",
+            "run /bin/sleep",
+            "/proc/self/exe",
+        ];
         let told = objects.iter().any(|object| out.stderr.contains(object));
         must(out.code == 0 || told, &format!("no '{object}': {out}"));
         must(!out.stderr.contains("panicked"), &out.to_string());

@@ -143,7 +143,6 @@ fn scheduling_is_that_of_a_login() {
             "taskset -c 0",
             "ionice -c 3",
             "setarch -R",
-            "choom -n -700 --",
             "choom -n 500 --",
         ] {
             s.sh(&format!("{odd} subhost-start w")).silent();
