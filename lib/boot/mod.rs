@@ -125,7 +125,7 @@ pub struct Boot<'a> {
 /// The cgroups of a boot: recorded and made.
 pub struct Cgroups<'a> {
     state: &'a State,
-    /// As they are.
+    /// The cgroups that exist: a controller that the host lacks may have none.
     pub group: Group,
 }
 
@@ -198,7 +198,7 @@ pub fn boot_config(
     boot(&what, &cgroups, setup)
 }
 
-/// Boots.
+/// Boots `what` in its cgroups, with the root and the network of `setup`.
 ///
 /// # Errors
 /// Why it is not up, or why root or network are not. Nothing of the boot is left then, nor its cgroups.
