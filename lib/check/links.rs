@@ -32,6 +32,14 @@ pub(super) fn links(snapshot: &mut Snapshot, reported: &Reported) -> Vec<Debris>
             Step::Cable(step) => step.alias == link.alias && step.cable.host == link.name,
             _ => false,
         };
+        // That of a running subhost is missing there under its name, and is told so.
+        let is_in_use = |step: &Step| match step {
+            Step::Cable(step) => step.alias == link.alias,
+            _ => false,
+        };
+        if owner.running && owner.steps().any(is_in_use) {
+            continue;
+        }
         let is_reported = reported.links.contains(&link.name);
         if owner.is_known() && !is_reported && !owner.steps().any(has) {
             lost.push((link.clone(), name));

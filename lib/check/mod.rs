@@ -99,6 +99,8 @@ pub enum Kind {
     Process,
     /// A subhost that has a frozen plan but not all objects of the plan.
     HalfBuilt,
+    /// A running subhost of which something is missing, or was replaced.
+    Changed,
     /// The objects that the settings would make, without a frozen plan: a script made them, or the state is
     /// lost.
     Unrecorded,
@@ -128,6 +130,7 @@ impl Kind {
         match self {
             Kind::Process => "process",
             Kind::HalfBuilt => "half-built",
+            Kind::Changed => "changed",
             Kind::Unrecorded => "unrecorded",
             Kind::Mount => "mount",
             Kind::Copy => "copy",

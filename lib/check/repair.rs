@@ -45,6 +45,7 @@ fn look(tree: &Path) -> Result<Vec<Debris>> {
     let mut reported = Reported::default();
     let mut found = roots::processes(&snapshot);
     found.extend(roots::half_built(&mut snapshot));
+    found.extend(roots::changed_while_running(&mut snapshot));
     let loops = mounts::loops(&snapshot);
     let residents = mounts::residents(&snapshot, &loops, &found);
     found.extend(roots::unrecorded(&mut snapshot, &residents, &mut reported));

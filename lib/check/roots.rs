@@ -46,6 +46,36 @@ pub(super) fn half_built(snapshot: &mut Snapshot) -> Vec<Debris> {
     found
 }
 
+/// Finds what is missing of running subhosts, or was replaced. Nothing of it is repaired here: what is left is in use.
+pub(super) fn changed_while_running(snapshot: &mut Snapshot) -> Vec<Debris> {
+    let mut found = Vec::new();
+    let running: Vec<(Name, PathBuf)> = snapshot
+        .owners
+        .iter()
+        .filter(|(_, owner)| owner.is_known() && owner.running)
+        .filter_map(|(name, owner)| Some((name.clone(), owner.tree()?.to_owned())))
+        .collect();
+    snapshot.network.compare_bridges();
+    for (name, tree) in running {
+        let subhost = Subhost::new(&tree, &name, &[]);
+        let Ok(Some(running)) = subhost.running() else {
+            continue;
+        };
+        let mounts = Mounts::Read(&snapshot.table);
+        for what in subhost
+            .missing(&running, &mounts, &mut snapshot.network)
+            .unwrap_or_default()
+        {
+            let why = "it was changed by other means while the subhost runs";
+            let debris = Debris::new(Kind::Changed, Some(&name), what, why);
+            found.push(debris.by_hand(format!(
+                "subhost-start {name} mends the network, or says why not"
+            )));
+        }
+    }
+    found
+}
+
 /// Finds objects that equal what the settings would make, without a frozen plan. They count as ours, as after
 /// `subhost-mount -n web | sh`. A complete set of them is a note, since it works like a hibernating subhost.
 /// `residents` are the processes in each subhost's root: a root with such processes is not repaired.

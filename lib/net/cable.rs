@@ -38,6 +38,11 @@ enum HostEnd {
     Foreign(String),
 }
 
+/// Returns the name of a discarded cable's host end.
+fn discarded_name(index: u32) -> String {
+    format!("gone{index}")
+}
+
 impl Act<&mut Network> for Cable {
     fn check(&self, network: &mut Network, _: &[Step]) -> Result<()> {
         if crate::kernel::privilege::has_entered() {
@@ -91,9 +96,33 @@ impl Network {
         let host = self.netlink.host()?;
         match host.address(&cable.host) {
             Ok(None) => Ok(Presence::Absent),
-            Ok(Some(address)) if address == host_mac(cable.mac) => Ok(Presence::Ours),
-            _ => self.cable_present(step),
+            Ok(Some(address)) if address == host_mac(cable.mac) && !self.compares_bridges => {
+                Ok(Presence::Ours)
+            }
+            _ => match self.find_cable(step)? {
+                HostEnd::Ours(link) if self.compares_bridges => self.plugged_in(step, &link),
+                HostEnd::Nothing => Ok(Presence::Absent),
+                HostEnd::Ours(_) => Ok(Presence::Ours),
+                HostEnd::Foreign(what) => Ok(Presence::Foreign(what)),
+            },
         }
+    }
+
+    /// Judges a cable of ours by the bridge that it is a port of. One that was unplugged, or whose bridge was made anew, counts
+    /// as absent: to make it is to plug it in.
+    fn plugged_in(&mut self, step: &Cable, link: &Link) -> Result<Presence> {
+        let Some(bridge) = &step.cable.bridge else {
+            return Ok(Presence::Ours);
+        };
+        let host = self.netlink.host()?;
+        let found = self.netlink.link(&host, bridge);
+        let found = found.doing(|| format!("look for the bridge {bridge}"))?;
+        Ok(
+            match found.is_some_and(|bridge| link.master == Some(bridge.index)) {
+                true => Presence::Ours,
+                false => Presence::Absent,
+            },
+        )
     }
 
     /// Finds the link that has the name of a cable's host end.
@@ -150,6 +179,9 @@ impl Network {
 
     /// Makes a cable; deletes it again if its configuration fails.
     fn make_cable(&mut self, step: &Cable) -> Result<()> {
+        if let HostEnd::Ours(link) = self.find_cable(step)? {
+            return self.plug_in(step, link.index);
+        }
         let made = self.add_cable(step).and_then(|()| self.configure(step));
         match made {
             // The cable may exist despite the error, as after a timeout of the answer. After EEXIST the link
@@ -167,6 +199,36 @@ impl Network {
             }
             other => other,
         }
+    }
+
+    /// Makes a cable of ours a port of its bridge again, and brings it up.
+    fn plug_in(&mut self, step: &Cable, index: u32) -> Result<()> {
+        let Cable { alias, cable, .. } = step;
+        let host = self.netlink.host()?;
+        if let Some(bridge) = &cable.bridge {
+            let master = self.bridge(bridge)?;
+            let plugged = self.netlink.set_master(&host, index, master);
+            plugged.doing(|| format!("plug {} into {bridge}", cable.host))?;
+        }
+        let up = self.netlink.set_alias_and_up(&host, &cable.host, alias);
+        up.doing(|| format!("bring up {}", cable.host))
+    }
+
+    /// Gives a cable of ours its name back that was renamed by other means. Returns false if there is none.
+    fn rename_back(&mut self, step: &Cable) -> std::result::Result<bool, Errno> {
+        let fail = |error: Error| error.errno.unwrap_or(Errno::EEXIST);
+        let Some(link) = self.find_renamed(step)? else {
+            return Ok(false);
+        };
+        let name = &step.cable.host;
+        let host = self.netlink.host().map_err(fail)?;
+        self.netlink.rename(&host, link.index, name).or_else(|_| {
+            // Before Linux 6.2 a link that is up cannot be renamed.
+            self.netlink.set_down(&host, link.index)?;
+            self.netlink.rename(&host, link.index, name)
+        })?;
+        self.plug_in(step, link.index).map_err(fail)?;
+        Ok(true)
     }
 
     fn add_cable(&mut self, step: &Cable) -> Result<()> {
@@ -196,6 +258,7 @@ impl Network {
         };
         add(self)
             .or_else(|errno| match errno {
+                Errno::EEXIST if self.rename_back(step)? => Ok(()),
                 Errno::EEXIST if self.remove_discarded(step)? => add(self),
                 _ => Err(errno),
             })
@@ -210,9 +273,25 @@ impl Network {
         Ok(())
     }
 
-    /// Deletes a cable of ours whose host end was renamed while its namespace remained, because a stop was
-    /// killed between the two. It returns false if the inner end does not belong to such a cable.
+    /// Deletes a cable that a stop has discarded and was killed before it removed the namespace. Returns false if the inner end
+    /// does not belong to such a cable.
     fn remove_discarded(&mut self, step: &Cable) -> std::result::Result<bool, Errno> {
+        let fail = |error: Error| error.errno.unwrap_or(Errno::EEXIST);
+        let host = self.netlink.host().map_err(fail)?;
+        match self.find_by_peer(step)? {
+            Some(link) => self.netlink.delete(&host, link.index).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Finds a cable of ours that has another name, which no stop has given it.
+    fn find_renamed(&mut self, step: &Cable) -> std::result::Result<Option<Link>, Errno> {
+        let found = self.find_by_peer(step)?;
+        Ok(found.filter(|link| link.name != discarded_name(link.index)))
+    }
+
+    /// Finds the link of the host that is the peer of the cable's inner end and has the cable's alias.
+    fn find_by_peer(&mut self, step: &Cable) -> std::result::Result<Option<Link>, Errno> {
         let Cable {
             netns: name,
             alias,
@@ -223,14 +302,11 @@ impl Network {
         let inner = self.netlink_socket(name).map_err(fail)?;
         let peer = self.netlink.link(&inner, &cable.inner)?;
         let Some(index) = peer.and_then(|inner| inner.peer) else {
-            return Ok(false);
+            return Ok(None);
         };
         let links = self.netlink.links(&host, Statistics::Skipped)?;
-        let ours = |link: &&Link| link.index == index && link.alias == *alias;
-        match links.iter().find(ours) {
-            Some(link) => self.netlink.delete(&host, link.index).map(|()| true),
-            None => Ok(false),
-        }
+        let ours = |link: &Link| link.index == index && link.alias == *alias;
+        Ok(links.into_iter().find(ours))
     }
 
     /// Sets addresses and alias of a new cable, and brings both ends up.
@@ -297,7 +373,7 @@ impl Network {
     /// Renames the host end of a cable, so that its name is free at once. The kernel removes it from its
     /// bridge when it deletes it.
     fn discard(&self, host: &Socket, link: &Link) -> std::result::Result<(), Errno> {
-        let name = format!("gone{}", link.index);
+        let name = discarded_name(link.index);
         self.netlink.rename(host, link.index, &name).or_else(|_| {
             // Before Linux 6.2 a link that is up cannot be renamed.
             self.netlink.set_down(host, link.index)?;

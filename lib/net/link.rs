@@ -1,6 +1,6 @@
 //! Parses RTM_NEWLINK messages of the kernel into links.
 //!
-//! A link has some fifty attributes, and this file parses the six that we use. The crate rtnetlink would
+//! A link has some fifty attributes, and this file parses the seven that we use. The crate rtnetlink would
 //! parse all of them, with the statistics of each protocol, which takes longer than the kernel takes to send
 //! them.
 
@@ -21,6 +21,8 @@ pub struct Link {
     pub peer: Option<u32>,
     /// The id of the peer's network namespace in the link's own one; none if both ends are in the same.
     pub peer_netns: Option<i32>,
+    /// The interface index of the bridge that the link is a port of.
+    pub master: Option<u32>,
     /// The administrative state: IFF_UP is set.
     pub up: bool,
     /// The bytes received and sent; 0 without statistics.
@@ -37,6 +39,7 @@ const IFF_UP: u32 = 1;
 // Attribute types, IFLA_* of include/uapi/linux/if_link.h.
 const IFNAME: u16 = 3;
 const LINK: u16 = 5;
+const MASTER: u16 = 10;
 const LINKINFO: u16 = 18;
 const IFALIAS: u16 = 20;
 const STATS64: u16 = 23;
@@ -60,6 +63,7 @@ impl Link {
                 IFNAME => link.name = text(value),
                 IFALIAS => link.alias = text(value),
                 LINK => link.peer = number(value),
+                MASTER => link.master = number(value),
                 LINK_NETNSID => link.peer_netns = number(value).map(u32::cast_signed),
                 STATS64 => link.bytes = (number64(value, 2)?, number64(value, 3)?),
                 LINKINFO => {

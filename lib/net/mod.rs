@@ -35,12 +35,27 @@ pub struct Network {
     bridges: BTreeMap<String, u32>,
     /// Cables whose host ends were renamed, for the kernel to delete.
     discarded: Vec<Discarded>,
+    /// The PID 1 of the subhost whose steps are asked about, if it runs in its own network namespace: then that is the
+    /// namespace, whatever has its name.
+    pid_1: Option<i32>,
+    /// Whether the bridge of a cable is compared, which takes a request for each cable.
+    compares_bridges: bool,
 }
 
 impl Network {
     /// Makes a network without open sockets.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets the PID 1 of the subhost whose steps are asked about next; none if it does not run.
+    pub fn set_pid_1(&mut self, pid: Option<i32>) {
+        self.pid_1 = pid;
+    }
+
+    /// Has [`Act::present`](crate::plan::Act::present) of a cable compare its bridge, too.
+    pub fn compare_bridges(&mut self) {
+        self.compares_bridges = true;
     }
 
     /// Returns the interface index of the bridge `name`.

@@ -233,6 +233,28 @@ fn bind(namespace: &str, path: &Path) -> std::result::Result<(), Errno> {
 /// # Errors
 /// EEXIST if the file exists; the failed call.
 pub fn make(name: &str, ids: Option<u32>) -> Result<OwnedFd> {
+    let doing = || format!("make the network namespace {name}");
+    bind_by(name, |path| match ids {
+        None => run_in_new(|| bind("/proc/thread-self/ns/net", path)).doing(doing),
+        Some(base) => userns::with_new(base, CloneFlags::CLONE_NEWNET, |pid| {
+            bind(&format!("/proc/{pid}/ns/net"), path).doing(doing)
+        }),
+    })
+}
+
+/// Gives the network namespace of the process `pid` the name `name`.
+///
+/// # Errors
+/// EEXIST if the file exists; the failed call.
+pub fn give_name(name: &str, pid: i32) -> Result<OwnedFd> {
+    bind_by(name, |path| {
+        let bound = bind(&format!("/proc/{pid}/ns/net"), path);
+        bound.doing(|| format!("give the network namespace of pid {pid} the name {name}"))
+    })
+}
+
+/// Makes the file of the namespace `name`, and has `bind` mount a namespace on it.
+fn bind_by(name: &str, bind: impl FnOnce(&Path) -> Result<()>) -> Result<OwnedFd> {
     let path = path(name);
     let _lock = lock()?;
     make_shared()?;
@@ -245,14 +267,7 @@ pub fn make(name: &str, ids: Option<u32>) -> Result<OwnedFd> {
         .mode(0o444)
         .open(&path)
         .doing(|| format!("make the namespace file {}", path.display()))?;
-    let doing = || format!("make the network namespace {name}");
-    let bound = match ids {
-        None => run_in_new(|| bind("/proc/thread-self/ns/net", &path)).doing(doing),
-        Some(base) => userns::with_new(base, CloneFlags::CLONE_NEWNET, |pid| {
-            bind(&format!("/proc/{pid}/ns/net"), &path).doing(doing)
-        }),
-    };
-    let found = bound.and_then(|()| find(name));
+    let found = bind(&path).and_then(|()| find(name));
     match found {
         Ok(Found::Namespace(fd)) => Ok(fd),
         other => {

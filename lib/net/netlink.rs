@@ -214,6 +214,15 @@ impl Netlink {
         set_link(socket, LinkUnspec::new_with_index(index).name(name).build())
     }
 
+    /// Makes a link a port of the bridge `master`, by interface indexes.
+    ///
+    /// # Errors
+    /// The errno of the request.
+    pub fn set_master(&self, socket: &Socket, index: u32, master: u32) -> ErrnoResult<()> {
+        let link = LinkUnspec::new_with_index(index).controller(master);
+        set_link(socket, link.build())
+    }
+
     /// Deletes a link, and the peer of a veth with it. It returns when the kernel has destroyed both.
     ///
     /// # Errors

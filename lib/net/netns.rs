@@ -4,6 +4,7 @@ use super::named::{self, Found};
 use super::{Network, Statistics};
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::kernel::mountinfo::{self, Mark};
+use crate::kernel::proc::Namespace;
 use crate::kernel::processor::on_another_cpu;
 use crate::plan::steps::netns::Netns;
 use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
@@ -16,6 +17,10 @@ impl Act<&mut Network> for Netns {
 
     fn act(&self, network: &mut Network) -> Result<()> {
         let name = &self.name;
+        if let Some(pid) = network.pid_1 {
+            // The subhost runs, and its namespace has lost its name.
+            return named::give_name(name, pid).map(drop);
+        }
         let namespace = named::make(name, self.ids)?;
         let up = network.inet_socket(name, &namespace).and_then(|socket| {
             let up = socket.set_up("lo");
@@ -78,7 +83,17 @@ impl Network {
         if mark.is_some_and(|mark| mountinfo::is_marked(&named::path(name), mark)) {
             return Ok(Presence::Ours);
         }
-        let namespace = match named::find(name)? {
+        let found = named::find(name)?;
+        if let (Some(pid), Found::Namespace(namespace)) = (self.pid_1, &found) {
+            if Namespace::Net.inode_of(pid) == Some(named::inode(namespace)) {
+                return Ok(Presence::Ours);
+            }
+            return Ok(Presence::Foreign(format!(
+                "{} is another network namespace than the one that PID 1 (pid {pid}) is in",
+                named::path(name).display()
+            )));
+        }
+        let namespace = match found {
             Found::Nothing => return Ok(Presence::Absent),
             // A tool was killed between making the file and mounting the namespace on it.
             Found::Other if named::is_leftover(name) => return Ok(Presence::Absent),

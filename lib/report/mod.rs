@@ -58,7 +58,7 @@ pub struct Row {
     pub last: Option<Last>,
     /// The settings differ from what is up; none if nothing is up, or the settings cannot be read.
     pub changed: Option<bool>,
-    /// The reason of the states `broken` and `invalid`.
+    /// The reason of the states `broken` and `invalid`, or what is missing of a subhost that runs.
     pub problem: Option<String>,
     /// The traffic of its cables.
     pub links: Vec<Traffic>,
@@ -296,6 +296,12 @@ impl Observer<'_> {
             row.usage = group.usage();
         }
         if let Ok(Some(running)) = &running {
+            if is_whole {
+                self.network.compare_bridges();
+            }
+            let missing = subhost.missing(running, &self.mounts, &mut self.network);
+            let missing = missing.unwrap_or_else(|error| vec![error.to_string()]);
+            row.problem = (!missing.is_empty()).then(|| missing.join("; "));
             row.fill_in_init(&running.init);
             self.fill_in_usage(&mut row, &group);
         }

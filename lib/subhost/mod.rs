@@ -19,8 +19,8 @@ use crate::base::error::{Error, Exit, Result, shown};
 use crate::base::name::Name;
 use crate::config::Config;
 use crate::kernel::clock::boot_id;
-use crate::kernel::mountinfo::Mounts;
-use crate::net::Network;
+use crate::kernel::mountinfo::{self, Mounts};
+use crate::net::{Network, named};
 use crate::plan::steps::directory::Directory;
 use crate::plan::{Asked, Here, Part, Plan, Planned, Presence, Step, plan};
 use crate::state::ids::Claim;
@@ -354,11 +354,75 @@ impl Subhost {
                 }
             }
         }
-        Ok(if up {
+        Ok(if up || self.is_up_unrecorded(mounts, network)? {
             Status::Hibernating
         } else {
             Status::Stopped
         })
+    }
+
+    /// Describes what is missing of a running subhost, or has another object in its place: something that was changed by other
+    /// means since it was made.
+    ///
+    /// # Errors
+    /// State or kernel cannot be read.
+    pub(crate) fn missing(
+        &self,
+        running: &Running,
+        mounts: &Mounts,
+        network: &mut Network,
+    ) -> Result<Vec<String>> {
+        self.ask_about(network, Some(running));
+        let missing = self.missing_steps(mounts, network);
+        network.set_pid_1(None);
+        missing
+    }
+
+    fn missing_steps(&self, mounts: &Mounts, network: &mut Network) -> Result<Vec<String>> {
+        let mut missing = Vec::new();
+        for part in Part::SETTLED {
+            let Some(plan) = self.frozen(part)?.filter(|plan| plan.made.is_some()) else {
+                continue;
+            };
+            for planned in plan.planned().filter(|planned| planned.step.lasts()) {
+                let asked = Asked {
+                    mark: planned.mark,
+                    all: &plan.steps,
+                    frozen: true,
+                };
+                let step = planned.step;
+                match self.executor(mounts, network).present(step, asked)? {
+                    Presence::Ours => {}
+                    Presence::Foreign(what) => missing.push(what),
+                    Presence::Absent => missing.push(format!("missing: {}", step.title())),
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Reports whether something is up that a script of `-n` has made: just what the settings would make.
+    fn is_up_unrecorded(&self, mounts: &Mounts, network: &mut Network) -> Result<bool> {
+        let dir = self.tree.join(self.name.as_str());
+        // Most stopped subhosts have neither, and their config need not be read.
+        let may_be = mountinfo::is_mount_point(&dir.join("live")) == Some(true)
+            || named::path(self.name.as_str()).exists();
+        let Some(config) = may_be.then(|| self.config().ok()).flatten() else {
+            return Ok(false);
+        };
+        for part in Part::SETTLED {
+            let plan = self.found(&config, part, mounts, network)?;
+            let steps = self.presences(&plan, false, mounts, network)?;
+            let is_up = |(planned, presence): &(Planned, Presence)| {
+                let step = planned.step;
+                let is_object = step.mount_point().is_some() || step.namespace().is_some();
+                is_object && *presence == Presence::Ours
+            };
+            if steps.iter().any(is_up) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn presences<'a>(

@@ -10,8 +10,8 @@ use crate::kernel::mountinfo::{Mounts, Table};
 use crate::net::{Network, named};
 use crate::plan::{Part, Plan, Planned, Presence, Thoroughly, apply, undo_all};
 use crate::root;
-use crate::state::booter;
 use crate::state::ids::Claim;
+use crate::state::{Running, booter};
 use crate::subhost::hooks;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -115,18 +115,62 @@ impl Subhost {
         }
     }
 
-    /// Makes what is missing of a part that is up.
+    /// Makes what is missing of a part that is up, also while the subhost runs.
     fn complete(&self, mut plan: Plan, on_step: OnStep) -> Result<Up> {
         let (mounts, mut network) = (Mounts::later(), Network::new());
-        let steps = self.presences(&plan, true, &mounts, &mut network)?;
-        refuse_foreign(&steps)?;
-        if self.act_all(&steps, &mut network, on_step)? > 0 {
+        let running = self.running()?;
+        self.ask_about(&mut network, running.as_ref());
+        network.compare_bridges();
+        let mut made = 0;
+        loop {
+            let steps = self.presences(&plan, true, &mounts, &mut network)?;
+            refuse_foreign(&steps)?;
+            let is_lost = |(planned, presence): &(Planned, Presence)| {
+                *presence == Presence::Absent && planned.step.lasts()
+            };
+            if let (Part::Root, Some(_), Some((lost, _))) =
+                (plan.part, &running, steps.iter().find(|step| is_lost(step)))
+            {
+                // PID 1 has the root in its own mount namespace. A second mount of it would write to the same layer.
+                let what = format!("it runs, and {} is gone from the host", lost.step.title());
+                return Err(Error::new(Exit::Failed, what)
+                    .hint("it runs on inside; subhost-stop and subhost-start make it anew"));
+            }
+            let lost_name = steps.iter().position(|step| {
+                running.is_some() && step.0.step.namespace().is_some() && is_lost(step)
+            });
+            // Without its name, nothing of the network can be looked for.
+            let some = match lost_name {
+                Some(at) => &steps[at..=at],
+                None => &steps[..],
+            };
+            made += self.act_all(some, &mut network, on_step)?;
+            if running.is_some() {
+                let again = some.iter().filter(|step| is_lost(step));
+                let again: Vec<String> = again.map(|(planned, _)| planned.step.title()).collect();
+                if !again.is_empty() {
+                    message::notice(&self.name, &format!("made again: {}", again.join(", ")));
+                }
+            }
+            if lost_name.is_none() {
+                break;
+            }
+        }
+        if made > 0 {
             self.finish(&mut plan, &mut network)?;
         }
         Ok(Up {
             plan,
             brought: false,
         })
+    }
+
+    /// Has `network` judge by the network namespace of PID 1, if the subhost runs in one of its own.
+    pub(super) fn ask_about(&self, network: &mut Network, running: Option<&Running>) {
+        let is_own =
+            || matches!(self.frozen(Part::Net), Ok(Some(plan)) if plan.namespace().is_some());
+        let pid_1 = running.filter(|running| running.init.up && is_own());
+        network.set_pid_1(pid_1.map(|running| running.init.identity.pid));
     }
 
     /// Makes a part of which nothing is recorded.
@@ -152,6 +196,14 @@ impl Subhost {
                 brought: false,
             });
         }
+        // What a script of `-n` has made was not brought up by this call.
+        let is_object = |planned: &Planned| {
+            let step = planned.step;
+            step.mount_point().is_some() || step.namespace().is_some() || step.link().is_some()
+        };
+        let brought = steps
+            .iter()
+            .any(|(planned, presence)| *presence == Presence::Absent && is_object(planned));
         assigned::keep(config, part, ids)?;
         self.state.freeze(&plan)?;
         let (before, after) = hooks::around(part);
@@ -167,10 +219,7 @@ impl Subhost {
                 })
             });
         match made {
-            Ok(()) => Ok(Up {
-                plan,
-                brought: true,
-            }),
+            Ok(()) => Ok(Up { plan, brought }),
             // What could not be undone is recorded by the frozen plan.
             Err(error) if !error.also.is_empty() => Err(error),
             Err(error) => {

@@ -61,6 +61,11 @@ impl Subhost {
                 if let Ok(config) = self.config() {
                     self.warn_if_changed(&config);
                 }
+                for part in Part::SETTLED {
+                    if self.frozen(part)?.is_some() {
+                        self.up(part, None, &|_| ())?;
+                    }
+                }
                 return Ok(None);
             }
             return Err(Error::new(
