@@ -3,11 +3,11 @@
 //! The tools, `subhost-start` and others, parse command lines and call this library. No daemon stands behind it: the kernel
 //! holds the state. `ARCHITECTURE.md` in the source says how the library works.
 //!
-//! A [`Subhost`] is one by name, with the verbs. A [`Command`] runs inside one. Everything fails by [`Error`], whose [`Exit`] is
+//! A [`Subhost`] names a subhost and has a method for each verb. A [`Command`] runs inside one. Everything fails by [`Error`], whose [`Exit`] is
 //! the exit status that a tool would have. The library prints nothing: a program that wants to hear of what happens listens to
 //! [`events`]. `examples/` has three programs. The modules behind these types are hidden, and change without notice.
 //!
-//! To change anything takes root. The library looks for `subhost-init` beside the program and in `/usr/local/sbin`;
+//! To change anything takes root. The library looks for `subhost-init` beside the program, in `/usr/local/sbin` and in `/usr/sbin`;
 //! [`tools_in`] names another directory.
 //!
 //! ## Commands inside
@@ -72,7 +72,7 @@
 //! # }
 //! ```
 
-// Those that our programs, tests and fuzzers use are public and hidden.
+// Modules that our programs, tests and fuzzers use are public, and hidden in the documentation.
 #[doc(hidden)]
 pub mod base;
 #[doc(hidden)]

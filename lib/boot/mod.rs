@@ -1,9 +1,9 @@
-//! The booting tool's side of a boot: it spawns a process that becomes PID 1 of a new pid namespace, records it before
-//! it does anything, and sends it its spec. PID 1 makes everything else itself, so that the tool stays on the host and
-//! can undo.
+//! The booting tool's side of a boot: it spawns PID 1 of a new pid namespace, records it, and sends it its spec. PID 1 makes
+//! everything inside itself, so that the tool stays on the host and can undo. Until it is recorded, PID 1 changes nothing of
+//! the host; with a user namespace it has by then cloned the mounts of the host that it will need.
 //!
-//! Two processes outlive the tool. PID 1, ours or the tree's, is its child and then the host's init's. The logger of a
-//! tree's own init in the background holds both ends of that init's terminal, the log, the file for the end of the run
+//! PID 1, ours or the tree's, outlives the tool: it is the tool's child, then that of the host's init. The logger of a
+//! tree's own init in the background outlives it, too: it holds both ends of that init's terminal, the log, the file for the end of the run
 //! and a pidfd; our PID 1 writes log and file itself.
 
 mod booted;
@@ -226,7 +226,7 @@ fn try_boot(what: &Boot, state: &State, setup: &mut dyn Setup, group: &Group) ->
         None => Spawned::in_new_pid_namespace(log.as_ref(), group)?,
         Some(_) => Spawned::in_user_namespace(what, log.as_ref(), group, setup)?,
     };
-    // Until it is sent its spec it does nothing, and it ends if we do.
+    // Until it is told to go, PID 1 waits, and it ends if we do.
     let (identity, pidfd) = Identity::open(spawned.child.id()).doing(|| "watch PID 1")?;
     let mut booted = Booted {
         child: spawned.child,
@@ -241,7 +241,7 @@ fn try_boot(what: &Boot, state: &State, setup: &mut dyn Setup, group: &Group) ->
             end_of_run: &end_of_run,
             joins_network: !spawned.has_network,
         };
-        go.send(&booted, setup)?;
+        go.mount_root_and_send(&booted, setup)?;
         // Not earlier: the kernel takes a while to unmount what it lies on.
         drop(spawned.program);
         setup.finish_network()?;
@@ -386,7 +386,7 @@ struct Go<'a> {
 impl Go<'_> {
     /// Mounts the root, then sends PID 1 its spec, the file for the end of its run and the network namespace. PID 1 begins,
     /// and then waits for [`ToInit::Proceed`].
-    fn send(&self, booted: &Booted, setup: &mut dyn Setup) -> Result<()> {
+    fn mount_root_and_send(&self, booted: &Booted, setup: &mut dyn Setup) -> Result<()> {
         setup.mount_root()?;
         let memfd = spec::memfd(self.spec)?;
         let mut fds = vec![memfd.as_raw_fd(), self.end_of_run.as_raw_fd()];

@@ -232,7 +232,7 @@ fn kill(identity: &proc::Identity) -> Result<()> {
 /// Removes the outdated files of /run/subhost/NAME. The release of the lock removes the rest.
 fn tidy(name: &Name) -> Result<()> {
     let state = State::new(name);
-    for part in Part::SETTLED {
+    for part in Part::FROM_CONFIG {
         if state.plan(part)?.is_none() {
             state.thaw(part)?;
         }

@@ -88,7 +88,7 @@ pub(super) fn unrecorded(
     let mut found = Vec::new();
     let names: Vec<Name> = snapshot.configs.keys().cloned().collect();
     for name in names {
-        for part in Part::SETTLED {
+        for part in Part::FROM_CONFIG {
             let Some((ours, whole)) = find_unrecorded(snapshot, &points, &name, part) else {
                 continue;
             };

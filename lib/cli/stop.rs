@@ -88,7 +88,7 @@ impl Tool for StopTool {
         };
         let parts: &[Part] = match self.keep {
             true => &[],
-            false => &Part::SETTLED,
+            false => &Part::FROM_CONFIG,
         };
         let stop = |subhost: &Subhost| {
             match self.dry_run {
@@ -114,7 +114,7 @@ impl StopTool {
         names.extend(state::names().into_iter().filter(|name| {
             let subhost = Subhost::new(&tree, name, &[]);
             // `frozen` fails for a subhost of another $SUBHOST, which we must not stop.
-            Part::SETTLED
+            Part::FROM_CONFIG
                 .iter()
                 .any(|part| matches!(subhost.frozen(*part), Ok(Some(_))))
         }));

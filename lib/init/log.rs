@@ -31,7 +31,7 @@ impl Log {
 
     /// Appends to the log. What a full disk does not take is lost: the command must not wait for it.
     pub fn append(&self, bytes: &[u8]) {
-        // Asked each time, because the administrator may have emptied the file.
+        // PresenceQuery each time, because the administrator may have emptied the file.
         let size = self.file.metadata().map_or(0, |meta| meta.len());
         if size.saturating_add(bytes.len() as u64) > self.max {
             let _ = self.shorten(size);

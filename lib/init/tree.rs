@@ -21,11 +21,11 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// Enters new namespaces, makes the root of the spec its root, and does the steps. `picked` are the
+/// Enters new namespaces, makes the root of the spec its root, and does the operations of the spec. `picked` are the
 /// detached mounts if the caller has made them, as for a user namespace.
 ///
 /// # Errors
-/// The failed step, with its object.
+/// The failed operation, with its object.
 pub fn assemble(spec: &Spec, network: Option<&OwnedFd>, picked: Option<Picked>) -> Result<()> {
     if let Some(network) = network {
         setns(network, CloneFlags::CLONE_NEWNET).doing(|| "join the network namespace")?;
@@ -53,18 +53,18 @@ pub fn assemble(spec: &Spec, network: Option<&OwnedFd>, picked: Option<Picked>) 
     change_root(&root).doing(|| format!("make {} the root", shown(&spec.root)))?;
     let mut masks = Masks::default();
     for (op, piece) in spec.ops.iter().zip(pieces) {
-        do_step(op, piece, &mut masks)?;
+        do_op(op, piece, &mut masks)?;
     }
     std::env::set_current_dir("/").doing(|| "change to / inside")
 }
 
-/// Does one step. Our root is that of the subhost now, so that no path leads back to the host.
-fn do_step(op: &Op, piece: Option<Piece>, masks: &mut Masks) -> Result<()> {
+/// Does one operation. Our root is that of the subhost now, so that no path leads back to the host.
+fn do_op(op: &Op, piece: Option<Piece>, masks: &mut Masks) -> Result<()> {
     match (op, piece) {
         (Op::Hostname(name), _) => {
             nix::unistd::sethostname(name).doing(|| format!("set the host name {name}"))
         }
-        (Op::Mount(mount), piece) => mount_step(mount, piece, masks),
+        (Op::Mount(mount), piece) => mount_op(mount, piece, masks),
         (Op::Dev(_), Some(Piece::Dev(dev, nodes))) => {
             mount_over("/dev", &dev)?;
             if let Some(nodes) = nodes {
@@ -93,7 +93,7 @@ fn do_step(op: &Op, piece: Option<Piece>, masks: &mut Masks) -> Result<()> {
 }
 
 /// Mounts a file system of the kernel, or one that was mounted detached before.
-fn mount_step(mount: &Mount, piece: Option<Piece>, masks: &mut Masks) -> Result<()> {
+fn mount_op(mount: &Mount, piece: Option<Piece>, masks: &mut Masks) -> Result<()> {
     let made = match piece {
         Some(Piece::Mount(made)) => Ok(made),
         _ => mount_new(mount),

@@ -9,7 +9,7 @@ use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::config;
 use crate::kernel::mountinfo::Mark;
 use crate::plan::steps::cable::{Cable, host_mac};
-use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
+use crate::plan::{Act, Presence, PresenceQuery, Step, UndoOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ impl Act<&mut Network> for Cable {
         }
     }
 
-    fn present(&self, network: &mut Network, asked: Asked<'_>) -> Result<Presence> {
+    fn present(&self, network: &mut Network, asked: PresenceQuery<'_>) -> Result<Presence> {
         match asked.frozen {
             true => network.cable_still_present(self),
             false => network.cable_present(self),
@@ -71,7 +71,7 @@ impl Act<&mut Network> for Cable {
         network.make_cable(self)
     }
 
-    fn undo(&self, network: &mut Network, _: Option<&Mark>, how: Thoroughly) -> Result<()> {
+    fn undo(&self, network: &mut Network, _: Option<&Mark>, how: UndoOptions) -> Result<()> {
         match network.find_cable(self)? {
             HostEnd::Nothing => Ok(()),
             HostEnd::Foreign(what) => Err(foreign_error(&what)),
@@ -187,9 +187,9 @@ impl Network {
             // The cable may exist despite the error, as after a timeout of the answer. After EEXIST the link
             // is foreign.
             Err(error) if error.errno != Some(Errno::EEXIST) => {
-                let how = Thoroughly {
+                let how = UndoOptions {
                     wait: true,
-                    ..Thoroughly::default()
+                    ..UndoOptions::default()
                 };
                 let left = match self.find_cable(step) {
                     Ok(HostEnd::Ours(link)) => self.remove_cable(&step.netns, link, how),
@@ -355,7 +355,7 @@ impl Network {
 
     /// Removes a cable of ours, whose host end is `link`. Unless `how` says to wait, it only renames the host
     /// end and leaves the deletion to the kernel, which deletes the pair with the namespace of the inner end.
-    fn remove_cable(&mut self, netns: &str, link: Link, how: Thoroughly) -> Result<()> {
+    fn remove_cable(&mut self, netns: &str, link: Link, how: UndoOptions) -> Result<()> {
         let host = self.netlink.host()?;
         if !how.wait && self.has_peer_in(netns, &link)? && self.discard(&host, &link).is_ok() {
             self.discarded.push(Discarded {

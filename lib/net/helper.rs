@@ -10,7 +10,7 @@ use crate::kernel::mountinfo::Mark;
 use crate::kernel::packets::{send, sockets};
 use crate::kernel::proc::{self, Identity};
 use crate::plan::steps::helper::{Carrier, Helper, KNOWN};
-use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
+use crate::plan::{Act, Presence, PresenceQuery, Step, UndoOptions};
 use crate::state::State;
 use crate::sys;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -60,7 +60,7 @@ impl Act<&mut Network> for Helper {
         }
     }
 
-    fn present(&self, _: &mut Network, _: Asked<'_>) -> Result<Presence> {
+    fn present(&self, _: &mut Network, _: PresenceQuery<'_>) -> Result<Presence> {
         let Some(helper) = state_of(&self.netns)?.helper()? else {
             return Ok(Presence::Absent);
         };
@@ -75,7 +75,7 @@ impl Act<&mut Network> for Helper {
         network.start_helper(self)
     }
 
-    fn undo(&self, _: &mut Network, _: Option<&Mark>, _: Thoroughly) -> Result<()> {
+    fn undo(&self, _: &mut Network, _: Option<&Mark>, _: UndoOptions) -> Result<()> {
         end_helper(&self.netns)
     }
 }

@@ -151,7 +151,7 @@ fn make_shared() -> Result<()> {
             mount(None::<&str>, DIR, None::<&str>, shared, None::<&str>)
         })
         .doing(|| format!("make {DIR} a shared mount"))?;
-    crate::state::mark_shared(true);
+    crate::state::note_shared_mount();
     Ok(())
 }
 
@@ -162,7 +162,7 @@ fn unshare_dir() {
     if crate::state::is_marked_shared() && is_empty() {
         // Detached (MNT_DETACH), because the descriptor of our lock keeps the mount busy.
         let _ = umount2(DIR, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
-        crate::state::mark_shared(false);
+        crate::state::forget_shared_mount();
     }
 }
 

@@ -7,11 +7,11 @@ use crate::kernel::mountinfo::{self, Mark};
 use crate::kernel::proc::Namespace;
 use crate::kernel::processor::on_another_cpu;
 use crate::plan::steps::netns::Netns;
-use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
+use crate::plan::{Act, Presence, PresenceQuery, Step, UndoOptions};
 use std::os::fd::OwnedFd;
 
 impl Act<&mut Network> for Netns {
-    fn present(&self, network: &mut Network, asked: Asked<'_>) -> Result<Presence> {
+    fn present(&self, network: &mut Network, asked: PresenceQuery<'_>) -> Result<Presence> {
         network.netns_present(&self.name, asked)
     }
 
@@ -33,7 +33,7 @@ impl Act<&mut Network> for Netns {
         up
     }
 
-    fn undo(&self, network: &mut Network, mark: Option<&Mark>, _: Thoroughly) -> Result<()> {
+    fn undo(&self, network: &mut Network, mark: Option<&Mark>, _: UndoOptions) -> Result<()> {
         let name = &self.name;
         let found = named::find(name)?;
         // The cables were undone before, so only the mark can tell a foreign namespace from ours.
@@ -78,7 +78,7 @@ impl Network {
     fn netns_present(
         &mut self,
         name: &str,
-        Asked { mark, all, frozen }: Asked<'_>,
+        PresenceQuery { mark, all, frozen }: PresenceQuery<'_>,
     ) -> Result<Presence> {
         if mark.is_some_and(|mark| mountinfo::is_marked(&named::path(name), mark)) {
             return Ok(Presence::Ours);

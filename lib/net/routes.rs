@@ -6,11 +6,11 @@ use crate::base::error::{Doing, Result};
 use crate::config::Cidr;
 use crate::kernel::mountinfo::Mark;
 use crate::plan::steps::routes::{Routes, destination_word};
-use crate::plan::{Act, Asked, Presence, Thoroughly};
+use crate::plan::{Act, Presence, PresenceQuery, UndoOptions};
 use std::net::IpAddr;
 
 impl Act<&mut Network> for Routes {
-    fn present(&self, network: &mut Network, _: Asked<'_>) -> Result<Presence> {
+    fn present(&self, network: &mut Network, _: PresenceQuery<'_>) -> Result<Presence> {
         let Found::Namespace(namespace) = named::find(&self.netns)? else {
             return Ok(Presence::Absent);
         };
@@ -43,7 +43,7 @@ impl Act<&mut Network> for Routes {
         Ok(())
     }
 
-    fn undo(&self, _: &mut Network, _: Option<&Mark>, _: Thoroughly) -> Result<()> {
+    fn undo(&self, _: &mut Network, _: Option<&Mark>, _: UndoOptions) -> Result<()> {
         Ok(())
     }
 }

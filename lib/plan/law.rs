@@ -1,4 +1,4 @@
-//! The law of steps: the first failure undoes the steps done before it, and undoing never stops at a failure.
+//! How steps are made and undone: the first failure undoes the steps made before it, and undoing never stops at a failure.
 
 use super::Step;
 use crate::base::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::kernel::mountinfo::{Mark, Mount, Table};
 
 /// What is known of a step when [`Act::present`] looks for its object.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct PresenceQuery<'a> {
     /// The recorded mark of the object that the step made, if there is one.
     pub mark: Option<&'a Mark>,
     /// All steps of the plan that the step belongs to.
@@ -18,7 +18,7 @@ pub struct Asked<'a> {
 
 /// How a step is undone.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Thoroughly {
+pub struct UndoOptions {
     /// Detaches (`MNT_DETACH`) a mount that stays busy, with a warning.
     pub detach: bool,
     /// Waits until the kernel has destroyed the object. Otherwise only its name is free at the return, and
@@ -42,7 +42,7 @@ pub trait Act<W> {
     ///
     /// # Errors
     /// A failed query of the kernel.
-    fn present(&self, with: W, asked: Asked<'_>) -> Result<Presence>;
+    fn present(&self, with: W, asked: PresenceQuery<'_>) -> Result<Presence>;
 
     /// Does the step. Its object must be absent. A step that fails leaves nothing.
     ///
@@ -54,7 +54,7 @@ pub trait Act<W> {
     ///
     /// # Errors
     /// A busy object, with its holders, or a foreign object in its place.
-    fn undo(&self, with: W, mark: Option<&Mark>, how: Thoroughly) -> Result<()>;
+    fn undo(&self, with: W, mark: Option<&Mark>, how: UndoOptions) -> Result<()>;
 
     /// Returns the mark of the object that the step made.
     fn mark(&self, _with: W) -> Option<Mark> {

@@ -9,7 +9,7 @@ mod net;
 mod root;
 pub mod steps;
 
-pub use law::{Act, Asked, Presence, Thoroughly, apply, undo_all};
+pub use law::{Act, Presence, PresenceQuery, UndoOptions, apply, undo_all};
 pub use net::steps as net_steps;
 pub use root::steps as root_steps;
 pub use steps::Step;
@@ -70,7 +70,7 @@ impl Part {
     /// All parts, in the order in which they come up.
     pub const ALL: [Part; 3] = [Part::Root, Part::Net, Part::Live];
     /// The parts that follow from settings, in the order in which they come up.
-    pub const SETTLED: [Part; 2] = [Part::Root, Part::Net];
+    pub const FROM_CONFIG: [Part; 2] = [Part::Root, Part::Net];
 
     /// Returns its name in messages.
     pub fn as_str(self) -> &'static str {

@@ -223,7 +223,7 @@ fn leave_processor(processor: Option<usize>) {
 /// another $SUBHOST.
 fn belongs_to_tree(subhost: &Subhost) -> bool {
     let is_foreign = |part| matches!(subhost.frozen(part), Err(e) if e.exit == Exit::Invalid);
-    let foreign = Part::SETTLED.into_iter().any(is_foreign);
+    let foreign = Part::FROM_CONFIG.into_iter().any(is_foreign);
     !foreign || subhost.has_config()
 }
 

@@ -3,11 +3,11 @@
 use crate::base::error::{Doing, Result, shown};
 use crate::kernel::mountinfo::{Mark, Mounts};
 use crate::plan::steps::directory::Directory;
-use crate::plan::{Act, Asked, Presence, Thoroughly};
+use crate::plan::{Act, Presence, PresenceQuery, UndoOptions};
 use std::os::unix::fs::DirBuilderExt;
 
 impl Act<&Mounts<'_>> for Directory {
-    fn present(&self, _: &Mounts<'_>, _: Asked<'_>) -> Result<Presence> {
+    fn present(&self, _: &Mounts<'_>, _: PresenceQuery<'_>) -> Result<Presence> {
         Ok(match std::fs::symlink_metadata(&self.path) {
             Ok(meta) if meta.is_dir() => Presence::Ours,
             Ok(_) => Presence::Foreign(format!("{} is not a directory", shown(&self.path))),
@@ -23,7 +23,7 @@ impl Act<&Mounts<'_>> for Directory {
         }
     }
 
-    fn undo(&self, _: &Mounts<'_>, _: Option<&Mark>, _: Thoroughly) -> Result<()> {
+    fn undo(&self, _: &Mounts<'_>, _: Option<&Mark>, _: UndoOptions) -> Result<()> {
         if self.keep {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use crate::base::message;
 use crate::kernel::holders;
 use crate::kernel::mountinfo::{self, Mark, Mount, Mounts, Table};
 use crate::plan::steps::Access;
-use crate::plan::{Act, Asked, Presence, Step, Thoroughly};
+use crate::plan::{Act, Presence, PresenceQuery, Step, UndoOptions};
 use crate::sys;
 use nix::mount::{MntFlags, umount2};
 use rustix::fs::CWD;
@@ -74,7 +74,7 @@ impl<T: Mounted> Act<&Mounts<'_>> for T {
         Mounted::check(self, all)
     }
 
-    fn present(&self, mounts: &Mounts<'_>, asked: Asked<'_>) -> Result<Presence> {
+    fn present(&self, mounts: &Mounts<'_>, asked: PresenceQuery<'_>) -> Result<Presence> {
         match asked.mark {
             Some(mark) if mountinfo::is_marked(self.at(), mark) => return Ok(Presence::Ours),
             // The mount may be elsewhere, because its directory was renamed: search the table.
@@ -95,7 +95,7 @@ impl<T: Mounted> Act<&Mounts<'_>> for T {
         self.mount()
     }
 
-    fn undo(&self, _: &Mounts<'_>, mark: Option<&Mark>, how: Thoroughly) -> Result<()> {
+    fn undo(&self, _: &Mounts<'_>, mark: Option<&Mark>, how: UndoOptions) -> Result<()> {
         // The table of mounts is read only if this unmount fails, as with mounts below it: the read is slow
         // on hosts with many mounts.
         if let Some(mark) = mark
@@ -142,7 +142,7 @@ impl<T: Mounted> Act<&Mounts<'_>> for T {
 ///
 /// # Errors
 /// The failed call; for a busy mount with its holders.
-pub(super) fn unmount(at: &Path, how: Thoroughly) -> Result<()> {
+pub(super) fn unmount(at: &Path, how: UndoOptions) -> Result<()> {
     let mut waits = [1u64, 2, 4, 8, 16, 32].iter();
     loop {
         // sys-mount cannot do this: its NOFOLLOW is the flag of open(2), which umount2(2) refuses.

@@ -8,7 +8,7 @@ use crate::base::error::{Doing, IntoErrno, Result, shown};
 use crate::kernel::mountinfo::{Mount, Table};
 use crate::plan::steps::is_pending;
 use crate::plan::steps::rbind::Rbind;
-use crate::plan::{Step, Thoroughly};
+use crate::plan::{Step, UndoOptions};
 use crate::sys;
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -64,7 +64,7 @@ impl Mounted for Rbind {
         // The attachment to a shared parent mount has made the tree shared again.
         make_slave(at).map_err(|error| {
             // The tree was made a slave before, so its unmount does not propagate to the source.
-            let how = Thoroughly::default();
+            let how = UndoOptions::default();
             let left = Table::read().and_then(|table| {
                 let top = table.at(at).map_or(0, |mount| mount.id);
                 table

@@ -4,11 +4,11 @@
 use crate::base::error::{Errno, Error, IntoErrno, Result, shown};
 use crate::kernel::mountinfo::{Mark, Mounts};
 use crate::plan::steps::within::Within;
-use crate::plan::{Act, Asked, Presence, Thoroughly};
+use crate::plan::{Act, Presence, PresenceQuery, UndoOptions};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 impl Act<&Mounts<'_>> for Within {
-    fn present(&self, _: &Mounts<'_>, _: Asked<'_>) -> Result<Presence> {
+    fn present(&self, _: &Mounts<'_>, _: PresenceQuery<'_>) -> Result<Presence> {
         Ok(Presence::Absent)
     }
 
@@ -36,7 +36,7 @@ impl Act<&Mounts<'_>> for Within {
             .map_err(|e| error(e.into_errno()))
     }
 
-    fn undo(&self, _: &Mounts<'_>, _: Option<&Mark>, _: Thoroughly) -> Result<()> {
+    fn undo(&self, _: &Mounts<'_>, _: Option<&Mark>, _: UndoOptions) -> Result<()> {
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use crate::base::name::Name;
 use crate::base::paths::{CLAIMS, RUN};
 use crate::kernel::mountinfo::Mark;
 use crate::plan::steps::claim::Claim;
-use crate::plan::{Act, Asked, Part, Presence, Step, Thoroughly};
+use crate::plan::{Act, Part, Presence, PresenceQuery, Step, UndoOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ impl Act<&State> for Claim {
         }
     }
 
-    fn present(&self, state: &State, _: Asked<'_>) -> Result<Presence> {
+    fn present(&self, state: &State, _: PresenceQuery<'_>) -> Result<Presence> {
         Ok(match state.has_claim(&self.path) {
             true => Presence::Ours,
             false => Presence::Absent,
@@ -33,7 +33,7 @@ impl Act<&State> for Claim {
         state.claim(&self.path)
     }
 
-    fn undo(&self, state: &State, _: Option<&Mark>, _: Thoroughly) -> Result<()> {
+    fn undo(&self, state: &State, _: Option<&Mark>, _: UndoOptions) -> Result<()> {
         state.unclaim(&self.path);
         Ok(())
     }

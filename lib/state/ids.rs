@@ -25,7 +25,7 @@ type Entry = (u32, PathBuf);
 
 /// Whether a subhost keeps the range that it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
+pub enum Reserve {
     /// The range is recorded as the subhost's.
     Yes,
     /// The range is only looked up, and may be given to another subhost.
@@ -36,9 +36,9 @@ pub enum Claim {
 ///
 /// # Errors
 /// The registry cannot be read or written; no range is free.
-pub fn range(config: &Config, claim: Claim) -> Result<u32> {
+pub fn range(config: &Config, reserve: Reserve) -> Result<u32> {
     let dir = Path::new(DIR);
-    let keep = claim == Claim::Yes;
+    let keep = reserve == Reserve::Yes;
     if keep {
         match std::fs::DirBuilder::new().mode(0o755).create(dir) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -80,7 +80,7 @@ fn lives(dir: &Path) -> bool {
             Ok(Some(plan)) => plan.tree.join(&*plan.owner.id()) == dir,
             Err(_) => true,
         };
-        let is_made = Part::SETTLED.into_iter().any(of);
+        let is_made = Part::FROM_CONFIG.into_iter().any(of);
         Some(is_made || !matches!(state.running(), Ok(None)))
     };
     dir.join("config").exists() || up() == Some(true)

@@ -2,7 +2,7 @@
 //! releases it.
 
 use super::deferred::Deferred;
-use super::{State, mark_shared, read_optional};
+use super::{State, forget_shared_mount, read_optional};
 use crate::base::error::{Doing, Error, Exit, Result, shown};
 use crate::base::paths::{CLAIMS, RUN, SHARED};
 use crate::kernel::dirs;
@@ -196,7 +196,7 @@ impl State {
             let left: Vec<PathBuf> = left.iter().map(|name| Path::new(RUN).join(name)).collect();
             if left == [Path::new(SHARED)] {
                 // Another program's namespace keeps the mount on /run/netns: from now on it is iproute2's.
-                mark_shared(false);
+                forget_shared_mount();
                 let _ = std::fs::remove_dir(RUN);
             }
         }

@@ -56,13 +56,15 @@ pub fn names() -> Vec<Name> {
     names
 }
 
-/// Records that we made /run/netns a shared mount, or removes that record.
-pub fn mark_shared(made: bool) {
+/// Records that we made /run/netns a shared mount.
+pub fn note_shared_mount() {
     // Without the record the mount stays, as one that iproute2 made.
-    let _ = match made {
-        true => File::create(SHARED).map(drop),
-        false => std::fs::remove_file(SHARED),
-    };
+    let _ = File::create(SHARED);
+}
+
+/// Removes the record that we made /run/netns a shared mount.
+pub fn forget_shared_mount() {
+    let _ = std::fs::remove_file(SHARED);
 }
 
 /// Reports whether it was us who made /run/netns a shared mount.

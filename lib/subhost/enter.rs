@@ -1,6 +1,6 @@
 //! Enter: a command in a running subhost, or in one that is booted for it.
 
-use super::start::{is_orphan, shell};
+use super::start::{shell, wait_if_orphaned};
 use super::{KILL_TIMEOUT, StopHow, Subhost, limit};
 use crate::base::error::{Error, Exit, Result};
 use crate::base::message;
@@ -41,7 +41,11 @@ impl Subhost {
         // It may have come up while we waited for the lock.
         let held = self.with_state(lock.state());
         let booted = held.running().and_then(|running| match running {
-            Some(running) if !is_orphan(&running) && held.keeps_running(&running)? => Ok(None),
+            Some(running)
+                if !wait_if_orphaned(&running) && held.end_if_interrupted(&running)? =>
+            {
+                Ok(None)
+            }
             _ => held.enter_locked(join).map(Some),
         });
         lock.release();
@@ -133,7 +137,7 @@ impl Subhost {
     fn running_up(&self) -> Result<Option<Running>> {
         let end = Instant::now() + BOOT_TIMEOUT;
         loop {
-            let Some(running) = self.running()?.filter(|running| !is_orphan(running)) else {
+            let Some(running) = self.running()?.filter(|running| !wait_if_orphaned(running)) else {
                 return Ok(None);
             };
             if running.init.up {

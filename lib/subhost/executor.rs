@@ -4,7 +4,7 @@ use super::Subhost;
 use crate::base::error::Result;
 use crate::kernel::mountinfo::{Mark, Mount, Mounts, Table};
 use crate::net::Network;
-use crate::plan::{Act, Asked, Planned, Presence, Step, Thoroughly};
+use crate::plan::{Act, Planned, Presence, PresenceQuery, Step, UndoOptions};
 use crate::state::State;
 
 /// What the rooms need to act on a step.
@@ -24,7 +24,7 @@ macro_rules! rooms {
                 }
             }
 
-            pub(crate) fn present(&mut self, step: &Step, asked: Asked<'_>) -> Result<Presence> {
+            pub(crate) fn present(&mut self, step: &Step, asked: PresenceQuery<'_>) -> Result<Presence> {
                 match step {
                     $(Step::$kind(step) => step.present(self.$room(), asked),)+
                 }
@@ -36,7 +36,7 @@ macro_rules! rooms {
                 }
             }
 
-            pub(crate) fn undo(&mut self, planned: Planned<'_>, how: Thoroughly) -> Result<()> {
+            pub(crate) fn undo(&mut self, planned: Planned<'_>, how: UndoOptions) -> Result<()> {
                 match planned.step {
                     $(Step::$kind(step) => step.undo(self.$room(), planned.mark, how),)+
                 }

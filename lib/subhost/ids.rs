@@ -7,16 +7,16 @@ use crate::kernel::mountinfo::{Mounts, Table};
 use crate::net::Network;
 use crate::plan::{Part, Plan, Presence};
 use crate::root;
-use crate::state::ids::{self, Claim};
+use crate::state::ids::{self, Reserve};
 
 impl Subhost {
     /// Returns the first id of the range that a part is made with. `None`: it has the host's ids.
     ///
     /// # Errors
     /// USERNS=yes, and something here cannot be mapped; no range is free.
-    pub(super) fn ids(&self, config: &Config, part: Part, claim: Claim) -> Result<Option<u32>> {
+    pub(super) fn ids(&self, config: &Config, part: Part, reserve: Reserve) -> Result<Option<u32>> {
         // All parts have the same ids, even if USERNS has changed since the first was made.
-        for other in Part::SETTLED.into_iter().filter(|other| *other != part) {
+        for other in Part::FROM_CONFIG.into_iter().filter(|other| *other != part) {
             if let Some(other) = self.frozen(other)? {
                 return Ok(other.ids);
             }
@@ -35,7 +35,7 @@ impl Subhost {
                 }
             };
         }
-        let possible = ids::range(config, Claim::No).and_then(|base| {
+        let possible = ids::range(config, Reserve::No).and_then(|base| {
             let steps = crate::plan::root_steps(config, self.state.dir(), Some(base));
             root::check_mappable(&steps, base, &Table::read()?)
         });
@@ -44,7 +44,7 @@ impl Subhost {
                 self.goes_without(&why);
                 Ok(None)
             }
-            other => other.and_then(|()| ids::range(config, claim)).map(Some),
+            other => other.and_then(|()| ids::range(config, reserve)).map(Some),
         }
     }
 
@@ -76,7 +76,7 @@ impl Subhost {
         if config.userns == Userns::No || crate::kernel::privilege::has_entered() {
             return Ok(without);
         }
-        let with = self.planned(config, part, Some(ids::range(config, Claim::No)?))?;
+        let with = self.planned(config, part, Some(ids::range(config, Reserve::No)?))?;
         let there = self.presences(&with, false, mounts, network)?;
         let mapped = there
             .iter()

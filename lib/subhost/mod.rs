@@ -22,8 +22,8 @@ use crate::kernel::clock::boot_id;
 use crate::kernel::mountinfo::{self, Mounts};
 use crate::net::{Network, named};
 use crate::plan::steps::directory::Directory;
-use crate::plan::{Asked, Here, Part, Plan, Planned, Presence, Step, plan};
-use crate::state::ids::Claim;
+use crate::plan::{Here, Part, Plan, Planned, Presence, PresenceQuery, Step, plan};
+use crate::state::ids::Reserve;
 use crate::state::{Group, Lock, Running, State};
 pub use command::{Child, Command, Stdio};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ pub enum Status {
     Running,
     /// PID 1 lives, and all processes inside are frozen.
     Frozen,
-    /// Root or network is half made. Says what is missing.
+    /// Root or network is incomplete, or another object is in its place. Says what.
     Broken(String),
 }
 
@@ -190,7 +190,7 @@ impl Subhost {
     /// As [`Subhost::config`].
     pub fn plan(&self, part: Part) -> Result<Plan> {
         let config = self.config()?;
-        let ids = self.ids(&config, part, Claim::No)?;
+        let ids = self.ids(&config, part, Reserve::No)?;
         self.planned(&config, part, ids)
     }
 
@@ -326,7 +326,7 @@ impl Subhost {
             return self.state.cgroups().map(|group| Status::running(&group));
         }
         let mut up = false;
-        for part in Part::SETTLED {
+        for part in Part::FROM_CONFIG {
             let Some(plan) = self.frozen(part)? else {
                 continue;
             };
@@ -336,7 +336,7 @@ impl Subhost {
                 return Ok(Status::Broken(what));
             }
             for planned in plan.planned().filter(|planned| planned.step.lasts()) {
-                let asked = Asked {
+                let asked = PresenceQuery {
                     mark: planned.mark,
                     all: &plan.steps,
                     frozen: true,
@@ -380,12 +380,12 @@ impl Subhost {
 
     fn missing_steps(&self, mounts: &Mounts, network: &mut Network) -> Result<Vec<String>> {
         let mut missing = Vec::new();
-        for part in Part::SETTLED {
+        for part in Part::FROM_CONFIG {
             let Some(plan) = self.frozen(part)?.filter(|plan| plan.made.is_some()) else {
                 continue;
             };
             for planned in plan.planned().filter(|planned| planned.step.lasts()) {
-                let asked = Asked {
+                let asked = PresenceQuery {
                     mark: planned.mark,
                     all: &plan.steps,
                     frozen: true,
@@ -410,7 +410,7 @@ impl Subhost {
         let Some(config) = may_be.then(|| self.config().ok()).flatten() else {
             return Ok(false);
         };
-        for part in Part::SETTLED {
+        for part in Part::FROM_CONFIG {
             let plan = self.found(&config, part, mounts, network)?;
             let steps = self.presences(&plan, false, mounts, network)?;
             let is_up = |(planned, presence): &(Planned, Presence)| {
@@ -434,7 +434,7 @@ impl Subhost {
     ) -> Result<Vec<(Planned<'a>, Presence)>> {
         let mut executor = self.executor(mounts, network);
         let one = |planned: Planned<'a>| {
-            let asked = Asked {
+            let asked = PresenceQuery {
                 mark: planned.mark,
                 all: &plan.steps,
                 frozen,
@@ -468,7 +468,7 @@ impl Subhost {
 
     fn changed_from(&self, config: &Config) -> Result<Vec<Part>> {
         let mut changed = Vec::new();
-        for part in Part::SETTLED {
+        for part in Part::FROM_CONFIG {
             if let Some(frozen) = self.frozen(part)?
                 && !frozen.makes_the_same(&self.wanted(config, &frozen)?)
             {

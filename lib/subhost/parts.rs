@@ -8,9 +8,9 @@ use crate::config::{Config, Net, Userns, check_unreachable};
 use crate::kernel::holders::{self, Holder};
 use crate::kernel::mountinfo::{Mounts, Table};
 use crate::net::{Network, named};
-use crate::plan::{Part, Plan, Planned, Presence, Thoroughly, apply, undo_all};
+use crate::plan::{Part, Plan, Planned, Presence, UndoOptions, apply, undo_all};
 use crate::root;
-use crate::state::ids::Claim;
+use crate::state::ids::Reserve;
 use crate::state::{Running, booter};
 use crate::subhost::hooks;
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How a command undoes what it has made itself.
-const ROLLBACK: Thoroughly = Thoroughly {
+const ROLLBACK: UndoOptions = UndoOptions {
     detach: false,
     wait: true,
 };
@@ -47,7 +47,7 @@ impl Subhost {
         self.locked(|held| held.up(Part::Net, None, &|_| ()).map(drop))
     }
 
-    /// Takes one part down. Refuses while the subhost runs: the kernel would not.
+    /// Takes one part down. Refuses while the subhost runs: the kernel would only detach what is in use.
     ///
     /// # Errors
     /// `Busy` if it runs; what is left.
@@ -70,9 +70,10 @@ impl Subhost {
     /// made.
     pub(super) fn up(&self, part: Part, config: Option<&Config>, on_step: OnStep) -> Result<Up> {
         self.is_of_this_tree()?;
-        let is_up = || Ok(self.running()?.is_some_and(|running| running.init.up));
+        // With a PID 1 that is up, the part is whole, even if its plan has no marks.
+        let pid_1_is_up = || Ok(self.running()?.is_some_and(|running| running.init.up));
         match self.frozen(part)? {
-            Some(plan) if plan.made.is_some() || is_up()? => {
+            Some(plan) if plan.made.is_some() || pid_1_is_up()? => {
                 return self.complete(Arc::unwrap_or_clone(plan), on_step);
             }
             // A command was killed while it made the part: whether what is there is whole is not known.
@@ -97,7 +98,7 @@ impl Subhost {
             }
         };
         self.check_trees(config, part)?;
-        let ids = self.ids(config, part, Claim::Yes)?;
+        let ids = self.ids(config, part, Reserve::Yes)?;
         let wanted = Wanted {
             part,
             config,
@@ -260,7 +261,7 @@ impl Subhost {
     fn undoing<'a>(
         &'a self,
         network: &'a RefCell<&'a mut Network>,
-        how: Thoroughly,
+        how: UndoOptions,
     ) -> impl FnMut(&Planned) -> Result<()> + 'a {
         let mounts = Mounts::later();
         let mut stays = false;
@@ -323,8 +324,8 @@ impl Subhost {
             let ours = there.into_iter().filter(|(_, is)| *is == Presence::Ours);
             steps = ours.map(|(planned, _)| planned).collect();
         }
-        // Whether a process holds the namespace is asked when its name is gone and we have closed it. A kernel that does not
-        // report the end of a namespace is asked for the processes in it beforehand.
+        // After the undo, `watch` tells whether a process still holds the namespace. A kernel that cannot tell is asked for the
+        // processes in it beforehand.
         let (watch, mut holders) = match plan.namespace() {
             Some(name) => match named::watch(name)? {
                 Some(watch) => (Some(watch), Vec::new()),
@@ -334,10 +335,10 @@ impl Subhost {
         };
         // A namespace that a process holds outlives its name, and so does one that is not ours: its cables are then deleted one
         // by one.
-        let removed = steps
+        let removes_namespace = steps
             .iter()
             .any(|planned| planned.step.namespace().is_some());
-        let wait = how.sync || !holders.is_empty() || !removed;
+        let wait = how.sync || !holders.is_empty() || !removes_namespace;
         let thorough = part == Part::Root && (how.sync || how.kill_holders);
         let lingering = match thorough {
             true => {
@@ -353,7 +354,7 @@ impl Subhost {
                 &steps,
                 self.undoing(
                     &network,
-                    Thoroughly {
+                    UndoOptions {
                         detach: how.detach,
                         wait,
                     },
@@ -364,7 +365,7 @@ impl Subhost {
             .and_then(|()| self.state.thaw(part))
             .and_then(|()| lingering.wait(how.kill_holders));
         let mut cables = Ok(());
-        if let Some(watch) = watch.filter(|watch| removed && watch.is_alive()) {
+        if let Some(watch) = watch.filter(|watch| removes_namespace && watch.is_alive()) {
             holders = holders_of(watch.inode);
             if !holders.is_empty() {
                 cables = network.delete_discarded();

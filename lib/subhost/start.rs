@@ -50,8 +50,8 @@ impl Subhost {
         stdio: Option<StdioMode>,
     ) -> Result<Option<(Booted, Option<StdioMode>)>> {
         if let Some(running) = self.running()?
-            && !is_orphan(&running)
-            && self.keeps_running(&running)?
+            && !wait_if_orphaned(&running)
+            && self.end_if_interrupted(&running)?
         {
             if self.state.cgroups()?.is_frozen() {
                 return Err(limit::frozen(&self.name));
@@ -61,7 +61,7 @@ impl Subhost {
                 if let Ok(config) = self.config() {
                     self.warn_if_changed(&config);
                 }
-                for part in Part::SETTLED {
+                for part in Part::FROM_CONFIG {
                     if self.frozen(part)?.is_some() {
                         self.up(part, None, &|_| ())?;
                     }
@@ -127,13 +127,13 @@ impl Subhost {
             joins_network: true,
         };
         let brought = Mutex::new(Vec::new());
-        let up = |part, on_step: OnStep| {
+        let bring_up_part = |part, on_step: OnStep| {
             let up = self.up(part, Some(config), on_step)?;
             let mut brought = brought.lock().unwrap_or_else(PoisonError::into_inner);
             brought.extend(up.brought.then_some(part));
             Ok(up)
         };
-        let up = &up;
+        let bring_up_part = &bring_up_part;
         let result = std::thread::scope(|scope| {
             let (sender, namespace) = channel();
             let on_step = move |step: &Step| {
@@ -143,16 +143,16 @@ impl Subhost {
                 // If it cannot be opened, `namespace_of` says so when the network is made.
                 let _ = named::open(name).map(|namespace| sender.send(namespace));
             };
-            let make_network = move || up(Part::Net, &on_step);
+            let make_network = move || bring_up_part(Part::Net, &on_step);
             let thread = || std::thread::Builder::new().spawn_scoped(scope, make_network);
-            let root = || up(Part::Root, &|_| ()).map(drop);
+            let root = || bring_up_part(Part::Root, &|_| ()).map(drop);
             let mut setup = match self.can_set_up_in_parallel(config)?.then(thread) {
                 Some(Ok(thread)) => ParallelSetup::new(root, thread, namespace),
                 // Without a thread it takes longer.
-                _ => return self.boot_after(config, up, request),
+                _ => return self.boot_after(config, bring_up_part, request),
             };
             let booted = boot::boot_config(config, &self.state, &mut setup, request);
-            // A boot that failed early has not waited for the network.
+            // If the boot failed before it waited for the network, wait for it now.
             booted.map_err(|error| error.also(setup.finish_network().err()))
         });
         let mut brought = brought.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -228,17 +228,17 @@ impl Subhost {
 
     /// Ends a PID 1 whose boot was interrupted, or that an interrupted stop has asked to end. Returns whether it runs on
     /// instead. For the holder of the lock: no other command boots or stops it.
-    pub(super) fn keeps_running(&self, running: &Running) -> Result<bool> {
-        let keeps_running = running.init.up && !running.init.asked;
-        if !keeps_running {
-            self.end(running, Ending::Asked)?;
+    pub(super) fn end_if_interrupted(&self, running: &Running) -> Result<bool> {
+        let end_if_interrupted = running.init.up && !running.init.asked;
+        if !end_if_interrupted {
+            self.end(running, Ending::AskedFirst)?;
         }
-        Ok(keeps_running)
+        Ok(end_if_interrupted)
     }
 }
 
 /// Reports whether the tool in whose foreground it ran has been killed. Waits for its end then.
-pub(super) fn is_orphan(running: &Running) -> bool {
+pub(super) fn wait_if_orphaned(running: &Running) -> bool {
     let Some(pid) = running.init.by.pid else {
         return false;
     };

@@ -42,7 +42,7 @@ impl Subhost {
             // Mounts and network of a process that does not end cannot be removed.
             let ending = match how.kill {
                 true => Ending::Killed,
-                false => Ending::Asked,
+                false => Ending::AskedFirst,
             };
             self.end(&running, ending)?;
             // The logger of its console ends when it has written the rest.
@@ -59,7 +59,7 @@ impl Subhost {
         if how.kill_holders {
             errors.extend(self.end_holders().err());
         }
-        errors.extend(self.down_parts(&Part::SETTLED, how).err());
+        errors.extend(self.down_parts(&Part::FROM_CONFIG, how).err());
         errors.extend(hook(Phase::Poststop).err());
         Error::collect(errors)
     }
@@ -304,7 +304,7 @@ fn describe_inside(running: &Running) -> Vec<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// It is asked, given its time, and then killed.
-    Asked,
+    AskedFirst,
     /// It is killed at once.
     Killed,
 }

@@ -3,6 +3,7 @@
 mod autostart;
 mod bind;
 mod caller;
+mod changed;
 #[path = "../common/mod.rs"]
 mod common;
 mod concurrency;
