@@ -32,14 +32,6 @@ pub(super) fn links(snapshot: &mut Snapshot, reported: &Reported) -> Vec<Debris>
             Step::Cable(step) => step.alias == link.alias && step.cable.host == link.name,
             _ => false,
         };
-        // That of a running subhost is missing there under its name, and is told so.
-        let is_in_use = |step: &Step| match step {
-            Step::Cable(step) => step.alias == link.alias,
-            _ => false,
-        };
-        if owner.running && owner.steps().any(is_in_use) {
-            continue;
-        }
         let is_reported = reported.links.contains(&link.name);
         if owner.is_known() && !is_reported && !owner.steps().any(has) {
             lost.push((link.clone(), name));
@@ -56,6 +48,13 @@ pub(super) fn links(snapshot: &mut Snapshot, reported: &Reported) -> Vec<Debris>
     let found = lost.into_iter().filter_map(|(link, name)| {
         let peer = link.peer_netns.and_then(|id| peers.get(&id));
         if peer.is_some_and(|peer| !peer.is_ours) {
+            return None;
+        }
+        // A cable of a running subhost that was renamed is in use: `roots::changed_while_running` reports it.
+        let owner = snapshot.owner(&name);
+        let pid_1 = owner.init.as_ref().filter(|_| owner.running);
+        let is_pid_1 = |held: &Held| pid_1.is_some_and(|init| init.identity.pid == held.pid);
+        if peer.is_some_and(|peer| peer.held.iter().any(is_pid_1)) {
             return None;
         }
         let why = match peer.and_then(|peer| peer.mount.as_ref()) {
