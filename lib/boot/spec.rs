@@ -5,8 +5,7 @@ use crate::base::error::{Doing, Error, Exit, Result};
 use crate::config::{Config, Layer, Net, Pid1, Stop};
 use crate::confine::Rights;
 use crate::confine::devices::Device;
-use crate::init::default_stop_signal;
-use crate::init::spec::{self, Bind, Main, Mount, NOEXEC, Op, Own, Process, SAFE, Spec, Way};
+use crate::init::spec::{self, Bind, Mount, NOEXEC, Op, Own, Process, SAFE, Spec, Way};
 use crate::state::{Group, State};
 use nix::sys::signal::Signal;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -29,13 +28,6 @@ pub(super) fn compile(
     group: &Group,
 ) -> Result<Spec> {
     let run = &config.run;
-    let usual = match &request.main {
-        Main::Run(program) => program
-            .argv
-            .first()
-            .and_then(|program| default_stop_signal(program)),
-        _ => None,
-    };
     let is_init = is_init(&request.main);
     let rights = config.rights(match is_init {
         true => Pid1::Init,
@@ -55,7 +47,7 @@ pub(super) fn compile(
             rights,
             stop_signal: match run.stop {
                 Stop::Signal(signal) => signal,
-                _ => usual.unwrap_or(Signal::SIGTERM as i32),
+                _ => Signal::SIGTERM as i32,
             },
             stop_timeout: run.stop_timeout,
             log_max: request.stdio.is_none().then_some(run.log_max),

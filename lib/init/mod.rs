@@ -183,14 +183,24 @@ impl IntoErrno for std::ffi::NulError {
     }
 }
 
-/// Returns the default stop signal of an init or command with this name (systemd(1), init.c of busybox).
-/// None for `init`, which is stopped by the command `telinit 0`.
-pub fn default_stop_signal(program: &str) -> Option<i32> {
+/// How an init is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsualStop {
+    /// By this signal.
+    Signal(i32),
+    /// By a command that is run inside.
+    Command(&'static [&'static str]),
+}
+
+/// Returns how an init whose program has this path is asked to power off: sysvinit by telinit(8), runit by runit-init(8),
+/// systemd(1) and busybox by signals of their own. openrc-init(8) and s6-svscan take TERM.
+pub fn usual_stop(program: &str) -> UsualStop {
     match program.rsplit('/').next().unwrap_or_default() {
-        "systemd" => signal_number("RTMIN+3"),
-        "busybox" => Some(Signal::SIGUSR2 as i32),
-        "init" => None,
-        _ => Some(Signal::SIGTERM as i32),
+        "systemd" => UsualStop::Signal(signal_number("RTMIN+3").unwrap_or(37)),
+        "busybox" => UsualStop::Signal(Signal::SIGUSR2 as i32),
+        "init" => UsualStop::Command(&["/sbin/telinit", "0"]),
+        "runit" | "runit-init" => UsualStop::Command(&["runit-init", "0"]),
+        _ => UsualStop::Signal(Signal::SIGTERM as i32),
     }
 }
 

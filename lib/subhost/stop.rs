@@ -5,7 +5,7 @@ use crate::base::error::{Doing, Errno, Error, Exit, Result, shown};
 use crate::base::message;
 use crate::config::{self, Phase, Stop};
 use crate::enter;
-use crate::init::default_stop_signal;
+use crate::init::{UsualStop, usual_stop};
 use crate::kernel::clock::now;
 use crate::kernel::holders::{self, Holder};
 use crate::kernel::proc::{self, Namespace};
@@ -319,15 +319,17 @@ pub(super) enum Asking {
 
 /// Returns how a stop asks PID 1 to end: as STOP says, or as such an init usually is.
 pub(super) fn asking(init: &Init) -> Asking {
-    let usual = || default_stop_signal(&executable(init.identity.pid));
+    let usual = || usual_stop(&executable(init.identity.pid));
     match (&init.stop, init.own) {
         (Stop::Command(argv), _) => Asking::Command(argv.clone()),
         // On TERM our PID 1 sends RUN the signal of STOP.
         (_, false) => Asking::Signal(Signal::SIGTERM as i32),
         (Stop::Signal(signal), true) => Asking::Signal(*signal),
         (Stop::Usual, true) => match usual() {
-            Some(signal) => Asking::Signal(signal),
-            None => Asking::Command(vec!["/sbin/telinit".into(), "0".into()]),
+            UsualStop::Signal(signal) => Asking::Signal(signal),
+            UsualStop::Command(words) => {
+                Asking::Command(words.iter().map(|word| (*word).to_owned()).collect())
+            }
         },
     }
 }

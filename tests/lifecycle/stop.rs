@@ -328,3 +328,15 @@ fn on_a_terminal_stop_says_what_it_waits_for() {
         assert_lacks(&s.tool("subhost-stop w").ok().stderr, &["waiting"]);
     });
 }
+
+/// busybox as an init wants USR2; as a command it wants TERM like any other.
+#[test]
+fn run_is_asked_by_term_whatever_its_name() {
+    sandbox(|s| {
+        s.overlay("w", "RUN='/bin/busybox sleep 1000'\n");
+        s.tool("subhost-start w").silent();
+        s.tool("subhost-stop --keep w").silent();
+        assert_eq!(s.column("w", "last"), "signal:15");
+        s.tool("subhost-stop w").silent();
+    });
+}
