@@ -28,6 +28,9 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+/// How long PID 1 may take to be gone after the kernel has killed the processes inside.
+const SOON: Duration = Duration::from_millis(300);
+
 /// A command to run inside, and how the caller's descriptors reach it. The default is root's login shell without a
 /// terminal.
 #[derive(Debug, Clone)]
@@ -210,7 +213,16 @@ fn try_join(name: &Name, running: &Running, cgroups: &Group, join: &Join) -> Res
         child: inside.pidfd(),
     };
     relay.run(pass_on)?;
-    Ok(Entered::Ended(code(inside.wait()?)))
+    let status = inside.wait()?;
+    // A stop first sends signals; when the kernel kills the rest, PID 1 is gone a moment later.
+    let soon = match status.signal() {
+        Some(_) => SOON,
+        None => Duration::ZERO,
+    };
+    if join.stdio.is_interactive() && proc::wait_for_end(&running.pidfd, Some(soon)) {
+        message::notice(name, "it has ended, and this session with it");
+    }
+    Ok(Entered::Ended(code(status)))
 }
 
 /// Spawns a command in a running subhost with these cgroups, and `given` as its 0, 1 and 2. Does not wait for it. Returns

@@ -192,14 +192,14 @@ pub enum UsualStop {
     Command(&'static [&'static str]),
 }
 
-/// Returns how an init whose program has this path is asked to power off: sysvinit by telinit(8), runit by runit-init(8),
+/// Returns how an init whose program has this path is asked to power off: sysvinit by telinit(8), runit by runit-init(8), which it links as /sbin/init,
 /// systemd(1) and busybox by signals of their own. openrc-init(8) and s6-svscan take TERM.
 pub fn usual_stop(program: &str) -> UsualStop {
     match program.rsplit('/').next().unwrap_or_default() {
         "systemd" => UsualStop::Signal(signal_number("RTMIN+3").unwrap_or(37)),
         "busybox" => UsualStop::Signal(Signal::SIGUSR2 as i32),
         "init" => UsualStop::Command(&["/sbin/telinit", "0"]),
-        "runit" | "runit-init" => UsualStop::Command(&["runit-init", "0"]),
+        "runit" | "runit-init" => UsualStop::Command(&["/sbin/init", "0"]),
         _ => UsualStop::Signal(Signal::SIGTERM as i32),
     }
 }

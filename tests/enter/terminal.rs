@@ -186,3 +186,15 @@ fn a_terminal_gives_its_type() {
         pty.wait();
     });
 }
+
+/// Who sits at a terminal inside is told why it is over.
+#[test]
+fn a_stop_is_told_to_those_at_a_terminal() {
+    started("", |s, _| {
+        let mut pty = s.pty("subhost-enter -j w -- sleep 1000");
+        eventually("the command runs", || s.runs("sleep 1000"));
+        s.tool("subhost-stop w").silent();
+        pty.expect("w: it has ended, and this session with it");
+        assert_eq!(pty.wait(), 137);
+    });
+}
