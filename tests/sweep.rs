@@ -391,8 +391,15 @@ fn sweep(kind: &'static str, verb: &'static Verb, every: usize, kills: bool) {
                     1 if kills => After::Repair,
                     _ => After::Stop,
                 };
-                if !sweep.strike(call, blow, after) {
-                    panic!("cannot go on:\n{}", sweep.wrong);
+                // A busy machine makes some calls in another order or number: the blow falls at the next try.
+                let blows = sweep.blows;
+                for _ in 0..3 {
+                    if !sweep.strike(call, blow, after) {
+                        panic!("cannot go on:\n{}", sweep.wrong);
+                    }
+                    if sweep.blows > blows {
+                        break;
+                    }
                 }
                 if std::env::var_os("SUBHOST_TELL").is_some() {
                     println!("  {call:?} {blow:?} {:?}", began.elapsed());
