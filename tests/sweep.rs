@@ -173,7 +173,7 @@ fn chosen(calls: &[Call], every: usize, seed: usize) -> Vec<Call> {
 }
 
 /// What comes after a blow, before the stop that must clear all.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum After {
     Stop,
     Start,
