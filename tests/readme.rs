@@ -73,7 +73,7 @@ fn a_first_one_and_a_real_one() {
         assert_has(
             &first,
             &[
-                "sudo make && sudo make install\n",
+                "make && sudo make install\n",
                 "subhost-list\n",
                 "subhost-stop try",
             ],
