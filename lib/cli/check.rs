@@ -13,9 +13,12 @@ const HOLDERS_SHOWN: usize = 8;
 /// Check the host, and look for leftovers
 ///
 /// subhost-check looks at two things. First, the abilities of the host: kernel, file systems, cgroups,
-/// limits. For each one that is missing it prints what does not work without it and how to get it.
+/// limits. For each missing one it prints what does not work without it and how to get it.
 /// Second, leftovers: processes, mounts, links, network namespaces, loop devices, cgroups and state
 /// that no subhost owns. For each it prints why no subhost owns it and which processes use it.
+///
+/// It also prints what of a running subhost was changed by other means, such as a cable that was deleted
+/// or renamed, with the kind changed. --repair leaves that alone; subhost-start mends the network.
 ///
 /// Without --repair it changes nothing and loads no kernel module. With --repair it locks the subhost
 /// of each leftover, looks again, and removes what it can remove without force. It only prints what a
@@ -32,8 +35,8 @@ const HOLDERS_SHOWN: usize = 8;
   subhost-check --json | jq -r '.left[] | select(.level == \"left\").object'
 
 Notes:
-  A note is not a fault, as a set of mounts that a script made exactly as the commands would. --repair
-  removes that as well. Without --wait, subhost-check does not wait for a subhost that another command
+  A note is not a fault. An example is a set of mounts that a script made exactly as the commands would.
+  --repair removes them too. Without --wait, subhost-check does not wait for a subhost that another command
   has locked.
 
 Exit status:
