@@ -250,13 +250,13 @@ super::keys::keys! {
     APPARMOR apparmor = "", "profile": "
         Confines RUN, INIT and entered commands by an AppArmor profile (`apparmor`(7)), in addition to what
         confines every subhost. It does not confine `subhost-init`(8). The host must have loaded the
-        profile, or the start is refused. The profile needs `flags=(attach_disconnected)`.
+        profile, or the boot fails. The profile needs `flags=(attach_disconnected)`.
 
             APPARMOR=subhost-web
     ";
     SELINUX selinux = "", "label": "
         Confines the same processes by an SELinux label (`selinux`(8)). The host's policy must know the
-        label, or the start is refused.
+        label, or the boot fails.
 
             SELINUX=system_u:system_r:container_t:s0:c1,c2
     ";
