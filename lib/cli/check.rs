@@ -12,13 +12,13 @@ const HOLDERS_SHOWN: usize = 8;
 
 /// Check the host, and look for leftovers
 ///
-/// subhost-check looks at two things. First, the abilities of the host: kernel, file systems, cgroups,
-/// limits. For each missing one it prints what does not work without it and how to get it.
-/// Second, leftovers: processes, mounts, links, network namespaces, loop devices, cgroups and state
-/// that no subhost owns. For each it prints why no subhost owns it and which processes use it.
-///
-/// It also prints what of a running subhost was changed by other means, such as a cable that was deleted
-/// or renamed, with the kind changed. --repair leaves that alone; subhost-start mends the network.
+/// subhost-check looks at three things. First, the abilities of the host: kernel, file systems, cgroups,
+/// limits. For each missing one it prints what does not work without it and how to get it. Second,
+/// leftovers: processes, mounts, links, network namespaces, loop devices, cgroups and state that no
+/// subhost owns. For each it prints why no subhost owns it and which processes use it. Third, running
+/// subhosts: what of their root or network was changed by other means, such as a cable that was deleted
+/// or renamed. It prints these with the leftovers, with the kind changed; --repair leaves them alone, and
+/// subhost-start mends the network.
 ///
 /// Without --repair it changes nothing and loads no kernel module. With --repair it locks the subhost
 /// of each leftover, looks again, and removes what it can remove without force. It only prints what a
@@ -40,8 +40,8 @@ Notes:
   has locked.
 
 Exit status:
-  0   nothing essential is missing and no leftover remains
-  1   something essential is missing, or a leftover remains
+  0   nothing is wrong
+  1   something essential is missing, a leftover remains, or a running subhost was changed
   2   wrong usage"
 )]
 pub struct CheckTool {
