@@ -40,7 +40,7 @@ Notes:
   has locked.
 
 Exit status:
-  0   nothing is wrong
+  0   nothing essential is missing, no leftover remains, no running subhost was changed
   1   something essential is missing, a leftover remains, or a running subhost was changed
   2   wrong usage"
 )]
