@@ -10,23 +10,24 @@ SHARE = $(DESTDIR)$(PREFIX)/share
 
 TOOLS = subhost-mount subhost-net subhost-enter subhost-start subhost-stop \
 	subhost-list subhost-info subhost-limit subhost-config subhost-check
-# crt-static needs an explicit target, or proc-macros would not build.
-TARGET = $$($(CARGO) -vV | sed -n 's/^host: //p')
-BUILT = target/$$($(CARGO) -vV | sed -n 's/^host: //p')/release
+# A link to the directory with the built tools, so that `install` needs no cargo.
+BUILT = target/built
+# sudo's PATH and HOME do not lead to the cargo of the user who calls it.
+ENV = eval "$$(sh contrib/setup.sh env)" &&
 
 .PHONY: all build setup setup-check check soak check-before check-vm attacks services demo bench doc pages install uninstall clean
 
 all: build
 
-# Static tools: they start in half the time, and PID 1 needs no loader. One program is all tools, by the name
-# that it is called by; PID 1 is one of its own, and small.
+# Static tools start in half the time, and PID 1 needs no loader. The tools are links to one program, which looks at
+# its name. PID 1 is a small program of its own.
+# crt-static needs an explicit target, or proc-macros would not build.
 build:
-	RUSTFLAGS="$${RUSTFLAGS-} -C target-feature=+crt-static" $(CARGO) build --release --locked --target $(TARGET) \
-		--bin subhost --bin subhost-init
+	$(ENV) host=$$($(CARGO) -vV | sed -n 's/^host: //p') && \
+	RUSTFLAGS="$${RUSTFLAGS-} -C target-feature=+crt-static" $(CARGO) build --release --locked --target "$$host" \
+		--bin subhost --bin subhost-init && \
+	rm -f $(BUILT) && ln -s "$$host/release" $(BUILT)
 	for tool in $(TOOLS); do ln -f $(BUILT)/subhost $(BUILT)/$$tool || exit 1; done
-
-# cargo where sudo's PATH does not have it.
-ENV = eval "$$(sh contrib/setup.sh env)" &&
 
 # libclang: loopdev-3 makes its bindings to <linux/loop.h> with bindgen, which loads it.
 setup:
@@ -60,7 +61,7 @@ check-vm: setup-check
 # The tests' attacks here and in what else makes containers, side by side: docs/attacks.md.
 attacks: setup
 	sh contrib/setup.sh attacks
-	$(ENV) $(MAKE) build
+	$(MAKE) build
 	$(ENV) sh contrib/attacks.sh "$$PWD/$(BUILT)" >target/attacks.md
 	mkdir -p docs
 	mv target/attacks.md docs/attacks.md
@@ -68,19 +69,19 @@ attacks: setup
 # Debian's services, unchanged, in subhosts; needs a mirror.
 services: setup
 	sh contrib/setup.sh services
-	$(ENV) $(MAKE) build
+	$(MAKE) build
 	$(ENV) sh contrib/services.sh "$$PWD/$(BUILT)"
 
 demo: setup
-	$(ENV) $(MAKE) build
+	$(MAKE) build
 	$(ENV) sh contrib/demo.sh "$$PWD/$(BUILT)"
 
 # Side by side with what else makes containers, and with bare system calls: docs/bench.md.
 bench: setup-check
 	sh contrib/setup.sh bench
-	$(ENV) $(MAKE) build
+	$(MAKE) build
 	mkdir -p target/bench
-	$(ENV) $(MAKE) install DESTDIR=$$PWD/target/bench/installed PREFIX=
+	$(MAKE) install DESTDIR=$$PWD/target/bench/installed PREFIX=
 	$(ENV) $(CARGO) run --quiet --locked --example defaults >target/bench/defaults.h
 	cc -O2 -static -Itarget/bench -o target/bench/raw-cycle.linked benches/raw-cycle.c
 	install -m 755 target/bench/raw-cycle.linked target/bench/raw-cycle
@@ -89,13 +90,14 @@ bench: setup-check
 		$(ENV) BENCH_TREE=$$tree python3 benches/bench.py --out docs "$$PWD/target/bench/installed/sbin" target/bench/raw-cycle
 
 doc:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(ENV) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 # Manual pages and completions, anew from the command lines' definitions.
 pages:
-	BLESS=1 $(CARGO) test --locked --test pages
+	$(ENV) BLESS=1 $(CARGO) test --locked --test pages
 
 install:
+	@[ -e $(BUILT)/subhost ] || { echo "the tools are not built: run make first" >&2; exit 1; }
 	install -d $(SBIN) $(SHARE)/man/man5 $(SHARE)/man/man7 $(SHARE)/man/man8
 	install -m 755 $(BUILT)/subhost $(BUILT)/subhost-init $(SBIN)/
 	for tool in $(TOOLS); do ln -f $(SBIN)/subhost $(SBIN)/$$tool || exit 1; done
@@ -116,4 +118,4 @@ uninstall:
 	rm -rf $(SHARE)/doc/subhost
 
 clean:
-	$(CARGO) clean
+	$(ENV) $(CARGO) clean

@@ -12,10 +12,13 @@ const HOLDERS_SHOWN: usize = 8;
 
 /// Check the host, and look for leftovers
 ///
-/// subhost-check looks at two things. First, the abilities of the host: kernel, file systems, cgroups,
-/// limits. For each one that is missing it prints what does not work without it and how to get it.
-/// Second, leftovers: processes, mounts, links, network namespaces, loop devices, cgroups and state
-/// that no subhost owns. For each it prints why no subhost owns it and which processes use it.
+/// subhost-check looks at three things. First, the abilities of the host: kernel, file systems, cgroups,
+/// limits. For each missing one it prints what does not work without it and how to get it. Second,
+/// leftovers: processes, mounts, links, network namespaces, loop devices, cgroups and state that no
+/// subhost owns. For each it prints why no subhost owns it and which processes use it. Third, running
+/// subhosts: what of their root or network was changed by other means, such as a cable that was deleted
+/// or renamed. It prints these with the leftovers, with the kind changed; --repair leaves them alone, and
+/// subhost-start mends the network.
 ///
 /// Without --repair it changes nothing and loads no kernel module. With --repair it locks the subhost
 /// of each leftover, looks again, and removes what it can remove without force. It only prints what a
@@ -32,13 +35,13 @@ const HOLDERS_SHOWN: usize = 8;
   subhost-check --json | jq -r '.left[] | select(.level == \"left\").object'
 
 Notes:
-  A note is not a fault, as a set of mounts that a script made exactly as the commands would. --repair
-  removes that as well. Without --wait, subhost-check does not wait for a subhost that another command
+  A note is not a fault. An example is a set of mounts that a script made exactly as the commands would.
+  --repair removes them too. Without --wait, subhost-check does not wait for a subhost that another command
   has locked.
 
 Exit status:
-  0   nothing essential is missing and no leftover remains
-  1   something essential is missing, or a leftover remains
+  0   nothing essential is missing, no leftover remains, no running subhost was changed
+  1   something essential is missing, a leftover remains, or a running subhost was changed
   2   wrong usage"
 )]
 pub struct CheckTool {

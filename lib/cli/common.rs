@@ -20,10 +20,11 @@ pub struct Common {
     /// ~/.local/share/subhost]
     #[arg(short = 'S', long = "subhosts", value_name = "DIR")]
     pub tree: Option<PathBuf>,
-    /// Use VALUE for the setting KEY in this run, and in what this run makes
+    /// Override KEY for this command and for what it mounts, makes or boots
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Wait up to SECONDS for another command on the same subhost [default: STOP_TIMEOUT + 5]
+    /// If another command has locked the subhost, wait up to SECONDS for it [default: STOP_TIMEOUT
+    /// + 5]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub wait: Option<Duration>,
     /// Print each step to standard error

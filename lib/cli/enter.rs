@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 ///
 /// If the subhost runs, subhost-enter joins it: COMMAND runs beside the other processes inside. If not,
 /// subhost-enter mounts the root and makes the network where they are missing, and boots the subhost
-/// with COMMAND in the place of RUN. When COMMAND ends, it ends all processes inside and removes what
-/// it made in this run. A root that subhost-mount mounted and a network that subhost-net made stay: the
-/// subhost hibernates.
+/// with COMMAND in the place of RUN. When COMMAND ends, subhost-enter ends all processes inside, and
+/// removes the root and the network if it made them. If they were up before, they stay, and the subhost
+/// hibernates.
 ///
-/// Where standard input, output or error is a terminal, COMMAND gets a terminal of the subhost instead.
-/// A pipe or a file is passed on as it is. No other descriptor is passed on.
+/// In the place of each of standard input, output and error that is a terminal, COMMAND gets a terminal
+/// of the subhost. Pipes and files are passed on as they are. No other descriptor is passed on.
 ///
-/// If KILL ends a subhost-enter that booted the subhost, all processes inside end too. If KILL ends one
-/// that joined, COMMAND goes on without a terminal.
+/// If a subhost-enter that booted the subhost is killed by KILL, all processes inside end. If it had
+/// joined the subhost, COMMAND keeps running without a terminal.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-enter",
@@ -34,15 +34,15 @@ Exit status:
   N      the exit status of COMMAND
   128+N  signal N ended COMMAND
   3      the subhost does not run (with -j)
-  125    subhost-enter failed, or wrong usage
+  125    subhost-enter failed: wrong usage, no such subhost, invalid config, busy, or another cause
   126    COMMAND cannot be run
   127    COMMAND was not found"
 )]
 pub struct EnterTool {
-    /// Only join: if the subhost does not run, end with status 3
+    /// Join a running subhost only; if it does not run, exit with status 3
     #[arg(short, long)]
     pub join: bool,
-    /// Run COMMAND as this user inside, a name or a number; USER:GROUP sets the group as well
+    /// Run COMMAND as this user inside, a name or a number; USER:GROUP also sets the group
     #[arg(short, long, value_name = "USER", default_value = "root")]
     pub user: String,
     /// Run COMMAND in this directory inside [default: the user's home]
@@ -51,10 +51,10 @@ pub struct EnterTool {
     /// Set a variable in the environment of COMMAND
     #[arg(short, long = "env", value_name = "KEY=VALUE")]
     pub env: Vec<String>,
-    /// Give COMMAND a terminal, also where none of the three is one
+    /// Give COMMAND a terminal even if standard input, output and error are not terminals
     #[arg(short = 't', long = "tty", conflicts_with = "no_tty")]
     pub tty: bool,
-    /// Give COMMAND no terminal of the subhost: pass on the caller's
+    /// Pass on terminals of the caller as they are, and give COMMAND no terminal of the subhost
     #[arg(short = 'T', long = "no-tty")]
     pub no_tty: bool,
     #[command(flatten)]

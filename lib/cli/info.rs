@@ -14,7 +14,14 @@ use clap::Parser;
 ///
 /// subhost-info prints the state of each NAME, its PID 1, its addresses, the CPU time and memory that
 /// its processes use, the bytes that its cables carried, where its root is mounted, how its last run
-/// ended, whether its settings differ from what is up, and which of them weaken its confinement.
+/// ended, and which of its settings weaken its confinement.
+///
+/// The line Problem says why a subhost is broken or invalid. For a running subhost it names what of its
+/// root or network was changed by other means, such as a cable that was deleted, renamed or taken off
+/// its bridge; subhost-start mends the network.
+///
+/// The line Config changed says whether keys of its root or network changed since these were made. It
+/// does not compare keys of processes, such as RUN.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-info",

@@ -53,11 +53,11 @@ Columns:
   memory     the memory that it uses; with -o in bytes
   type       the type of its root
   last       how its last run ended; with -o exit:N, signal:N or ended
-  changed    yes if its settings differ from what is up
+  changed    yes if keys of its root or network changed since these were made
   cpu        CPU time, in seconds
   processes  how many processes it has
   root       where its root is mounted
-The first eight are the usual ones. A - stands for nothing.
+The first eight are shown by default. A - means no value.
 
 Exit status:
   0   done

@@ -14,9 +14,10 @@ use clap::Parser;
 /// RUN, PID 1 is subhost-init, which runs RUN. With INIT, PID 1 is the init of the tree. With neither,
 /// PID 1 keeps the subhost running until a stop. subhost-start returns when the subhost is up.
 ///
-/// A subhost that runs is left as it is. A hibernating one boots on the root and the network that are
-/// there. If a step fails, subhost-start undoes what it did in this run. When RUN, INIT or the shell of
-/// -i ends, the subhost hibernates.
+/// A subhost that runs keeps running. If something of its network was changed by other means, such as a
+/// cable that was deleted, renamed or taken off its bridge, subhost-start mends that and says so. A
+/// hibernating subhost boots on the root and the network that are there. If a step fails, subhost-start
+/// undoes what it did. When RUN, INIT or the shell of -i ends, the subhost hibernates.
 #[derive(Debug, Parser)]
 #[command(
     name = "subhost-start",
@@ -29,12 +30,12 @@ use clap::Parser;
 
 Exit status:
   0   done, or nothing to do
-  1   failed
+  1   failed; the message says why
   2   wrong usage
   4   no such subhost
   5   invalid config or state
-  6   timed out
-  75  busy: another command has locked the subhost
+  6   timed out: the boot took too long, or a hook was killed after HOOK_TIMEOUT
+  75  busy: locked by another command, frozen, or in the foreground of another command
 With -f and -i the exit status is that of RUN or the shell, and 125 to 127 as with subhost-enter."
 )]
 pub struct StartTool {

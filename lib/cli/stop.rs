@@ -10,8 +10,10 @@ use clap::Parser;
 
 /// Stop subhosts
 ///
-/// subhost-stop ends the processes of each NAME, unmounts its root and removes its network. It sends
-/// the signal or runs the command of STOP first, and sends KILL to what is left after STOP_TIMEOUT.
+/// subhost-stop ends the processes of each NAME, unmounts its root and removes its network. It first
+/// sends RUN or INIT the signal of STOP, or runs the command of STOP inside. After STOP_TIMEOUT it kills
+/// what is left and names it in a warning. subhost-info shows that as the last run. On a terminal
+/// subhost-stop shows what it waits for. --set STOP_TIMEOUT=3s sets the time for this stop.
 ///
 /// It needs no config: it stops a subhost whose config is missing, invalid or changed. It also removes
 /// what an interrupted command left of a subhost. If nothing is up, there is nothing to do.
@@ -23,15 +25,21 @@ use clap::Parser;
   subhost-stop web          stop it
   subhost-stop --keep web   end its processes only: it hibernates
   subhost-stop --all        stop all that are up
+  subhost-stop --set STOP_TIMEOUT=3s web
   subhost-stop -n web       print the commands
+
+Notes:
+  If a process of the host uses the root or the network, the message names it. End the process and stop
+  again, or use --kill-holders or --lazy. If PID 1 does not end on KILL, it waits for a disk or a network
+  file system: make that answer, and stop again.
 
 Exit status:
   0   done, or nothing to do
-  1   something is left; the message names it and the processes that use it
+  1   failed: something is left, or a hook failed; the message says which
   2   wrong usage
   4   no such subhost
   5   invalid state
-  6   timed out
+  6   timed out: PID 1 does not end on KILL, or a hook was killed after HOOK_TIMEOUT
   75  busy: another command has locked the subhost"
 )]
 pub struct StopTool {

@@ -44,8 +44,8 @@ impl Effect {
     /// Returns how the manual says it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Effect::Start => "at the next start",
-            Effect::Limit => "at the next start, or at once by subhost-limit(8)",
+            Effect::Start => "at the next boot",
+            Effect::Limit => "at the next boot, or at once by subhost-limit(8)",
             Effect::Mount => "when the root is next mounted",
             Effect::Net => "when the network is next made",
             Effect::Both => "when root and network are next made",

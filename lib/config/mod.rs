@@ -199,10 +199,23 @@ impl Config {
 /// # Errors
 /// `Usage` if it is not `KEY=VALUE`; `Invalid` with the nearest key if there is no such key.
 pub fn setting(word: &str) -> Result<(&str, &str)> {
-    let (key, value) = word
-        .split_once('=')
-        .ok_or_else(|| Error::new(Exit::Usage, format!("--set {}: not KEY=VALUE", shown(word))))?;
-    check_key(key, &Origin::CommandLine)?;
+    split(word, "--set ", &Origin::CommandLine)
+}
+
+/// Splits an argument of `subhost-limit` into key and value.
+///
+/// # Errors
+/// As [`setting`].
+pub fn live_setting(word: &str) -> Result<(&str, &str)> {
+    split(word, "", &Origin::Live)
+}
+
+fn split<'a>(word: &'a str, before: &str, origin: &Origin) -> Result<(&'a str, &'a str)> {
+    let (key, value) = word.split_once('=').ok_or_else(|| {
+        let what = format!("{before}{}: not KEY=VALUE", shown(word));
+        Error::new(Exit::Usage, what)
+    })?;
+    check_key(key, origin)?;
     Ok((key, value))
 }
 

@@ -9,7 +9,7 @@
 //!   on the name or on the host.
 //! - The [`Effect`](super::keys::Effect) says when a change applies. A row without one has that of its group.
 //!
-//! A text begins with a verb ("Names the ...") and ends with examples, lines with four more blanks, which
+//! A text begins with a verb ("Names the ...") and ends with examples, lines with four more spaces, which
 //! `tests/pages.rs` gives to the parser. In it `` `literal` `` is bold and `{placeholder}` italic; an empty
 //! line begins a paragraph; `= ` is a term whose meaning follows on the next lines. Anything else is roff.
 //! The page is made of the table: `BLESS=1 cargo test --test pages`.
@@ -19,7 +19,7 @@ super::keys::keys! {
     LOWER lower = "", "words": r#"
         Names the layers of an overlay, topmost first. A layer is a directory, or a file with a file
         system in it (squashfs, erofs, ext4 or another that IMAGE_FSTYPE lists), which is mounted
-        read-only. Paths may contain blanks, commas and colons. Without LOWER, UPPER is the whole tree
+        read-only. Paths may contain spaces, commas and colons. Without LOWER, UPPER is the whole tree
         and is mounted as it is, with everything mounted below it.
 
         With `/` as a layer, processes inside can read every file of the host's root file system except
@@ -73,14 +73,14 @@ super::keys::keys! {
             IMAGE_OPTIONS=noatime,discard
     ";
     READ_ONLY read_only = "no", "yes/no": "
-        Makes the root read-only, and everything mounted below it. BIND, TMPFS and {/run} stay writable. A
-        file system that the host mounts below UPPER while the subhost is up appears inside as the host
-        mounted it.
+        Makes the root read-only, and everything that is mounted below it when it is made. BIND, TMPFS and
+        {/run} stay writable. Without LOWER, a file system that the host mounts below UPPER later appears
+        inside too, and is writable there if the host mounted it writable.
 
             READ_ONLY=yes
     ";
     VOLATILE volatile = "no", "yes/no": "
-        Discards all changes when the root is unmounted. Until then a tmpfs holds them, which DISK bounds.
+        Discards all changes when the root is unmounted. Until then a tmpfs holds them, whose size DISK limits.
         File systems mounted below UPPER do not appear inside. It excludes READ_ONLY.
 
             VOLATILE=yes
@@ -88,13 +88,19 @@ super::keys::keys! {
 }
 
 "FILES INSIDE", Start, "
-    Each start makes these mounts anew in the mount namespace of the subhost. They end with its PID 1, and
+    Each boot makes these mounts anew in the mount namespace of the subhost. They end with its PID 1, and
     do not appear in {live}.
 
-    Every subhost also has a {/proc}, a {/sys} and a {/dev} of its own, and three read-only files: an
-    {/etc/hosts} with NET=private and NET=user, which lists HOSTNAME and the addresses before the lines of
-    the tree's own file; an {/etc/hostname}, where the tree has one; an {/etc/resolv.conf}, where DNS or
-    SEARCH is set and with NET=user. A read-only tree that has no such file goes without.
+    Every subhost also has a {/proc}, a {/sys} and a {/dev} of its own, and these read-only files, which cover
+    those of the tree:
+    = {/etc/hosts}
+    With NET=private and NET=user. It lists HOSTNAME and the addresses before the lines of the tree's own file.
+    = {/etc/hostname}
+    Where the tree has this file. It has the HOSTNAME.
+    = {/etc/resolv.conf}
+    Where DNS or SEARCH is set, and with NET=user.
+
+    A read-only tree that lacks one of these files goes without it.
 " {
     BIND bind = "", "words": r#"
         Mounts files and directories of the host inside, each {SRC}[`:`{DST}][`:ro`]. {DST} is an absolute
@@ -112,7 +118,7 @@ super::keys::keys! {
             TMPFS="/tmp:64M /var/tmp"
     "#;
     RAM_SIZE ram_size = "50M", "size": "
-        Bounds the tmpfs on {/run}. `none` leaves {/run} as it is in the tree.
+        Limits the size of the tmpfs on {/run}. `none` leaves {/run} as it is in the tree.
 
             RAM_SIZE=200M
     ";
@@ -127,9 +133,9 @@ super::keys::keys! {
         The network of the host.
         = `user`
         A network namespace of its own, whose traffic a helper carries. It is for ordinary users (see
-        `subhost`(7), Without root); root cannot use it. The helper is `pasta`(1) if {/usr/bin/pasta}
+        `subhost-cookbook`(7), WORK WITHOUT ROOT); root cannot use it. The helper is `pasta`(1) if {/usr/bin/pasta}
         exists, else `slirp4netns`(1) in {/usr/bin}. Processes inside reach what the user reaches, except
-        the loopback addresses of the host. Nobody reaches the inside. Without DNS, the name server is
+        the loopback addresses of the host. Nothing outside reaches them. Without DNS, the name server is
         10.0.2.3: the helper forwards queries to the host's name server. The host needs {/dev/net/tun}
         and a default route.
         = `netns:`{NAME}
@@ -203,8 +209,8 @@ super::keys::keys! {
     RUN run = "", "command line": r#"
         Names the command that PID 1 runs when `subhost-start`(8) starts the subhost. A name without a
         `/` is looked for inside in ENV_PATH, by default {/usr/local/sbin}, {/usr/local/bin}, {/usr/sbin},
-        {/usr/bin}, {/sbin} and {/bin}. The command must stay in the foreground: when it ends, the kernel kills all other
-        processes inside, and the subhost hibernates. Without RUN and INIT, PID 1 waits until the subhost
+        {/usr/bin}, {/sbin} and {/bin}. The command must stay in the foreground: when it ends, PID 1 ends, all
+        other processes inside are killed, and the subhost hibernates. Without RUN and INIT, PID 1 waits until the subhost
         is stopped. `subhost-enter`(8) runs neither.
 
             RUN="/usr/sbin/nginx -g 'daemon off;'"
@@ -228,8 +234,9 @@ super::keys::keys! {
             STOP="/usr/bin/mysqladmin shutdown"
     "#;
     STOP_TIMEOUT stop_timeout = "", "duration; 30s, with INIT 90s": "
-        Bounds the time of a stop. When RUN has ended, PID 1 sends TERM to all other processes inside, and
-        100 ms later HUP. When the time is over, the kernel kills what is left.
+        Limits the time that processes have to end during a stop. When RUN has ended, PID 1 sends TERM to all
+        other processes inside, and 100 ms later HUP. When the time is over, `subhost-stop`(8) kills what is
+        left, and names it in a warning. '`subhost-stop --set STOP_TIMEOUT=`{TIME}' sets the time of one stop.
 
             STOP_TIMEOUT=2m
     ";
@@ -243,20 +250,20 @@ super::keys::keys! {
     APPARMOR apparmor = "", "profile": "
         Confines RUN, INIT and entered commands by an AppArmor profile (`apparmor`(7)), in addition to what
         confines every subhost. It does not confine `subhost-init`(8). The host must have loaded the
-        profile, or the start is refused. The profile needs `flags=(attach_disconnected)`.
+        profile, or the boot fails. The profile needs `flags=(attach_disconnected)`.
 
             APPARMOR=subhost-web
     ";
     SELINUX selinux = "", "label": "
         Confines the same processes by an SELinux label (`selinux`(8)). The host's policy must know the
-        label, or the start is refused.
+        label, or the boot fails.
 
             SELINUX=system_u:system_r:container_t:s0:c1,c2
     ";
     LOG_MAX log_max = "10M", "size": "
-        Bounds the log {/var/log/subhost/NAME.log}, at least 64K. The log has the output of RUN or the console
-        of INIT. When it is full, the lines of its last half are kept. RUN writes to a pipe, and has no
-        descriptor of the file.
+        Limits the size of the log {/var/log/subhost/NAME.log}; at least 64K. The log has the output of RUN or
+        the console of INIT. When it would grow beyond LOG_MAX, its older half is dropped. RUN writes to a
+        pipe, and has no descriptor of the file.
 
             LOG_MAX=50M
     ";
@@ -275,14 +282,13 @@ super::keys::keys! {
     ";
     ENV_FILE env_file = "", "words": r#"
         Names files of the host with further variables, such as passwords, for the same processes. A file
-        consists of lines {KEY}`=`{word} in the grammar and with the permissions of {config}. A key that a
-        shell depends on, such as LANG, cannot be set there; ENV_{VAR} can set it. Of several files the
-        later wins, and ENV_{VAR} wins over all. A file with a `-` before its path may be missing. {VAR}
-        in ENV_{VAR} cannot be FILE.
+        has lines {KEY}`=`{value} in the syntax of {config}. It must belong to root and be writable by nobody
+        else; make it mode 600. A key that a shell depends on, such as LANG, cannot be set there; ENV_{VAR} can
+        set it. Of several files the later wins, and ENV_{VAR} wins over all. A file with a `-` before its
+        path may be missing. {VAR} in ENV_{VAR} cannot be FILE.
 
-        Only a start reads the files. Entered commands get what the last start read, which is kept where
-        only root can read it. Hooks, `subhost-config`(8), `subhost-info`(8) and messages show the paths
-        alone.
+        Only a boot reads the files. Entered commands get what the last boot read, which is kept where only
+        root can read it. Hooks, `subhost-config`(8), `subhost-info`(8) and messages show the paths alone.
 
             ENV_FILE="/etc/secrets/db -local.env"
     "#;
@@ -296,7 +302,7 @@ super::keys::keys! {
 }
 
 "CONFINEMENT", Start, "
-    These keys set what processes inside may do. An entered command has the rights of the last start.
+    These keys set what processes inside may do. An entered command has the rights of the last boot.
     `subhost-info` {NAME} and `subhost-config --check` {NAME} list what is weaker than the defaults.
 " {
     CAPS caps = "", "words": r#"
@@ -320,7 +326,8 @@ super::keys::keys! {
         belong to ids of the range. The host's root cannot make files there, but can in UPPER. A file with
         an id above 65535 belongs to nobody inside. BIND is mapped in the same way: what root inside makes
         there belongs to root of the host. A BIND that cannot be mapped belongs to nobody inside, and the
-        start warns. So does, without a warning, what the host mounts below UPPER while the subhost is up.
+        boot warns. What the host mounts below UPPER while the subhost is up belongs to nobody inside too,
+        without a warning.
 
         The range is from the lines for `subhost` in {/etc/subuid} and {/etc/subgid} if both files have them,
         else from 1879048192 on. It is kept in {assigned} (IDS) and {/var/lib/subhost/ids}. If another
@@ -387,11 +394,11 @@ super::keys::keys! {
 }
 
 "LIMITS", Limit, "
-    Each limit is kept by a cgroup (`cgroups`(7)), which a start makes: in the v2 hierarchy where the host
-    has its controller there, else in the v1 hierarchy of the controller. A limit whose controller the
-    host lacks is refused. CPUS, MEMORY, MEMORY_SWAP, PIDS and the rates of IO can be `max`, which is no
-    bound. What `subhost-limit`(8) changes lasts until the subhost ends. The cgroup also refuses to open
-    devices other than the usual ones of {/dev} and those of DEVICES.
+    A boot makes a cgroup (`cgroups`(7)), which keeps the limits: in the v2 hierarchy where the host has the
+    controller there, else in the v1 hierarchy of the controller. A limit whose controller the host lacks
+    is refused. CPUS, MEMORY, MEMORY_SWAP, PIDS and the rates of IO can be `max`, which is no limit. What
+    `subhost-limit`(8) changes lasts until the next boot. The cgroup also refuses to open devices other
+    than the usual ones of {/dev} and those of DEVICES.
 " {
     CGROUP cgroup = "auto", "auto, inherit or path", Start: "
         Selects where the cgroup is made.
@@ -400,17 +407,18 @@ super::keys::keys! {
         systemd has delegated (`Delegate=yes`), where the tools run in one.
         = `inherit`
         Makes {subhost.NAME} below the cgroup that the tools run in, in each hierarchy. The limits of a
-        batch scheduler's job then bound the subhost too.
+        batch scheduler's job then apply to the subhost too.
         = {path}
         Makes {subhost.NAME} below this cgroup, which must exist in each hierarchy that is needed.
 
-        A v2 cgroup that has processes in it cannot give controllers to those below. Where processes other
-        than the tool are in the caller's cgroup, limits are refused, and the default of PIDS is not set.
+        In the v2 hierarchy, a cgroup with processes in it cannot have child cgroups with limits. If the
+        cgroup that the tool runs in has other processes, and the subhost's would be its child, limits are
+        refused and PIDS has no default. Run the tool in a cgroup of its own then, or name another by {path}.
 
             CGROUP=/batch/nightly
     ";
     CPUS cpus = "", "number": "
-        Bounds the CPU time, as a number of CPUs from 0.01 on, with up to three decimals.
+        Limits the CPU time, as a number of CPUs from 0.01 on, with up to three decimals.
 
             CPUS=1.5
     ";
@@ -425,20 +433,20 @@ super::keys::keys! {
             CPUSET=0-3,5
     ";
     MEMORY memory = "", "size": "
-        Bounds the memory of the processes inside and of the kernel for them (page cache, tmpfs, sockets),
+        Limits the memory of the processes inside and of the kernel for them (page cache, tmpfs, sockets),
         at least 1M. When it is used up and the kernel can reclaim none, it kills a process inside.
 
             MEMORY=512M
     ";
     MEMORY_SWAP memory_swap = "", "size; 0 where MEMORY is set": "
-        Bounds the swap beyond MEMORY, which must be set. The default keeps a process that fills its memory
+        Limits the swap beyond MEMORY, which must be set. The default keeps a process that fills its memory
         from filling the host's swap as well. With `MEMORY=max` the default is `max`.
 
             MEMORY_SWAP=256M
     ";
     PIDS pids = "", "number; 8192 where the host has the controller": "
-        Bounds the number of processes and threads, up to 4194304. With `PIDS=max` only the host bounds a
-        fork bomb inside.
+        Limits the number of processes and threads, up to 4194304. With `PIDS=max` only the limits of the
+        host stop a fork bomb inside.
 
             PIDS=500
     ";
@@ -449,7 +457,7 @@ super::keys::keys! {
             IO_WEIGHT=50
     ";
     IO io = "", "words": r#"
-        Bounds what is read and written in a second. Each word is {DEVICE}`:` and, separated by commas,
+        Limits what is read and written in a second. Each word is {DEVICE}`:` and, separated by commas,
         `rbps=`{N} and `wbps=`{N} (bytes), `riops=`{N} and `wiops=`{N} (operations). {DEVICE} is a block device,
         or a directory or file on it, by an absolute path; or `root`, for the device of IMAGE or UPPER. A
         v1 hierarchy counts reads, and only those writes that bypass the page cache.
@@ -457,9 +465,9 @@ super::keys::keys! {
             IO="root:rbps=50M,wbps=20M /dev/sdb:riops=200"
     "#;
     DISK disk = "", "size; half of the host's memory", Mount: "
-        Bounds what can be written to a root with `VOLATILE=yes`, at least 1M. It is in memory, and counts
-        for MEMORY too. Without VOLATILE it is refused: an IMAGE is bounded by its own size, and a
-        directory is not bounded.
+        Limits what can be written to a root with `VOLATILE=yes`, at least 1M. It is in memory, and counts
+        for MEMORY too. Without VOLATILE it is refused: an IMAGE has a size of its own, and a directory
+        has no limit.
 
             DISK=2G
     ";
@@ -487,19 +495,24 @@ super::keys::keys! {
             POSTNET=hooks/forward
     ";
     PRESTOP prestop = "", "command line": "
-        Runs when `subhost-stop`(8) begins, before the processes end, and for a hibernating subhost too. It
-        does not run with `--keep`, nor when `-u` takes down root or network alone. `subhost-enter`(8) runs
-        it before it takes down what it brought up; the processes have ended by then.
+        Runs on the host when `subhost-stop`(8) begins, before it ends the processes; also when the subhost
+        hibernates. '`subhost-stop --keep`', '`subhost-mount -u`' and '`subhost-net -u`' do not run it.
+        `subhost-enter`(8) runs it after the processes have ended, before it removes the root or the network
+        that it made.
+
+        The stop runs the PRESTOP and POSTSTOP that were set when the root was mounted or, if no root is up,
+        when the network was made. If one of them fails, the stop reports it and continues; the exit status
+        is then 1, or 6 if it was killed after HOOK_TIMEOUT.
 
             PRESTOP=hooks/drain
     ";
     POSTSTOP poststop = "", "command line": "
-        Runs in the same cases as PRESTOP, after root and network are down.
+        Runs in the same cases as PRESTOP, after root and network are removed.
 
             POSTSTOP=hooks/report
     ";
     HOOK_TIMEOUT hook_timeout = "30s", "duration", Either: "
-        Bounds the time of a hook. When it is over, the hook and its process group are killed, and the hook
+        Limits the time of a hook. When it is over, the hook and its process group are killed, and the hook
         has failed.
 
             HOOK_TIMEOUT=5m

@@ -3,7 +3,7 @@
 use super::Subhost;
 use crate::base::error::{Error, Exit, Result, shown};
 use crate::cgroup;
-use crate::config::{LIMIT_KEYS, setting};
+use crate::config::{LIMIT_KEYS, live_setting};
 use crate::state::{Group, Running};
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ impl Subhost {
     pub fn limit(&self, words: &[String]) -> Result<()> {
         let mut changes = BTreeMap::new();
         for word in words {
-            let (key, value) = setting(word)?;
+            let (key, value) = live_setting(word)?;
             if !LIMIT_KEYS.contains(&key) {
                 let what = format!("{} cannot be changed while it runs", shown(key));
                 return Err(Error::new(Exit::Usage, what).hint(LIMIT_KEYS.join(" ")));
@@ -65,7 +65,7 @@ impl Subhost {
         let up = self.running()?.filter(|running| running.init.up);
         up.ok_or_else(|| {
             Error::new(Exit::NotRunning, "it is not running")
-                .hint("what its config sets applies at the next start")
+                .hint("what its config sets applies at the next boot")
         })
     }
 }

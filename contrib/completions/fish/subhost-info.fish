@@ -1,6 +1,6 @@
 complete -c subhost-info -s S -l subhosts -d 'Use the subhosts in DIR [default: $SUBHOST, else /opt/subhost; without root ~/.local/share/subhost]' -r -F
-complete -c subhost-info -l set -d 'Use VALUE for the setting KEY in this run, and in what this run makes' -r
-complete -c subhost-info -l wait -d 'Wait up to SECONDS for another command on the same subhost [default: STOP_TIMEOUT + 5]' -r
+complete -c subhost-info -l set -d 'Override KEY for this command and for what it mounts, makes or boots' -r
+complete -c subhost-info -l wait -d 'If another command has locked the subhost, wait up to SECONDS for it [default: STOP_TIMEOUT + 5]' -r
 complete -c subhost-info -l json -d 'Print JSON: an object for one NAME, an array for several'
 complete -c subhost-info -s v -l verbose -d 'Print each step to standard error'
 complete -c subhost-info -s q -l quiet -d 'Print errors only, no warnings and notices'

@@ -1,6 +1,6 @@
 complete -c subhost-mount -s S -l subhosts -d 'Use the subhosts in DIR [default: $SUBHOST, else /opt/subhost; without root ~/.local/share/subhost]' -r -F
-complete -c subhost-mount -l set -d 'Use VALUE for the setting KEY in this run, and in what this run makes' -r
-complete -c subhost-mount -l wait -d 'Wait up to SECONDS for another command on the same subhost [default: STOP_TIMEOUT + 5]' -r
+complete -c subhost-mount -l set -d 'Override KEY for this command and for what it mounts, makes or boots' -r
+complete -c subhost-mount -l wait -d 'If another command has locked the subhost, wait up to SECONDS for it [default: STOP_TIMEOUT + 5]' -r
 complete -c subhost-mount -s u -l unmount -d 'Unmount the root; refused while the subhost runs'
 complete -c subhost-mount -s n -l dry-run -d 'Print shell commands that do the same, and change nothing'
 complete -c subhost-mount -s v -l verbose -d 'Print each step to standard error'

@@ -1,6 +1,6 @@
 complete -c subhost-stop -s S -l subhosts -d 'Use the subhosts in DIR [default: $SUBHOST, else /opt/subhost; without root ~/.local/share/subhost]' -r -F
-complete -c subhost-stop -l set -d 'Use VALUE for the setting KEY in this run, and in what this run makes' -r
-complete -c subhost-stop -l wait -d 'Wait up to SECONDS for another command on the same subhost [default: STOP_TIMEOUT + 5]' -r
+complete -c subhost-stop -l set -d 'Override KEY for this command and for what it mounts, makes or boots' -r
+complete -c subhost-stop -l wait -d 'If another command has locked the subhost, wait up to SECONDS for it [default: STOP_TIMEOUT + 5]' -r
 complete -c subhost-stop -s K -l keep -d 'End the processes only: the subhost hibernates'
 complete -c subhost-stop -s k -l kill -d 'Send KILL at once'
 complete -c subhost-stop -l kill-holders -d 'Also kill processes of the host that use its root, in any mount namespace, or its network'
