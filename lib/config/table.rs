@@ -222,13 +222,14 @@ super::keys::keys! {
 
             INIT=/sbin/init
     ";
-    STOP stop = "", "signal or command line; depends on the program, see above": r#"
+    STOP stop = "", "signal or command line; TERM for RUN, see above for INIT": r#"
         Sets how `subhost-stop`(8) asks RUN or INIT to end. A signal is a name or number: `TERM`,
         `SIGINT`, `RTMIN+3`, `15`. A command is named by an absolute path, runs inside as root, and must
-        make RUN or INIT end. If it fails, RUN gets its default signal, and INIT gets TERM.
+        make RUN or INIT end. If it fails, RUN or INIT gets TERM.
 
-        The default is RTMIN+3 for a program called systemd, USR2 for busybox, the command
-        '`/sbin/telinit 0`' for an INIT called init (sysvinit), and TERM for any other.
+        The default for RUN is TERM. The default for INIT is what the init in the tree knows: RTMIN+3 for
+        systemd, USR2 for busybox, the command '`/sbin/telinit 0`' for sysvinit, '`/sbin/init 0`' for runit,
+        and TERM for any other, such as openrc-init and s6-svscan.
 
             STOP=QUIT
             STOP="/usr/bin/mysqladmin shutdown"
