@@ -202,6 +202,19 @@ fn one_program_is_all_tools() {
         by("subhost").fails(2, &["usage: subhost COMMAND"]);
         by("subhost strat").fails(2, &["subhost: no command 'strat'; did you mean 'start'?"]);
         by("subhost nosuch").fails(2, &["subhost: no command 'nosuch' ('subhost help'"]);
+        for line in [
+            "subhost --help",
+            "subhost start --help",
+            "subhost-list --version",
+        ] {
+            s.sh(&format!("PATH=$PWD/bin:$PATH; {line} >/dev/full"))
+                .cwd(&s.base)
+                .fails(1, &["cannot write to standard output: No space left"]);
+            assert_eq!(
+                s.host(&format!("PATH=$PWD/bin:$PATH; {line} | true; echo $?")),
+                "0"
+            );
+        }
         by("subhost help nosuch").fails(2, &["subhost: no command 'nosuch'"]);
         assert_eq!(
             by("subhost help start").ok().text(),

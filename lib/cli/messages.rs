@@ -60,7 +60,15 @@ pub(super) fn field_line(key: &str, value: &str) -> String {
 /// Standard output cannot be written to, as with a full disk.
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    printed_data(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Judges the result of a write to standard output, as [`print`] does.
+///
+/// # Errors
+/// The write failed, and not because a reader has closed its end of the pipe.
+pub(super) fn printed_data(written: std::io::Result<()>) -> Result<()> {
+    match written {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new(
             Exit::Failed,
             format!("cannot write to standard output: {e}"),

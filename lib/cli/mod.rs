@@ -33,7 +33,7 @@ use crate::base::message::{Level, program, set_program};
 use crate::kernel::inherited;
 use clap::{CommandFactory, Parser};
 pub use common::Common;
-use messages::{print, report};
+use messages::{print, printed_data, report};
 use std::ffi::{CString, OsStr, OsString};
 use std::io::Write;
 
@@ -127,14 +127,29 @@ pub fn multi_call_main() -> u8 {
                 None => no_command(&verb),
             }
         }
-        Some("-h" | "--help" | "help") => print(USAGE).map_or(1, |()| 0),
+        Some("-h" | "--help" | "help") => print_or_report(USAGE),
         Some("-V" | "--version") => {
-            print(concat!("subhost ", env!("CARGO_PKG_VERSION"), "\n")).map_or(1, |()| 0)
+            print_or_report(concat!("subhost ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         _ if args.len() > 1 => no_command(&args[1]),
         _ => {
             let _ = std::io::stderr().write_all(USAGE.as_bytes());
             Exit::Usage as u8
+        }
+    }
+}
+
+/// Prints data and returns the exit status: a help that could not be written is a failure, too.
+fn print_or_report(text: &str) -> u8 {
+    report_if_failed(print(text))
+}
+
+fn report_if_failed(result: Result<()>) -> u8 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            report(None, &error);
+            error.exit as u8
         }
     }
 }
@@ -172,11 +187,12 @@ fn run_tool<T: Tool + CommandFactory>(args: Vec<OsString>) -> u8 {
     let tool = match T::try_parse_from(args) {
         Ok(tool) => tool,
         Err(error) => {
-            let _ = error.print();
-            return match error.use_stderr() {
-                true => T::OWN as u8,
-                false => 0,
-            };
+            if error.use_stderr() {
+                let _ = error.print();
+                return T::OWN as u8;
+            }
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            return report_if_failed(printed_data(printed));
         }
     };
     messages::listen(match (tool.common().verbose, tool.common().quiet) {
