@@ -195,6 +195,6 @@ fn a_stop_is_told_to_those_at_a_terminal() {
         eventually("the command runs", || s.runs("sleep 1000"));
         s.tool("subhost-stop w").silent();
         pty.expect("w: it has ended, and this session with it");
-        assert_eq!(pty.wait(), 137);
+        assert!(pty.wait() > 128, "TERM or KILL has ended it");
     });
 }
