@@ -8,7 +8,7 @@ use crate::base::name::Name;
 use crate::kernel::mountinfo::Mounts;
 use crate::kernel::proc::Identity;
 use crate::net::named;
-use crate::plan::{Part, Presence, Step};
+use crate::plan::{Part, Presence, Recorded, Step};
 use crate::subhost::{Status, Subhost};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -158,7 +158,7 @@ fn find_unrecorded(
     }
     let steps = subhost.presences(
         &plan,
-        false,
+        Recorded::No,
         &Mounts::Read(&snapshot.table),
         &mut snapshot.network,
     );

@@ -79,7 +79,7 @@ impl<'a> Entrance<'a> {
         let (running, namespaces) = (self.running, self.namespaces);
         let spawned = self.spawn(request);
         // A process that stays in them would keep the subhost's mounts when it ends.
-        back.go()?;
+        back.go_back()?;
         match spawned {
             // No process can be made in a pid namespace whose PID 1 is exiting, nor in a cgroup that is gone.
             Err(error) if error.errno.is_some_and(is_too_late) && is_ending(running) => {
@@ -216,7 +216,7 @@ impl Return {
         })
     }
 
-    fn go(self) -> Result<()> {
+    fn go_back(self) -> Result<()> {
         for namespace in &self.namespaces {
             setns(namespace, CloneFlags::empty()).doing(|| "return to our own namespaces")?;
         }

@@ -16,6 +16,15 @@ pub struct PresenceQuery<'a> {
     pub frozen: bool,
 }
 
+/// Whether a plan is recorded on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// The plan is frozen.
+    Yes,
+    /// The plan has just been made of the settings.
+    No,
+}
+
 /// How a step is undone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UndoOptions {

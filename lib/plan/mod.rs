@@ -9,7 +9,7 @@ mod net;
 mod root;
 pub mod steps;
 
-pub use law::{Act, Presence, PresenceQuery, UndoOptions, apply, undo_all};
+pub use law::{Act, Presence, PresenceQuery, Recorded, UndoOptions, apply, undo_all};
 pub use net::steps as net_steps;
 pub use root::steps as root_steps;
 pub use steps::Step;

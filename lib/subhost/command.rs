@@ -202,9 +202,9 @@ impl Command {
         }
         let stdio = |number: usize| wanted[number].unwrap_or(&usual[number]);
         let inside = self.subhost.joined(|running, cgroups| {
-            let (stdin, to) = given(stdio(0), true)?;
-            let (stdout, out) = given(stdio(1), false)?;
-            let (stderr, err) = given(stdio(2), false)?;
+            let (stdin, to) = source_of(stdio(0), Use::Reads)?;
+            let (stdout, out) = source_of(stdio(1), Use::Writes)?;
+            let (stderr, err) = source_of(stdio(2), Use::Writes)?;
             let inside = enter::spawn(running, cgroups, &self.join, [stdin, stdout, stderr])?;
             Ok(inside.map(|inside| Child {
                 inside,
@@ -221,8 +221,14 @@ impl Command {
     }
 }
 
+/// What a command does with a descriptor.
+enum Use {
+    Reads,
+    Writes,
+}
+
 /// Returns what the command gets as a descriptor, and our end if that is a pipe.
-fn given(stdio: &Stdio, reads: bool) -> Result<(StdioSource, Option<OwnedFd>)> {
+fn source_of(stdio: &Stdio, usage: Use) -> Result<(StdioSource, Option<OwnedFd>)> {
     Ok(match &stdio.0 {
         Kind::Inherit => (StdioSource::Inherit, None),
         Kind::Null => (StdioSource::Null, None),
@@ -234,9 +240,9 @@ fn given(stdio: &Stdio, reads: bool) -> Result<(StdioSource, Option<OwnedFd>)> {
             let pipe = std::io::pipe().doing(|| "make a pipe");
             let (reader, writer) = pipe.map_err(own)?;
             let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
-            match reads {
-                true => (StdioSource::Fd(reader), Some(writer)),
-                false => (StdioSource::Fd(writer), Some(reader)),
+            match usage {
+                Use::Reads => (StdioSource::Fd(reader), Some(writer)),
+                Use::Writes => (StdioSource::Fd(writer), Some(reader)),
             }
         }
     })

@@ -5,7 +5,7 @@ use crate::base::error::{Error, Exit, Result};
 use crate::config::{Config, Userns};
 use crate::kernel::mountinfo::{Mounts, Table};
 use crate::net::Network;
-use crate::plan::{Part, Plan, Presence};
+use crate::plan::{Part, Plan, Presence, Recorded};
 use crate::root;
 use crate::state::ids::{self, Reserve};
 
@@ -77,7 +77,7 @@ impl Subhost {
             return Ok(without);
         }
         let with = self.planned(config, part, Some(ids::range(config, Reserve::No)?))?;
-        let there = self.presences(&with, false, mounts, network)?;
+        let there = self.presences(&with, Recorded::No, mounts, network)?;
         let mapped = there
             .iter()
             .any(|(planned, presence)| planned.step.is_root() && *presence == Presence::Ours);

@@ -1,6 +1,7 @@
 //! Mounts that outlive a stop: copies in other mount namespaces, and the loop devices under them. As long as they exist, a
 //! layer or image is in use.
 
+use super::StopHow;
 use super::executor::Executor;
 use super::stop::end_processes;
 use crate::base::error::{Error, Exit, Result, shown};
@@ -46,16 +47,16 @@ pub(super) fn find<'a>(
 }
 
 impl LingeringMounts {
-    /// Waits until the kernel has released them. Ends the processes that hold them, if `end_holders`.
+    /// Waits until the kernel has released them. Ends the processes that hold them, if `how` says so.
     ///
     /// # Errors
     /// What is still in use, and by which processes.
-    pub(super) fn wait(&self, end_holders: bool) -> Result<()> {
+    pub(super) fn wait(&self, how: StopHow) -> Result<()> {
         if self.copies.is_empty() && self.backing.is_empty() {
             return Ok(());
         }
         let mut held = self.settle();
-        if end_holders && !held.is_empty() {
+        if how.kill_holders && !held.is_empty() {
             end_processes(&held);
             held = self.settle();
         }

@@ -22,7 +22,7 @@ use crate::kernel::clock::boot_id;
 use crate::kernel::mountinfo::{self, Mounts};
 use crate::net::{Network, named};
 use crate::plan::steps::directory::Directory;
-use crate::plan::{Here, Part, Plan, Planned, Presence, PresenceQuery, Step, plan};
+use crate::plan::{Here, Part, Plan, Planned, Presence, PresenceQuery, Recorded, Step, plan};
 use crate::state::ids::Reserve;
 use crate::state::{Group, Lock, Running, State};
 pub use command::{Child, Command, Stdio};
@@ -412,7 +412,7 @@ impl Subhost {
         };
         for part in Part::FROM_CONFIG {
             let plan = self.found(&config, part, mounts, network)?;
-            let steps = self.presences(&plan, false, mounts, network)?;
+            let steps = self.presences(&plan, Recorded::No, mounts, network)?;
             let is_up = |(planned, presence): &(Planned, Presence)| {
                 let step = planned.step;
                 let is_object = step.mount_point().is_some() || step.namespace().is_some();
@@ -428,7 +428,7 @@ impl Subhost {
     pub(crate) fn presences<'a>(
         &self,
         plan: &'a Plan,
-        frozen: bool,
+        recorded: Recorded,
         mounts: &Mounts,
         network: &mut Network,
     ) -> Result<Vec<(Planned<'a>, Presence)>> {
@@ -437,7 +437,7 @@ impl Subhost {
             let asked = PresenceQuery {
                 mark: planned.mark,
                 all: &plan.steps,
-                frozen,
+                frozen: recorded == Recorded::Yes,
             };
             Ok((planned, executor.present(planned.step, asked)?))
         };

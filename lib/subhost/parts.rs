@@ -8,7 +8,7 @@ use crate::config::{Config, Net, Userns, check_unreachable};
 use crate::kernel::holders::{self, Holder};
 use crate::kernel::mountinfo::{Mounts, Table};
 use crate::net::{Network, named};
-use crate::plan::{Part, Plan, Planned, Presence, UndoOptions, apply, undo_all};
+use crate::plan::{Part, Plan, Planned, Presence, Recorded, UndoOptions, apply, undo_all};
 use crate::root;
 use crate::state::ids::Reserve;
 use crate::state::{Running, booter};
@@ -124,7 +124,7 @@ impl Subhost {
         network.compare_bridges();
         let mut made = 0;
         loop {
-            let steps = self.presences(&plan, true, &mounts, &mut network)?;
+            let steps = self.presences(&plan, Recorded::Yes, &mounts, &mut network)?;
             refuse_foreign(&steps)?;
             let is_lost = |(planned, presence): &(Planned, Presence)| {
                 *presence == Presence::Absent && planned.step.lasts()
@@ -179,7 +179,7 @@ impl Subhost {
         let Wanted { part, config, .. } = *wanted;
         let (mounts, mut network) = (Mounts::later(), Network::new());
         let mut plan = self.planned(config, part, ids)?;
-        let steps = self.presences(&plan, false, &mounts, &mut network)?;
+        let steps = self.presences(&plan, Recorded::No, &mounts, &mut network)?;
         refuse_foreign(&steps)?;
         let mut executor = self.executor(&mounts, &mut network);
         for (planned, presence) in &steps {
@@ -320,7 +320,7 @@ impl Subhost {
         let mut steps: Vec<Planned> = plan.planned().collect();
         if !is_frozen {
             // A script of `-n` may have made it: what is just as the plan wants it is ours.
-            let there = self.presences(&plan, false, &Mounts::later(), &mut network)?;
+            let there = self.presences(&plan, Recorded::No, &Mounts::later(), &mut network)?;
             let ours = there.into_iter().filter(|(_, is)| *is == Presence::Ours);
             steps = ours.map(|(planned, _)| planned).collect();
         }
@@ -363,7 +363,7 @@ impl Subhost {
         };
         let undone = undone
             .and_then(|()| self.state.thaw(part))
-            .and_then(|()| lingering.wait(how.kill_holders));
+            .and_then(|()| lingering.wait(how));
         let mut cables = Ok(());
         if let Some(watch) = watch.filter(|watch| removes_namespace && watch.is_alive()) {
             holders = holders_of(watch.inode);

@@ -10,7 +10,7 @@ use crate::kernel::mountinfo::Mounts;
 use crate::kernel::proc::is_in_user_namespace;
 use crate::net::{self, Network};
 use crate::plan::steps::shell::Host;
-use crate::plan::{Part, Presence, Step};
+use crate::plan::{Part, Presence, Recorded, Step};
 use crate::state::Running;
 use crate::subhost::hooks;
 
@@ -24,11 +24,15 @@ impl Subhost {
         let mut network = Network::new();
         let frozen = self.frozen(part)?;
         let is_frozen = frozen.is_some();
+        let recorded = match is_frozen {
+            true => Recorded::Yes,
+            false => Recorded::No,
+        };
         let plan = match frozen {
             Some(plan) => plan,
             None => self.plan(part)?.into(),
         };
-        let steps = self.presences(&plan, is_frozen, &mounts, &mut network)?;
+        let steps = self.presences(&plan, recorded, &mounts, &mut network)?;
         refuse_foreign(&steps)?;
         let has_helper = plan
             .steps
@@ -89,18 +93,18 @@ impl Subhost {
         let mounts = Mounts::later();
         let mut network = Network::new();
         for part in parts {
-            let (plan, is_frozen) = match self.frozen(*part)? {
-                Some(plan) => (plan, true),
+            let (plan, recorded) = match self.frozen(*part)? {
+                Some(plan) => (plan, Recorded::Yes),
                 None => match self
                     .config()
                     .and_then(|config| self.found(&config, *part, &mounts, &mut network))
                 {
-                    Ok(plan) => (plan.into(), false),
+                    Ok(plan) => (plan.into(), Recorded::No),
                     Err(_) => continue,
                 },
             };
             for (planned, presence) in self
-                .presences(&plan, is_frozen, &mounts, &mut network)?
+                .presences(&plan, recorded, &mounts, &mut network)?
                 .iter()
                 .rev()
             {
@@ -108,7 +112,7 @@ impl Subhost {
                     lines.extend(planned.step.shell_down());
                 }
             }
-            if is_frozen {
+            if recorded == Recorded::Yes {
                 let file = self.state.dir().join(part.file());
                 lines.push(format!("rm -f {}", quote(&file.to_string_lossy())));
             }
