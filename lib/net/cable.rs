@@ -38,6 +38,14 @@ enum HostEnd {
     Foreign(String),
 }
 
+/// How a cable came to have its name.
+enum Added {
+    /// It was made.
+    New,
+    /// It had been renamed by other means, and has its name back. Its interface index.
+    Renamed(u32),
+}
+
 /// Returns the name of a discarded cable's host end.
 fn discarded_name(index: u32) -> String {
     format!("gone{index}")
@@ -179,10 +187,17 @@ impl Network {
 
     /// Makes a cable; deletes it again if its configuration fails.
     fn make_cable(&mut self, step: &Cable) -> Result<()> {
-        if let HostEnd::Ours(link) = self.find_cable(step)? {
+        if self.compares_bridges
+            && let HostEnd::Ours(link) = self.find_cable(step)?
+        {
             return self.plug_in(step, link.index);
         }
-        let made = self.add_cable(step).and_then(|()| self.configure(step));
+        let made = match self.add_cable(step) {
+            // It is in use: a failure must not delete it.
+            Ok(Added::Renamed(index)) => return self.plug_in(step, index),
+            Ok(Added::New) => self.configure(step),
+            Err(error) => Err(error),
+        };
         match made {
             // The cable may exist despite the error, as after a timeout of the answer. After EEXIST the link
             // is foreign.
@@ -214,11 +229,11 @@ impl Network {
         up.doing(|| format!("bring up {}", cable.host))
     }
 
-    /// Gives a cable of ours its name back that was renamed by other means. Returns false if there is none.
-    fn rename_back(&mut self, step: &Cable) -> std::result::Result<bool, Errno> {
+    /// Gives a cable of ours its name back that was renamed by other means. Returns its index; `None` if there is none.
+    fn rename_back(&mut self, step: &Cable) -> std::result::Result<Option<u32>, Errno> {
         let fail = |error: Error| error.errno.unwrap_or(Errno::EEXIST);
         let Some(link) = self.find_renamed(step)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let name = &step.cable.host;
         let host = self.netlink.host().map_err(fail)?;
@@ -227,11 +242,11 @@ impl Network {
             self.netlink.set_down(&host, link.index)?;
             self.netlink.rename(&host, link.index, name)
         })?;
-        self.plug_in(step, link.index).map_err(fail)?;
-        Ok(true)
+        Ok(Some(link.index))
     }
 
-    fn add_cable(&mut self, step: &Cable) -> Result<()> {
+    /// Makes the veth pair, or finds that it was only renamed.
+    fn add_cable(&mut self, step: &Cable) -> Result<Added> {
         let Cable {
             netns: name, cable, ..
         } = step;
@@ -257,9 +272,13 @@ impl Network {
             }
         };
         add(self)
+            .map(|()| Added::New)
             .or_else(|errno| match errno {
-                Errno::EEXIST if self.rename_back(step)? => Ok(()),
-                Errno::EEXIST if self.remove_discarded(step)? => add(self),
+                Errno::EEXIST => match self.rename_back(step)? {
+                    Some(index) => Ok(Added::Renamed(index)),
+                    None if self.remove_discarded(step)? => add(self).map(|()| Added::New),
+                    None => Err(errno),
+                },
                 _ => Err(errno),
             })
             .map_err(|errno| {
@@ -269,8 +288,7 @@ impl Network {
                     Errno::EXFULL => error.hint("a bridge has at most 1024 ports"),
                     _ => error,
                 }
-            })?;
-        Ok(())
+            })
     }
 
     /// Deletes a cable that a stop has discarded and was killed before it removed the namespace. Returns false if the inner end

@@ -121,8 +121,10 @@ impl Subhost {
         let (mounts, mut network) = (Mounts::later(), Network::new());
         let running = self.running()?;
         self.ask_about(&mut network, running.as_ref());
-        network.compare_bridges();
-        let mut made = 0;
+        if running.is_some() {
+            network.compare_bridges();
+        }
+        let (mut made, mut again, mut errors) = (0, Vec::new(), Vec::new());
         loop {
             let steps = self.presences(&plan, Recorded::Yes, &mounts, &mut network)?;
             refuse_foreign(&steps)?;
@@ -145,21 +147,31 @@ impl Subhost {
                 Some(at) => &steps[at..=at],
                 None => &steps[..],
             };
-            made += self.act_all(some, &mut network, on_step)?;
-            if running.is_some() {
-                let again = some.iter().filter(|step| is_lost(step));
-                let again: Vec<String> = again.map(|(planned, _)| planned.step.title()).collect();
-                if !again.is_empty() {
-                    message::notice(&self.name, &format!("made again: {}", again.join(", ")));
+            if running.is_none() {
+                made += self.act_all(some, &mut network, on_step)?;
+                break;
+            }
+            // Each by itself: a failure undoes none of what the subhost uses.
+            for step in some {
+                match self.act_all(std::slice::from_ref(step), &mut network, on_step) {
+                    Ok(count) => {
+                        made += count;
+                        again.extend(is_lost(step).then(|| step.0.step.title()));
+                    }
+                    Err(error) => errors.push(error),
                 }
             }
-            if lost_name.is_none() {
+            if lost_name.is_none() || !errors.is_empty() {
                 break;
             }
         }
-        if made > 0 {
-            self.finish(&mut plan, &mut network)?;
+        if !again.is_empty() {
+            message::notice(&self.name, &format!("made again: {}", again.join(", ")));
         }
+        if made > 0 {
+            errors.extend(self.finish(&mut plan, &mut network).err());
+        }
+        Error::collect(errors)?;
         Ok(Up {
             plan,
             brought: false,

@@ -172,3 +172,30 @@ fn what_a_script_made_is_hibernating_and_stays() {
         }
     });
 }
+
+/// One cable cannot be mended, as its bridge is gone; the other is, and what is in use stays.
+#[test]
+fn what_cannot_be_mended_costs_nothing_else() {
+    sandbox(|s| {
+        s.bridge("br0");
+        s.bridge("br1");
+        s.overlay("w", "BRIDGES='br0 br1'\n");
+        s.start("w");
+        let pid = s.pid("w");
+        let links = || s.host(&format!("nsenter -n -t {pid} ip -br link | cut -d@ -f1"));
+        let before = links();
+        for change in ["true", "ip link set w1 name lan1"] {
+            s.host(&format!(
+                "{change}; ip link set w0 nomaster; ip link delete br1"
+            ));
+            s.tool("subhost-start w")
+                .fails(1, &["there is no bridge br1"]);
+            assert_has(&s.host("ip -o link show master br0"), &["w0"]);
+            assert_eq!(links(), before);
+            s.host("ip link add br1 type bridge; ip link set br1 up");
+            s.tool("subhost-start w").ok();
+            assert_has(&s.host("ip -o link show master br1"), &["w1"]);
+        }
+        s.tool("subhost-stop --sync w").silent();
+    });
+}
