@@ -336,21 +336,8 @@ impl Subhost {
                 return Ok(Status::Broken(what));
             }
             for planned in plan.planned().filter(|planned| planned.step.lasts()) {
-                let asked = PresenceQuery {
-                    mark: planned.mark,
-                    all: &plan.steps,
-                    frozen: true,
-                };
-                match self
-                    .executor(mounts, network)
-                    .present(planned.step, asked)?
-                {
-                    Presence::Ours => {}
-                    Presence::Foreign(what) => return Ok(Status::Broken(what)),
-                    Presence::Absent => {
-                        let what = format!("missing: {}", planned.step.title());
-                        return Ok(Status::Broken(what));
-                    }
+                if let Some(what) = self.problem(&plan, planned, mounts, network)? {
+                    return Ok(Status::Broken(what));
                 }
             }
         }
@@ -385,20 +372,31 @@ impl Subhost {
                 continue;
             };
             for planned in plan.planned().filter(|planned| planned.step.lasts()) {
-                let asked = PresenceQuery {
-                    mark: planned.mark,
-                    all: &plan.steps,
-                    frozen: true,
-                };
-                let step = planned.step;
-                match self.executor(mounts, network).present(step, asked)? {
-                    Presence::Ours => {}
-                    Presence::Foreign(what) => missing.push(what),
-                    Presence::Absent => missing.push(format!("missing: {}", step.title())),
-                }
+                missing.extend(self.problem(&plan, planned, mounts, network)?);
             }
         }
         Ok(missing)
+    }
+
+    /// Describes what is in the place of a frozen plan's object, if that is not the object.
+    fn problem(
+        &self,
+        plan: &Plan,
+        planned: Planned,
+        mounts: &Mounts,
+        network: &mut Network,
+    ) -> Result<Option<String>> {
+        let (step, mark) = (planned.step, planned.mark);
+        let asked = PresenceQuery {
+            mark,
+            all: &plan.steps,
+            frozen: true,
+        };
+        Ok(match self.executor(mounts, network).present(step, asked)? {
+            Presence::Ours => None,
+            Presence::Foreign(what) => Some(what),
+            Presence::Absent => Some(format!("missing: {}", step.title())),
+        })
     }
 
     /// Reports whether something is up that a script of `-n` has made: just what the settings would make.
