@@ -76,7 +76,11 @@ impl Subhost {
         // A PID 1 that never came up has no handler yet, and the tool that booted it is gone.
         let is_asked = !at_once && running.init.up;
         let before = self.state.recorded_last();
-        if is_asked && self.end_by_itself(running) {
+        let asked = match is_asked {
+            true => self.end_by_itself(running),
+            false => Ok(false),
+        };
+        if let Ok(true) = asked {
             return Ok(());
         }
         let killed = match is_asked {
@@ -84,8 +88,15 @@ impl Subhost {
             false => Vec::new(),
         };
         if !killed.is_empty() {
-            let seconds = self.stop_timeout(running).as_secs_f32();
-            let text = format!("killed after {seconds} s: {}", killed.join(", "));
+            let when = match &asked {
+                Ok(_) => format!(" after {} s", self.stop_timeout(running).as_secs_f32()),
+                // It could not be asked: to wait for it would be in vain.
+                Err(error) => {
+                    message::report(Some(&self.name), error);
+                    String::new()
+                }
+            };
+            let text = format!("killed{when}: {}", killed.join(", "));
             message::warn(Some(&self.name), &text);
         }
         sys::pidfd_kill(&running.pidfd, Signal::SIGKILL as i32)
@@ -139,7 +150,10 @@ impl Subhost {
     }
 
     /// Asks PID 1 to end and waits for STOP_TIMEOUT. Returns whether it has ended.
-    fn end_by_itself(&self, running: &Running) -> bool {
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    fn end_by_itself(&self, running: &Running) -> Result<bool> {
         let timeout = self.stop_timeout(running);
         let deadline = Instant::now() + timeout;
         // If we are killed now, a start must not take it for one that runs on. A full /run must not keep a stop from
@@ -148,19 +162,15 @@ impl Subhost {
             asked: true,
             ..running.init.clone()
         });
-        if let Err(error) = self.ask(running, deadline) {
-            // It has not been asked: to wait for it would be in vain.
-            message::report(Some(&self.name), &error);
-            return false;
-        }
+        self.ask(running, deadline)?;
         let mut pause = Duration::from_millis(300);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if proc::wait_for_end(&running.pidfd, Some(pause.min(left))) {
-                return true;
+                return Ok(true);
             }
             if left <= pause {
-                return false;
+                return Ok(false);
             }
             wake_parents(running);
             if pause > Duration::from_secs(1) {
